@@ -1,0 +1,43 @@
+//! The hash that two sides compare before they trust each other's memory.
+
+use crate::{control, frame, geometry, header, lane, partition, position, slot, telemetry};
+
+/// FNV-1a over the sizes, offsets and constants of every layout in this crate.
+pub const HASH: u64 = {
+    use core::mem::offset_of;
+    let facts = [
+        lane::LANE_VERSION as u64,
+        slot::SLOT_BYTES as u64,
+        slot::TAG_WORD as u64,
+        size_of::<lane::LaneHeader>() as u64,
+        offset_of!(lane::LaneConstants, first_position) as u64,
+        offset_of!(lane::LaneHeader, client) as u64,
+        lane::LANE_HEADER_BYTES as u64,
+        lane::LANES_MAX as u64,
+        header::HEADER_WORDS as u64,
+        header::Flags::OF_REQUESTS as u64,
+        frame::FRAME_SLOTS_MAX as u64,
+        position::RING_CAPACITY_MAX as u64,
+        partition::PARTITIONS as u64,
+        partition::SHARDS_MAX as u64,
+        size_of::<control::ControlBlock>() as u64,
+        size_of::<telemetry::TelemetryPage>() as u64,
+        size_of::<telemetry::WarpStats>() as u64,
+        telemetry::Counter::LastFailure as u64,
+        size_of::<geometry::KernelArguments>() as u64,
+        size_of::<geometry::Bucket>() as u64,
+        size_of::<geometry::EntryHeader>() as u64,
+    ];
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut i = 0;
+    while i < facts.len() {
+        let bytes = facts[i].to_le_bytes();
+        let mut j = 0;
+        while j < bytes.len() {
+            hash = (hash ^ bytes[j] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+            j += 1;
+        }
+        i += 1;
+    }
+    hash
+};

@@ -1,0 +1,148 @@
+//! The words by which the host steers the ring kernel.
+//!
+//! One 16-byte chunk in mapped host memory, written by the host alone: words first, the epoch last with Release (pairs with
+//! the device's single-copy-atomic load of the chunk). One gate warp polls it and mirrors it in device memory; every
+//! loop of the device looks at the mirror.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::lane::LINE_BYTES;
+use crate::slot::Chunk;
+
+/// What the ring kernel shall do.
+///
+/// ```text
+/// Resident -> Active <-> Paused
+///    |          |  \       |
+///    |          v   \      |
+///    |       Draining \    |
+///    |          |      \   |
+///    +----------+-------+--+--> Stopped
+/// ```
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mode {
+    /// Launched; nothing is taken.
+    Resident = 1,
+    /// Messages are taken and handled.
+    Active = 2,
+    /// Nothing is taken and nothing is handled; nothing is lost.
+    Paused = 3,
+    /// As active, while the host accepts nothing new.
+    Draining = 4,
+    /// The kernel spills and exits.
+    Stopped = 5,
+}
+
+impl Mode {
+    /// The mode of a control word.
+    #[inline(always)]
+    pub const fn from_word(word: u32) -> Option<Self> {
+        Some(match word {
+            1 => Self::Resident,
+            2 => Self::Active,
+            3 => Self::Paused,
+            4 => Self::Draining,
+            5 => Self::Stopped,
+            _ => return None,
+        })
+    }
+
+    /// Whether gates take and shards handle in this mode.
+    #[inline(always)]
+    pub const fn serves(self) -> bool {
+        matches!(self, Self::Active | Self::Draining)
+    }
+
+    /// Whether the host may go from `self` to `next`.
+    pub const fn may_become(self, next: Self) -> bool {
+        match (self, next) {
+            (Self::Stopped, _) => false,
+            (_, Self::Stopped) => true,
+            (Self::Resident | Self::Paused, Self::Active) => true,
+            (Self::Active, Self::Paused | Self::Draining) => true,
+            (Self::Paused, Self::Draining) => true,
+            _ => false,
+        }
+    }
+}
+
+impl core::fmt::Display for Mode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Resident => "resident",
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// What the control chunk says: `{mode, lanes low, lanes high, epoch}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The mode as a word; a word that is no [`Mode`] is taken as [`Mode::Resident`].
+    pub mode: u32,
+    /// One bit for each lane that a client holds.
+    pub lanes: u64,
+    /// Counts the changes; 0 before the first.
+    pub epoch: u32,
+}
+
+impl Command {
+    /// The command as a chunk; the epoch is its tag.
+    #[inline(always)]
+    pub const fn encode(self) -> Chunk {
+        Chunk::new([self.mode, self.lanes as u32, (self.lanes >> 32) as u32], self.epoch)
+    }
+
+    /// The command of a chunk.
+    #[inline(always)]
+    pub const fn decode(chunk: Chunk) -> Self {
+        let w = chunk.words;
+        Self { mode: w[0], lanes: w[1] as u64 | (w[2] as u64) << 32, epoch: w[3] }
+    }
+}
+
+/// The control block in mapped host memory.
+#[repr(C, align(128))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ControlBlock {
+    /// A [`Command`].
+    pub command: Chunk,
+    /// Host clock (Unix) minus device clock, nanoseconds, in words 0 and 1; it never decreases while an engine lives, so that
+    /// a timestamp restored with it is never too early. The tag counts its changes.
+    pub clock_offset: Chunk,
+    /// Zero.
+    pub reserved: [u32; 24],
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<ControlBlock>() == LINE_BYTES && align_of::<ControlBlock>() == LINE_BYTES);
+    assert!(offset_of!(ControlBlock, clock_offset) == 16);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_round_trip() {
+        let command = Command { mode: 2, lanes: 0x8000_0000_0000_0001, epoch: 9 };
+        assert_eq!(Command::decode(command.encode()), command);
+    }
+
+    #[test]
+    fn stopped_is_final_and_reachable_from_everywhere() {
+        for word in 1..=5 {
+            let mode = Mode::from_word(word).unwrap();
+            assert_eq!(mode as u32, word);
+            assert!(!Mode::Stopped.may_become(mode));
+            assert_eq!(mode.may_become(Mode::Stopped), mode != Mode::Stopped);
+        }
+        assert_eq!(Mode::from_word(0), None);
+        assert!(!Mode::Resident.may_become(Mode::Paused));
+    }
+}

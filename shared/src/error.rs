@@ -1,0 +1,105 @@
+//! Failure codes that travel in replies.
+
+/// Why a request was answered with a failure.
+///
+/// The first payload word of a reply with [`Flags::FAILED`](crate::header::Flags::FAILED) set.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureCode {
+    /// The handler returned its typed error; the error's bytes follow.
+    Handler = 1,
+    /// The handler panicked; a [`PanicPlace`] follows. The actor's state is as before the message.
+    Panicked = 2,
+    /// No actor of this kind is in the engine's system.
+    UnknownKind = 3,
+    /// The actor has no handler for this message.
+    UnknownMessage = 4,
+    /// The shard has no room for one more actor.
+    DirectoryFull = 5,
+    /// The frame contradicts itself: a length past its span, a reply in place of a request.
+    MalformedFrame = 6,
+    /// The sender's timestamp is further ahead than the drift bound.
+    ClockDrift = 7,
+    /// The payload's length is not that of the message, or its bytes are no valid value of it.
+    InvalidPayload = 8,
+    /// The reply would not fit into the slots that the request reserved.
+    ReplyTooLarge = 9,
+}
+
+impl FailureCode {
+    /// The code of a payload word, if it is one.
+    pub const fn from_word(word: u32) -> Option<Self> {
+        Some(match word {
+            1 => Self::Handler,
+            2 => Self::Panicked,
+            3 => Self::UnknownKind,
+            4 => Self::UnknownMessage,
+            5 => Self::DirectoryFull,
+            6 => Self::MalformedFrame,
+            7 => Self::ClockDrift,
+            8 => Self::InvalidPayload,
+            9 => Self::ReplyTooLarge,
+            _ => return None,
+        })
+    }
+}
+
+impl core::fmt::Display for FailureCode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Handler => "the handler returned an error",
+            Self::Panicked => "the handler panicked; the actor's state is as before the message",
+            Self::UnknownKind => "the engine's system has no actor of this kind; add it to the system's list",
+            Self::UnknownMessage => "the actor has no handler for this message",
+            Self::DirectoryFull => "the shard has no room for one more actor; raise `actors_per_shard`",
+            Self::MalformedFrame => "the frame contradicts itself",
+            Self::ClockDrift => "the sender's clock is too far ahead; check the host's clock",
+            Self::InvalidPayload => "the payload is no valid value of the message",
+            Self::ReplyTooLarge => "the reply does not fit into the slots that the request reserved",
+        })
+    }
+}
+
+/// Where a handler panicked.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct PanicPlace {
+    /// Line, from 1; 0 when it is not known.
+    pub line: u32,
+    /// Column, from 1; 0 when it is not known.
+    pub column: u32,
+    /// [`file_hash`] of the source file's name, 0 when it is not known.
+    pub file: u32,
+}
+
+/// Words of a failure payload that every request must leave room for: the code and a [`PanicPlace`].
+pub const FAILURE_WORDS: usize = 1 + size_of::<PanicPlace>() / 4;
+
+const _: () = assert!(FAILURE_WORDS == 4);
+
+/// FNV-1a (Fowler, Noll, Vo) over a file's name: names do not fit into a failure, this does.
+pub const fn file_hash(name: &str) -> u32 {
+    let bytes = name.as_bytes();
+    let mut hash = 0x811c_9dc5u32;
+    let mut i = 0;
+    while i < bytes.len() {
+        hash = (hash ^ bytes[i] as u32).wrapping_mul(0x0100_0193);
+        i += 1;
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_round_trip() {
+        for word in 0..100 {
+            if let Some(code) = FailureCode::from_word(word) {
+                assert_eq!(code as u32, word);
+            }
+        }
+        assert_eq!(FailureCode::from_word(0), None);
+    }
+}

@@ -1,0 +1,462 @@
+//! Blocks, warps, shards and memory of one engine.
+//!
+//! All truth of an engine lives in one range of device memory, laid out by [`DeviceLayout`]. What a block keeps in its own
+//! shared memory while it runs is a copy that it spills back when the kernel stops.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::lane::LANES_MAX;
+use crate::partition::{PARTITIONS, SHARDS_MAX};
+use crate::position::{RING_CAPACITY_MAX, RING_CAPACITY_MIN, RingShape};
+use crate::slot::SLOT_BYTES;
+use crate::telemetry::WarpStats;
+
+/// Most gate blocks: a shard looks at one slot of every gate's ring with one load of a warp (8 slots of 4 chunks).
+pub const GATES_MAX: u32 = 8;
+/// Most warps of a block: their scratch must fit into the block's shared memory.
+pub const WARPS_PER_BLOCK_MAX: u32 = 8;
+/// Most blocks of an engine; the largest chips have under 200 multiprocessors.
+pub const BLOCKS_MAX: u32 = 1024;
+/// Most actors of a shard: a bucket's place in the slab has 24 bits.
+pub const ACTORS_PER_SHARD_MAX: u32 = 1 << 24;
+/// Shared memory of a block: the most that CUDA gives without an opt-in.
+pub const BLOCK_MEMORY_BYTES: usize = 48 * 1024;
+
+/// How one engine is spread over a device.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Geometry {
+    /// Blocks of the launch, gate blocks included.
+    pub blocks: u32,
+    /// Blocks that poll lanes; blocks `0 .. gates`.
+    pub gates: u32,
+    /// Warps of every block.
+    pub warps_per_block: u32,
+    /// 1 when the one block is gate and shard block in one (CPU threads), else 0.
+    pub combined: u32,
+    /// Shards.
+    pub shards: u32,
+    /// Lanes.
+    pub lanes: u32,
+    /// Binary logarithm of the capacity of the ring from a gate to a shard, in slots.
+    pub ring_log2: u32,
+    /// Actors of one shard at most.
+    pub actors_per_shard: u32,
+    /// Bytes from one actor's [`EntryHeader`] to the next, a multiple of 16.
+    pub entry_stride: u32,
+    /// Binary logarithm of the directory buckets of one shard.
+    pub directory_log2: u32,
+}
+
+impl Geometry {
+    /// The directory size for `actors_per_shard` actors: at most half full, so that probes stay short.
+    pub const fn directory_log2_for(actors_per_shard: u32) -> u32 {
+        (actors_per_shard as u64 * 2).next_power_of_two().trailing_zeros()
+    }
+
+    /// Blocks that run shards.
+    #[inline(always)]
+    pub const fn shard_blocks(&self) -> u32 {
+        if self.combined != 0 { 1 } else { self.blocks.wrapping_sub(self.gates) }
+    }
+
+    /// Most shards of any one block.
+    pub const fn shards_per_block(&self) -> u32 {
+        self.shards.div_ceil(self.shard_blocks())
+    }
+
+    /// Shape of a ring from a gate to a shard.
+    #[inline(always)]
+    pub const fn ring_shape(&self) -> RingShape {
+        RingShape::from_log2(self.ring_log2)
+    }
+
+    /// Checks every bound.
+    ///
+    /// # Errors
+    /// [`GeometryError`] names the figure, its value and its bounds.
+    pub const fn check(&self) -> Result<(), GeometryError> {
+        macro_rules! within {
+            ($field:ident, $least:expr, $most:expr) => {
+                if self.$field < $least || self.$field > $most {
+                    return Err(GeometryError {
+                        figure: stringify!($field),
+                        value: self.$field as u64,
+                        least: $least as u64,
+                        most: $most as u64,
+                    });
+                }
+            };
+        }
+        within!(blocks, 1, BLOCKS_MAX);
+        within!(gates, 1, GATES_MAX);
+        within!(warps_per_block, 1, WARPS_PER_BLOCK_MAX);
+        within!(combined, 0, 1);
+        within!(shards, 1, SHARDS_MAX);
+        within!(lanes, 1, LANES_MAX);
+        within!(ring_log2, RING_CAPACITY_MIN.trailing_zeros(), RING_CAPACITY_MAX.trailing_zeros());
+        within!(actors_per_shard, 1, ACTORS_PER_SHARD_MAX);
+        within!(entry_stride, size_of::<EntryHeader>() as u32, 1 << 16);
+        within!(
+            directory_log2,
+            Self::directory_log2_for(self.actors_per_shard),
+            Self::directory_log2_for(ACTORS_PER_SHARD_MAX)
+        );
+        if self.combined == 1 {
+            within!(blocks, 1, 1);
+        } else {
+            within!(blocks, self.gates + 1, BLOCKS_MAX);
+        }
+        let block = BlockLayout::new(self);
+        if block.total_bytes as usize > BLOCK_MEMORY_BYTES {
+            return Err(GeometryError {
+                figure: "block memory",
+                value: block.total_bytes as u64,
+                least: 0,
+                most: BLOCK_MEMORY_BYTES as u64,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A figure of a [`Geometry`] that is out of bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GeometryError {
+    /// Its name.
+    pub figure: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// The least that is allowed.
+    pub least: u64,
+    /// The most that is allowed.
+    pub most: u64,
+}
+
+impl core::fmt::Display for GeometryError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} is {}, allowed are {} to {}", self.figure, self.value, self.least, self.most)
+    }
+}
+
+impl core::error::Error for GeometryError {}
+
+/// One bucket of a shard's directory.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Bucket {
+    /// Key of the actor.
+    pub key: u64,
+    /// Kind of the actor; 0 when the bucket is empty.
+    pub kind: u32,
+    /// Index of the actor's entry in the shard's slab.
+    pub entry: u32,
+}
+
+/// What the engine keeps in front of every actor's state.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct EntryHeader {
+    /// Timestamp of the last message that the actor handled.
+    pub hlc: u64,
+    /// Messages that the actor handled without a failure.
+    pub version: u64,
+}
+
+/// What the engine keeps for a shard, read and written by the holder of the shard's turn.
+#[repr(C, align(128))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ShardState {
+    /// Last timestamp that the shard gave.
+    pub hlc: u64,
+    /// Actors in the directory.
+    pub actors: u32,
+    /// Zero.
+    pub reserved: [u32; 29],
+}
+
+/// Device addresses of one lane's rings.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct LaneAddresses {
+    /// Address of the request ring.
+    pub requests: u64,
+    /// Address of the reply ring.
+    pub replies: u64,
+    /// Binary logarithm of both capacities.
+    pub capacity_log2: u32,
+    /// Zero.
+    pub reserved: [u32; 3],
+}
+
+/// What the kernel gets: one pointer to this. Addresses are those of the device.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct KernelArguments {
+    /// [`crate::abi::HASH`] of the host; a kernel with another one exits at once.
+    pub abi_hash: u64,
+    /// Address of the [`ControlBlock`](crate::control::ControlBlock) in host memory.
+    pub control: u64,
+    /// Address of the [`TelemetryPage`](crate::telemetry::TelemetryPage) in host memory.
+    pub telemetry: u64,
+    /// Address of `lanes` [`LaneAddresses`] in device memory.
+    pub lanes: u64,
+    /// Address of the range that [`DeviceLayout`] lays out.
+    pub memory: u64,
+    /// Where in that range things are.
+    pub layout: DeviceLayout,
+    /// The geometry.
+    pub geometry: Geometry,
+    /// Nanoseconds between two refreshes of the telemetry page.
+    pub refresh_ns: u32,
+    /// Nanoseconds between two beats and looks at the control block.
+    pub beat_ns: u32,
+}
+
+/// Byte offsets in the engine's device memory.
+///
+/// The sum: `warps * 640 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride)` and a
+/// little.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct DeviceLayout {
+    /// The mirror of the control block: a command and a clock offset.
+    pub mirror: u64,
+    /// [`PARTITIONS`] shard numbers, u16.
+    pub table: u64,
+    /// A word for each warp: the epoch that it has obeyed; `u32::MAX` when the warp has left.
+    pub obeyed: u64,
+    /// A [`WarpStats`] for each warp.
+    pub stats: u64,
+    /// A position for each lane: how far its gate has claimed.
+    pub lane_heads: u64,
+    /// A position for each gate and shard: how far the gate has written the shard's ring.
+    pub ring_tails: u64,
+    /// A position for each gate and shard: how far the shard has taken the ring.
+    pub ring_heads: u64,
+    /// A position for each gate and shard: how far the gate may overwrite, published by the shard while it runs.
+    pub ring_freed: u64,
+    /// The rings, for each gate and shard.
+    pub rings: u64,
+    /// A [`ShardState`] for each shard.
+    pub shards: u64,
+    /// The directory of each shard.
+    pub directories: u64,
+    /// The slab of each shard.
+    pub slabs: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
+impl DeviceLayout {
+    /// The layout for a geometry that passed [`Geometry::check`].
+    pub const fn new(geometry: &Geometry) -> Self {
+        const fn place(next: &mut u64, bytes: u64) -> u64 {
+            let offset = next.next_multiple_of(256);
+            *next = offset + bytes;
+            offset
+        }
+        let warps = geometry.blocks as u64 * geometry.warps_per_block as u64;
+        let shards = geometry.shards as u64;
+        let pairs = geometry.gates as u64 * shards;
+        let mut next = 0;
+        let mirror = place(&mut next, 128);
+        let table = place(&mut next, PARTITIONS as u64 * 2);
+        let obeyed = place(&mut next, warps * 4);
+        let stats = place(&mut next, warps * size_of::<WarpStats>() as u64);
+        let lane_heads = place(&mut next, geometry.lanes as u64 * 8);
+        let ring_tails = place(&mut next, pairs * 8);
+        let ring_heads = place(&mut next, pairs * 8);
+        let ring_freed = place(&mut next, pairs * 8);
+        let rings = place(&mut next, pairs * ((SLOT_BYTES as u64) << geometry.ring_log2));
+        let shard_states = place(&mut next, shards * size_of::<ShardState>() as u64);
+        let directories = place(&mut next, shards * ((size_of::<Bucket>() as u64) << geometry.directory_log2));
+        let slabs = place(&mut next, shards * geometry.actors_per_shard as u64 * geometry.entry_stride as u64);
+        Self {
+            mirror,
+            table,
+            obeyed,
+            stats,
+            lane_heads,
+            ring_tails,
+            ring_heads,
+            ring_freed,
+            rings,
+            shards: shard_states,
+            directories,
+            slabs,
+            total_bytes: next.next_multiple_of(256),
+        }
+    }
+
+    /// Bytes in front of the directories: what the host writes or clears with a few copies. The whole range must be zero
+    /// before the first launch.
+    pub const fn head_bytes(&self) -> u64 {
+        self.directories
+    }
+}
+
+/// Byte offsets in the shared memory of a block.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockLayout {
+    /// [`BlockWords`].
+    pub words: u32,
+    /// A turn word (u32) for each shard of the block.
+    pub turns: u32,
+    /// A position for each lane: how far it is claimed. Gate blocks.
+    pub lane_heads: u32,
+    /// A position for each shard: how far this gate has written. Gate blocks.
+    pub ring_tails: u32,
+    /// A position for each shard: what the gate last read of `ring_freed`. Gate blocks.
+    pub ring_freed: u32,
+    /// A position for each shard of the block and each gate: how far it is taken. Shard blocks.
+    pub ring_heads: u32,
+    /// Published `ring_freed`, as `ring_heads`. Shard blocks.
+    pub ring_published: u32,
+    /// [`WarpScratch`] of each warp.
+    pub scratch: u32,
+    /// Bytes in all.
+    pub total_bytes: u32,
+}
+
+impl BlockLayout {
+    /// The layout of every block of `geometry`.
+    #[inline]
+    pub const fn new(geometry: &Geometry) -> Self {
+        #[inline(always)]
+        const fn place(next: &mut u32, bytes: u32) -> u32 {
+            let offset = (*next).wrapping_add(127) & !127;
+            *next = offset.wrapping_add(bytes);
+            offset
+        }
+        let shard_blocks = geometry.shard_blocks();
+        // Rounded up by hand: `div_ceil` has a panicking path, and the device code may not.
+        let local_shards = match (geometry.shards.wrapping_add(shard_blocks).wrapping_sub(1)).checked_div(shard_blocks) {
+            Some(shards) => shards,
+            None => geometry.shards,
+        };
+        let local_rings = local_shards.wrapping_mul(geometry.gates);
+        let mut next = 0;
+        let words = place(&mut next, size_of::<BlockWords>() as u32);
+        let turns = place(&mut next, local_shards.wrapping_mul(4));
+        let lane_heads = place(&mut next, geometry.lanes.wrapping_mul(8));
+        let gate_tails = place(&mut next, geometry.shards.wrapping_mul(8));
+        let gate_freed = place(&mut next, geometry.shards.wrapping_mul(8));
+        let ring_heads = place(&mut next, local_rings.wrapping_mul(8));
+        let ring_published = place(&mut next, local_rings.wrapping_mul(8));
+        let scratch = place(&mut next, geometry.warps_per_block.wrapping_mul(size_of::<WarpScratch>() as u32));
+        Self {
+            words,
+            turns,
+            lane_heads,
+            ring_tails: gate_tails,
+            ring_freed: gate_freed,
+            ring_heads,
+            ring_published,
+            scratch,
+            total_bytes: next,
+        }
+    }
+}
+
+/// Words that the warps of a block share.
+#[repr(C, align(128))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct BlockWords {
+    /// 0: free, 1: a warp of the gate claims.
+    pub gate_lock: u32,
+    /// Warps that still run.
+    pub warps_running: u32,
+    /// Zero.
+    pub reserved: [u32; 30],
+}
+
+/// Slots that a warp works on at once: one for each of 32 lanes.
+pub const WINDOW_SLOTS: usize = 32;
+
+/// What one warp needs in its block's shared memory.
+#[repr(C, align(128))]
+#[derive(Clone, Copy, Debug)]
+pub struct WarpScratch {
+    /// Slots as they were read; a reply is written over its request.
+    pub stage: [crate::slot::Slot; WINDOW_SLOTS],
+    /// Where each staged slot goes: address of the target slot.
+    pub target: [u64; WINDOW_SLOTS],
+    /// The tag under which it goes there.
+    pub target_lap: [u32; WINDOW_SLOTS],
+    /// For each lane: the frame whose handler runs, plus one; 0 when none does.
+    pub running: [u32; WINDOW_SLOTS],
+    /// For each group of frames of one actor: which frames.
+    pub group: [u32; WINDOW_SLOTS],
+    /// For each frame: its first slot in `stage`.
+    pub start: [u32; WINDOW_SLOTS],
+    /// For each lane: where its handler panicked.
+    pub panic: [crate::error::PanicPlace; WINDOW_SLOTS],
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<Geometry>() == 40);
+    assert!(size_of::<Bucket>() == 16 && size_of::<EntryHeader>() == 16);
+    assert!(size_of::<ShardState>() == 128);
+    assert!(size_of::<LaneAddresses>() == 32);
+    assert!(size_of::<DeviceLayout>() == 104);
+    assert!(size_of::<KernelArguments>() == 192);
+    assert!(offset_of!(KernelArguments, layout) == 40);
+    assert!(offset_of!(KernelArguments, geometry) == 144);
+    assert!(size_of::<BlockWords>() == 128);
+    assert!(size_of::<WarpScratch>() == 3200);
+    assert!(LANES_MAX == 64);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn geometry() -> Geometry {
+        Geometry {
+            blocks: 132,
+            gates: 4,
+            warps_per_block: 4,
+            combined: 0,
+            shards: 256,
+            lanes: 32,
+            ring_log2: 8,
+            actors_per_shard: 1 << 13,
+            entry_stride: 96,
+            directory_log2: 14,
+        }
+    }
+
+    #[test]
+    fn a_full_chip_fits() {
+        geometry().check().unwrap();
+        let layout = DeviceLayout::new(&geometry());
+        assert!(layout.total_bytes < 1 << 30);
+        assert!(layout.mirror < layout.table && layout.rings < layout.shards && layout.slabs < layout.total_bytes);
+    }
+
+    #[test]
+    fn figures_out_of_bounds_are_named() {
+        let bad = [
+            (Geometry { shards: 0, ..geometry() }, "shards"),
+            (Geometry { shards: SHARDS_MAX + 1, ..geometry() }, "shards"),
+            (Geometry { lanes: 65, ..geometry() }, "lanes"),
+            (Geometry { gates: 0, ..geometry() }, "gates"),
+            (Geometry { blocks: 4, ..geometry() }, "blocks"),
+            (Geometry { directory_log2: 13, ..geometry() }, "directory_log2"),
+            (Geometry { combined: 1, ..geometry() }, "blocks"),
+            (Geometry { ring_log2: 3, ..geometry() }, "ring_log2"),
+        ];
+        for (geometry, figure) in bad {
+            assert_eq!(geometry.check().map_err(|e| e.figure), Err(figure));
+        }
+    }
+
+    #[test]
+    fn block_memory_is_bounded() {
+        let large = Geometry { shards: 1024, warps_per_block: 8, blocks: 5, gates: 4, ..geometry() };
+        assert_eq!(large.check().map_err(|e| e.figure), Err("block memory"));
+    }
+}

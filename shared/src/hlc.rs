@@ -1,0 +1,125 @@
+//! The hybrid logical clock.
+//!
+//! After Kulkarni, Demirbas, Madappa, Avva and Leone, *Logical Physical Clocks* (OPODIS 2014), in one u64: 52 bits of
+//! microseconds since 2020-01-01 00:00 UTC above 12 logical bits. Adding one to a value whose logical bits are full
+//! carries into the microseconds, so the clock never stalls and never goes back.
+
+/// Logical bits below the microseconds.
+pub const LOGICAL_BITS: u32 = 12;
+/// 2020-01-01 00:00 UTC in microseconds of the Unix epoch.
+pub const EPOCH_UNIX_US: u64 = 1_577_836_800_000_000;
+/// How far ahead of the receiver's clock a remote timestamp may be, in microseconds, before it is refused.
+pub const DRIFT_US_MAX: u64 = 100_000;
+
+/// The physical part of a timestamp from Unix nanoseconds; zero before 2020.
+#[inline(always)]
+pub const fn physical_from_unix_ns(unix_ns: u64) -> u64 {
+    (unix_ns / 1000).saturating_sub(EPOCH_UNIX_US) << LOGICAL_BITS
+}
+
+/// Microseconds since 2020 of a timestamp.
+#[inline(always)]
+pub const fn microseconds(hlc: u64) -> u64 {
+    hlc >> LOGICAL_BITS
+}
+
+/// Logical counter of a timestamp.
+#[inline(always)]
+pub const fn logical(hlc: u64) -> u32 {
+    hlc as u32 & ((1 << LOGICAL_BITS) - 1)
+}
+
+/// The timestamp of a local event: after `last`, and not before `physical`.
+#[inline(always)]
+pub const fn tick(last: u64, physical: u64) -> u64 {
+    max(last.saturating_add(1), physical)
+}
+
+/// The timestamp of a receipt: after `last` and `remote`, and not before `physical`.
+#[inline(always)]
+pub const fn update(last: u64, remote: u64, physical: u64) -> u64 {
+    if crate::mutant!("hlc_ignores_remote") {
+        return tick(last, physical);
+    }
+    max(max(last.saturating_add(1), remote.saturating_add(1)), physical)
+}
+
+/// Whether `remote` is further ahead of `physical` than [`DRIFT_US_MAX`].
+#[inline(always)]
+pub const fn is_beyond_drift(remote: u64, physical: u64) -> bool {
+    remote > physical.saturating_add(DRIFT_US_MAX << LOGICAL_BITS)
+}
+
+/// How far `remote` is from `physical`, held in 31 bits and a sign.
+///
+/// The gate sends this on in place of the full timestamp. What is further behind than the range is as good as the
+/// range's end, for the receiver's own clock outweighs it; what is further ahead was refused
+/// ([`is_beyond_drift`]).
+#[inline(always)]
+pub const fn delta(remote: u64, physical: u64) -> i32 {
+    let difference = remote.wrapping_sub(physical) as i64;
+    if difference < i32::MIN as i64 {
+        i32::MIN
+    } else if difference > i32::MAX as i64 {
+        i32::MAX
+    } else {
+        difference as i32
+    }
+}
+
+/// The timestamp that [`delta`] was taken from, given the same `physical`; with a later one, a later timestamp.
+#[inline(always)]
+pub const fn from_delta(delta: i32, physical: u64) -> u64 {
+    physical.saturating_add_signed(delta as i64)
+}
+
+#[inline(always)]
+const fn max(a: u64, b: u64) -> u64 {
+    if a > b { a } else { b }
+}
+
+// A remote timestamp at the drift bound must survive `delta`.
+const _: () = assert!((DRIFT_US_MAX << LOGICAL_BITS) < i32::MAX as u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn epoch_is_2020() {
+        assert_eq!(physical_from_unix_ns(EPOCH_UNIX_US * 1000), 0);
+        assert_eq!(physical_from_unix_ns(0), 0);
+        assert_eq!(microseconds(physical_from_unix_ns((EPOCH_UNIX_US + 7) * 1000)), 7);
+    }
+
+    #[test]
+    fn a_full_logical_part_carries() {
+        let last = (41 << LOGICAL_BITS) | 0xfff;
+        let next = tick(last, 0);
+        assert_eq!((microseconds(next), logical(next)), (42, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn update_is_after_all(last in 0u64..u64::MAX / 2, remote in 0u64..u64::MAX / 2, physical in 0u64..u64::MAX / 2) {
+            let next = update(last, remote, physical);
+            prop_assert!(next > last && next > remote && next >= physical);
+            prop_assert!(next == last + 1 || next == remote + 1 || next == physical);
+        }
+
+        #[test]
+        fn delta_keeps_what_the_clock_accepts(physical in 1u64 << 40..1u64 << 60, ahead in 0u64..=DRIFT_US_MAX << LOGICAL_BITS) {
+            let remote = physical + ahead;
+            prop_assert!(!is_beyond_drift(remote, physical));
+            prop_assert_eq!(from_delta(delta(remote, physical), physical), remote);
+            prop_assert!(is_beyond_drift(physical + (DRIFT_US_MAX << LOGICAL_BITS) + 1, physical));
+        }
+
+        #[test]
+        fn delta_of_the_past_stays_in_the_past(physical in 1u64 << 40..1u64 << 60, behind in 0u64..1 << 40) {
+            let restored = from_delta(delta(physical - behind, physical), physical);
+            prop_assert!(restored <= physical && restored >= physical - behind);
+        }
+    }
+}

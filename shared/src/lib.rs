@@ -1,0 +1,42 @@
+//! The binary interface of Tourbillon: everything that host, device and other processes must agree on.
+//!
+//! The crate knows neither a GPU driver nor an async runtime nor any actor. It holds layouts
+//! (`repr(C)`, const-asserted), the codecs that read and write them, and the pure arithmetic of rings,
+//! partitions and clocks. It compiles for the device as it is.
+//!
+//! | module | what it defines |
+//! | --- | --- |
+//! | [`slot`] | the 64-byte slot, its four self-validating chunks |
+//! | [`position`] | positions, laps and capacities of a ring |
+//! | [`ring`] | reading and writing slots over any memory ([`ring::Cells`]) |
+//! | [`header`] | the 32-byte frame header, flags and extensions |
+//! | [`frame`] | frames of 1 to 8 slots: spans, encoding, decoding |
+//! | [`lane`] | a client's lane in shared memory |
+//! | [`control`] | the words by which the host steers the ring kernel |
+//! | [`telemetry`] | the page that the device loop writes and anyone may read |
+//! | [`partition`] | key to partition to shard |
+//! | [`hlc`] | the hybrid logical clock |
+//! | [`error`] | failure codes that travel in replies |
+//! | [`geometry`] | block, warp, shard and memory layout of one engine |
+//! | [`abi`] | the hash that two sides compare before they trust each other |
+
+#![no_std]
+
+#[cfg(any(test, feature = "mutants"))]
+extern crate std;
+
+pub mod abi;
+pub mod control;
+pub mod error;
+pub mod frame;
+pub mod geometry;
+pub mod header;
+pub mod hlc;
+pub mod lane;
+#[doc(hidden)]
+pub mod mutants;
+pub mod partition;
+pub mod position;
+pub mod ring;
+pub mod slot;
+pub mod telemetry;
