@@ -18,6 +18,7 @@
 //! | [`hlc`] | the hybrid logical clock |
 //! | [`error`] | failure codes that travel in replies |
 //! | [`geometry`] | block, warp, shard and memory layout of one engine |
+//! | [`floor`] | what the bare floor kernels of the latency bench get |
 //! | [`abi`] | the hash that two sides compare before they trust each other |
 
 #![no_std]
@@ -28,6 +29,7 @@ extern crate std;
 pub mod abi;
 pub mod control;
 pub mod error;
+pub mod floor;
 pub mod frame;
 pub mod geometry;
 pub mod header;

@@ -1,0 +1,13 @@
+//! The kernels of the shipped system: the ring kernel of its actors, and the bare floors of the latency bench.
+
+#![no_std]
+#![feature(abi_ptx, stdarch_nvptx, asm_experimental_arch, link_llvm_intrinsics)]
+#![allow(internal_features)]
+
+mod floor;
+mod machine;
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
