@@ -91,7 +91,9 @@ impl Geometry {
         within!(blocks, 1, BLOCKS_MAX);
         within!(gates, 1, GATES_MAX);
         within!(warps_per_block, 1, WARPS_PER_BLOCK_MAX);
-        within!(combined, 0, 1);
+        if self.combined > 1 {
+            return Err(GeometryError { figure: "combined", value: self.combined as u64, least: 0, most: 1 });
+        }
         within!(shards, 1, SHARDS_MAX);
         within!(lanes, 1, LANES_MAX);
         within!(ring_log2, RING_CAPACITY_MIN.trailing_zeros(), RING_CAPACITY_MAX.trailing_zeros());
@@ -368,8 +370,10 @@ pub struct BlockWords {
     pub gate_lock: u32,
     /// Warps that still run.
     pub warps_running: u32,
+    /// Where the warps' scratch begins, for a panicking lane, which has no arguments at hand.
+    pub scratch_offset: u32,
     /// Zero.
-    pub reserved: [u32; 30],
+    pub reserved: [u32; 29],
 }
 
 /// Slots that a warp works on at once: one for each of 32 lanes.
@@ -391,6 +395,8 @@ pub struct WarpScratch {
     pub group: [u32; WINDOW_SLOTS],
     /// For each frame: its first slot in `stage`.
     pub start: [u32; WINDOW_SLOTS],
+    /// For each frame: low bits of the device clock when its gate took it.
+    pub arrival: [u32; WINDOW_SLOTS],
     /// For each lane: where its handler panicked.
     pub panic: [crate::error::PanicPlace; WINDOW_SLOTS],
 }
@@ -406,7 +412,7 @@ const _: () = {
     assert!(offset_of!(KernelArguments, layout) == 40);
     assert!(offset_of!(KernelArguments, geometry) == 144);
     assert!(size_of::<BlockWords>() == 128);
-    assert!(size_of::<WarpScratch>() == 3200);
+    assert!(size_of::<WarpScratch>() == 3328);
     assert!(LANES_MAX == 64);
 };
 

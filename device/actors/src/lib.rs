@@ -1,0 +1,35 @@
+//! The actors that come with Tourbillon.
+//!
+//! They use nothing that a user's own actors cannot use: plain data, handlers, [`actor!`] and [`system!`].
+//!
+//! | actor | kind | what it is for |
+//! | --- | --- | --- |
+//! | [`Echo`](echo::Echo) | 1 | returns what it got, in three sizes |
+//! | [`Counter`](counter::Counter) | 2 | counts, and shows in which order messages came |
+//! | [`Account`](account::Account) | 3 | money that cannot be overdrawn |
+//! | [`Faulty`](faulty::Faulty) | 4 | fails on demand, in every way that a handler can |
+
+#![cfg_attr(target_arch = "nvptx64", no_std)]
+
+pub mod account;
+pub mod counter;
+pub mod echo;
+pub mod faulty;
+
+pub use account::Account;
+pub use counter::Counter;
+pub use echo::Echo;
+pub use faulty::Faulty;
+
+/// Declares, where it is written, the system of all actors of this crate as `Shipped`.
+///
+/// A macro, because the kernel's entry must stand in the crate that becomes the module.
+#[macro_export]
+macro_rules! shipped {
+    () => {
+        tourbillon_device::system! {
+            /// The actors that come with Tourbillon.
+            pub struct Shipped = [$crate::Echo, $crate::Counter, $crate::Account, $crate::Faulty];
+        }
+    };
+}

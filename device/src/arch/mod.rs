@@ -1,0 +1,165 @@
+//! The machine under the ring kernel: lanes, collectives, and memory operations with their ordering and scope.
+//!
+//! The same names in three files: `nvptx` (a GPU), [`native`] (CPU threads, one lane a warp) and `simt` (simulated warps,
+//! for tests).
+//!
+//! # Ordering and scope
+//! | operation | ordering | scope | pairs with |
+//! | --- | --- | --- | --- |
+//! | [`load_chunk_sys`](Arch::load_chunk_sys) | relaxed, 16 bytes single-copy atomic | system | the tag inside, stored last with Release by the host |
+//! | [`store_chunk_sys`](Arch::store_chunk_sys) | relaxed, 16 bytes single-copy atomic | system | the tag inside, loaded first with Acquire by the host |
+//! | [`load_chunk_gpu`](Arch::load_chunk_gpu), [`store_chunk_gpu`](Arch::store_chunk_gpu) | relaxed, 16 bytes single-copy atomic | device | each other |
+//! | [`load_acquire_gpu`](Arch::load_acquire_gpu) | acquire | device | [`store_release_gpu`](Arch::store_release_gpu) |
+//! | [`store_release_gpu`](Arch::store_release_gpu) | release | device | [`load_acquire_gpu`](Arch::load_acquire_gpu) |
+//! | [`load_relaxed_gpu`](Arch::load_relaxed_gpu), [`store_relaxed_gpu`](Arch::store_relaxed_gpu), [`add_relaxed_gpu`](Arch::add_relaxed_gpu) | relaxed | device | nothing: counters |
+//! | [`store_relaxed_sys`](Arch::store_relaxed_sys) | relaxed, 8 bytes | system | nothing: telemetry |
+//! | [`try_acquire_cta`](Arch::try_acquire_cta) | acquire compare-and-swap from 0 to 1 | block | [`release_cta`](Arch::release_cta) |
+//! | [`release_cta`](Arch::release_cta) | release store of 0 | block | [`try_acquire_cta`](Arch::try_acquire_cta) |
+//! | [`load_cta`](Arch::load_cta), [`store_cta`](Arch::store_cta) | relaxed | block | ordered by the lock around them; elsewhere a hint |
+//!
+//! rustc's own read-modify-write atomics are not used: compiled for a GPU they are relaxed and of device scope whatever
+//! ordering they are given.
+
+#[cfg(not(target_arch = "nvptx64"))]
+pub mod native;
+#[cfg(target_arch = "nvptx64")]
+pub mod nvptx;
+#[cfg(all(feature = "simt", not(target_arch = "nvptx64")))]
+pub mod simt;
+
+use tourbillon_shared::slot::Chunk;
+
+/// The operations that the three machines have in common.
+///
+/// Collectives take the mask of the lanes that take part; all of them reach the same call with the same mask. A lane that
+/// has left the kernel is skipped.
+pub trait Arch: Copy + 'static {
+    /// Lanes of a whole warp, at most 32.
+    const LANES: u32;
+
+    /// The lane that runs, `0 .. LANES`.
+    fn lane() -> u32;
+    /// The warp in its block.
+    fn warp() -> u32;
+    /// The block in the grid.
+    fn block() -> u32;
+    /// The shared memory of the block, [`BLOCK_MEMORY_BYTES`](tourbillon_shared::geometry::BLOCK_MEMORY_BYTES) bytes, aligned
+    /// to 128.
+    fn block_memory() -> *mut u8;
+    /// Waits until all threads of the block have come; orders their accesses to the block's memory. Only at the kernel's start,
+    /// while all lanes live.
+    fn block_barrier();
+
+    /// The lanes of `mask` whose `predicate` holds.
+    fn ballot(mask: u32, predicate: bool) -> u32;
+    /// The value of lane `lane`; undefined when that lane has left.
+    fn shuffle(mask: u32, value: u32, lane: u32) -> u32;
+    /// The lanes of `mask` with the same value as the caller.
+    fn match_any(mask: u32, value: u64) -> u32;
+    /// Waits for the lanes of `mask`; orders their accesses to the block's memory.
+    fn sync_warp(mask: u32);
+    /// The lane leaves the kernel.
+    fn exit_lane() -> !;
+
+    /// Runs user code that may panic; whether it came to its end. On machines where a panic ends the lane, it does not return
+    /// then.
+    fn guard(f: impl FnOnce()) -> bool;
+    /// Where the last code under [`guard`](Self::guard) panicked, on machines where it returns; else nothing.
+    fn last_panic() -> tourbillon_shared::error::PanicPlace;
+
+    /// Loads a chunk that another side of the bus may write.
+    ///
+    /// # Safety
+    /// `from` is aligned to 16 and valid for reads of a chunk.
+    unsafe fn load_chunk_sys(from: *const Chunk) -> Chunk;
+    /// Stores a chunk that another side of the bus may read.
+    ///
+    /// # Safety
+    /// `to` is aligned to 16 and valid for writes of a chunk.
+    unsafe fn store_chunk_sys(to: *mut Chunk, chunk: Chunk);
+    /// Loads a chunk that another block may write.
+    ///
+    /// # Safety
+    /// As for [`load_chunk_sys`](Self::load_chunk_sys).
+    unsafe fn load_chunk_gpu(from: *const Chunk) -> Chunk;
+    /// Stores a chunk that another block may read.
+    ///
+    /// # Safety
+    /// As for [`store_chunk_sys`](Self::store_chunk_sys).
+    unsafe fn store_chunk_gpu(to: *mut Chunk, chunk: Chunk);
+
+    /// Loads a word with acquire at device scope.
+    ///
+    /// # Safety
+    /// `from` is valid and aligned.
+    unsafe fn load_acquire_gpu(from: *const u64) -> u64;
+    /// Stores a word with release at device scope.
+    ///
+    /// # Safety
+    /// `to` is valid and aligned.
+    unsafe fn store_release_gpu(to: *mut u64, value: u64);
+    /// Loads a counter of device memory.
+    ///
+    /// # Safety
+    /// `from` is valid and aligned.
+    unsafe fn load_relaxed_gpu(from: *const u64) -> u64;
+    /// Stores a counter of device memory.
+    ///
+    /// # Safety
+    /// `to` is valid and aligned.
+    unsafe fn store_relaxed_gpu(to: *mut u64, value: u64);
+    /// Loads a 32-bit word of device memory.
+    ///
+    /// # Safety
+    /// `from` is valid and aligned.
+    unsafe fn load_word_gpu(from: *const u32) -> u32;
+    /// Stores a 32-bit word of device memory.
+    ///
+    /// # Safety
+    /// `to` is valid and aligned.
+    unsafe fn store_word_gpu(to: *mut u32, value: u32);
+    /// Adds to a counter of device memory; what it was before is not returned, so nobody waits for it.
+    ///
+    /// # Safety
+    /// `to` is valid and aligned.
+    unsafe fn add_relaxed_gpu(to: *mut u64, value: u64);
+    /// Stores a word of host memory.
+    ///
+    /// # Safety
+    /// `to` is valid and aligned.
+    unsafe fn store_relaxed_sys(to: *mut u64, value: u64);
+
+    /// Takes a lock word of the block's memory: from 0 to 1, with acquire; whether that succeeded.
+    ///
+    /// # Safety
+    /// `word` is a valid, aligned word of the block's memory.
+    unsafe fn try_acquire_cta(word: *mut u32) -> bool;
+    /// Gives a lock word back, with release.
+    ///
+    /// # Safety
+    /// As for [`try_acquire_cta`](Self::try_acquire_cta), and the caller holds the lock.
+    unsafe fn release_cta(word: *mut u32);
+    /// Subtracts one from a word of the block's memory, with acquire and release; the value before.
+    ///
+    /// # Safety
+    /// As for [`try_acquire_cta`](Self::try_acquire_cta).
+    unsafe fn decrement_cta(word: *mut u32) -> u32;
+    /// Loads a position of the block's memory.
+    ///
+    /// # Safety
+    /// `from` is a valid, aligned word of the block's memory.
+    unsafe fn load_cta(from: *const u64) -> u64;
+    /// Stores a position of the block's memory.
+    ///
+    /// # Safety
+    /// `to` is a valid, aligned word of the block's memory.
+    unsafe fn store_cta(to: *mut u64, value: u64);
+
+    /// The device clock, nanoseconds from an arbitrary origin.
+    fn now_ns() -> u64;
+    /// A hint in a loop that waits for another warp of the same block or for the other side, when there was nothing to do
+    /// `idle_rounds` times in a row.
+    fn relax(idle_rounds: u32);
+    /// Rests for about `ns` nanoseconds, where nobody waits for an answer.
+    fn rest(ns: u32);
+}

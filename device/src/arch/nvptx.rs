@@ -1,0 +1,271 @@
+//! A GPU.
+//!
+//! Memory operations are written in assembly, because the compiler's own atomics are of system scope, or, where they read and modify,
+//! relaxed and of device scope whatever they are told. Collectives come from compiler intrinsics, which it knows to be
+//! convergent; written in assembly, it might duplicate them or sink them into a branch.
+
+use core::arch::{asm, global_asm};
+use core::panic::PanicInfo;
+
+use tourbillon_shared::error::{PanicPlace, file_hash};
+use tourbillon_shared::slot::Chunk;
+
+use super::Arch;
+
+/// A GPU of compute capability 8.0 or newer.
+#[derive(Clone, Copy, Debug)]
+pub struct Nvptx;
+
+// The language has no shared memory. 48 KiB is `BLOCK_MEMORY_BYTES`.
+global_asm!(".shared .align 128 .b8 tourbillon_block_memory[49152];");
+const _: () = assert!(tourbillon_shared::geometry::BLOCK_MEMORY_BYTES == 49152);
+
+unsafe extern "C" {
+    #[link_name = "llvm.nvvm.vote.ballot.sync"]
+    fn vote_ballot(mask: u32, predicate: bool) -> u32;
+    #[link_name = "llvm.nvvm.match.any.sync.i64"]
+    fn match_any_64(mask: u32, value: u64) -> u32;
+    #[link_name = "llvm.nvvm.shfl.sync.idx.i32"]
+    fn shuffle_index(mask: u32, value: u32, lane: u32, clamp: u32) -> u32;
+    #[link_name = "llvm.nvvm.bar.warp.sync"]
+    fn bar_warp(mask: u32);
+    #[link_name = "llvm.nvvm.barrier0"]
+    fn barrier_0();
+}
+
+macro_rules! special_register {
+    ($name:literal) => {{
+        let value: u32;
+        // SAFETY: reads a register that never changes.
+        unsafe { asm!(concat!("mov.u32 {0}, ", $name, ";"), out(reg32) value, options(pure, nomem, nostack)) };
+        value
+    }};
+}
+
+/// The end of a lane whose handler panicked: notes where, and leaves. Called by the module's panic handler.
+pub fn leave_after_panic(info: &PanicInfo<'_>) -> ! {
+    let place = info.location().map_or(PanicPlace { line: 0, column: 0, file: 0 }, |location| PanicPlace {
+        line: location.line(),
+        column: location.column(),
+        file: file_hash(location.file()),
+    });
+    // SAFETY: handlers run only after the block was loaded; the word is this lane's own. The fence makes it and the note of
+    // the running frame visible to the lanes that stay, which regather before they read.
+    unsafe {
+        crate::block::note_panic(Nvptx::block_memory(), Nvptx::warp(), Nvptx::lane(), place);
+        asm!("fence.acq_rel.cta;", options(nostack));
+    }
+    Nvptx::exit_lane()
+}
+
+impl Arch for Nvptx {
+    const LANES: u32 = 32;
+
+    #[inline(always)]
+    fn lane() -> u32 {
+        special_register!("%laneid")
+    }
+    #[inline(always)]
+    fn warp() -> u32 {
+        special_register!("%tid.x") / 32
+    }
+    #[inline(always)]
+    fn block() -> u32 {
+        special_register!("%ctaid.x")
+    }
+    #[inline(always)]
+    fn block_memory() -> *mut u8 {
+        let address: u64;
+        // SAFETY: takes the generic address of the block's memory; touches nothing.
+        unsafe {
+            asm!(
+                "mov.u64 {0}, tourbillon_block_memory; cvta.shared.u64 {0}, {0};",
+                out(reg64) address,
+                options(pure, nomem, nostack)
+            );
+        }
+        address as *mut u8
+    }
+    #[inline(always)]
+    fn block_barrier() {
+        // SAFETY: only called at the kernel's start, by all threads of the block.
+        unsafe { barrier_0() }
+    }
+
+    #[inline(always)]
+    fn ballot(mask: u32, predicate: bool) -> u32 {
+        // SAFETY: all living lanes of the mask come here, as the trait demands.
+        unsafe { vote_ballot(mask, predicate) }
+    }
+    #[inline(always)]
+    fn shuffle(mask: u32, value: u32, lane: u32) -> u32 {
+        // SAFETY: as for `ballot`.
+        unsafe { shuffle_index(mask, value, lane, 31) }
+    }
+    #[inline(always)]
+    fn match_any(mask: u32, value: u64) -> u32 {
+        // SAFETY: as for `ballot`.
+        unsafe { match_any_64(mask, value) }
+    }
+    #[inline(always)]
+    fn sync_warp(mask: u32) {
+        // SAFETY: as for `ballot`.
+        unsafe { bar_warp(mask) }
+    }
+    #[inline(always)]
+    fn exit_lane() -> ! {
+        // SAFETY: ends this lane; the others skip it in every collective.
+        unsafe { asm!("exit;", options(noreturn, nostack)) }
+    }
+
+    #[inline(always)]
+    fn guard(f: impl FnOnce()) -> bool {
+        // A panic ends the lane in `leave_after_panic`: whoever comes back has not panicked.
+        f();
+        true
+    }
+    #[inline(always)]
+    fn last_panic() -> PanicPlace {
+        PanicPlace { line: 0, column: 0, file: 0 }
+    }
+
+    #[inline(always)]
+    unsafe fn load_chunk_sys(from: *const Chunk) -> Chunk {
+        let (low, high);
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("{{ .reg .b128 x; ld.relaxed.sys.global.b128 x, [{2}]; mov.b128 {{{0}, {1}}}, x; }}",
+                out(reg64) low, out(reg64) high, in(reg64) from, options(nostack));
+        }
+        Chunk::from_halves(low, high)
+    }
+    #[inline(always)]
+    unsafe fn store_chunk_sys(to: *mut Chunk, chunk: Chunk) {
+        let (low, high) = chunk.to_halves();
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("{{ .reg .b128 x; mov.b128 x, {{{0}, {1}}}; st.relaxed.sys.global.b128 [{2}], x; }}",
+                in(reg64) low, in(reg64) high, in(reg64) to, options(nostack));
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_chunk_gpu(from: *const Chunk) -> Chunk {
+        let (low, high);
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("{{ .reg .b128 x; ld.relaxed.gpu.global.b128 x, [{2}]; mov.b128 {{{0}, {1}}}, x; }}",
+                out(reg64) low, out(reg64) high, in(reg64) from, options(nostack));
+        }
+        Chunk::from_halves(low, high)
+    }
+    #[inline(always)]
+    unsafe fn store_chunk_gpu(to: *mut Chunk, chunk: Chunk) {
+        let (low, high) = chunk.to_halves();
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("{{ .reg .b128 x; mov.b128 x, {{{0}, {1}}}; st.relaxed.gpu.global.b128 [{2}], x; }}",
+                in(reg64) low, in(reg64) high, in(reg64) to, options(nostack));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_acquire_gpu(from: *const u64) -> u64 {
+        let value;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("ld.acquire.gpu.global.u64 {0}, [{1}];", out(reg64) value, in(reg64) from, options(nostack)) };
+        value
+    }
+    #[inline(always)]
+    unsafe fn store_release_gpu(to: *mut u64, value: u64) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("st.release.gpu.global.u64 [{0}], {1};", in(reg64) to, in(reg64) value, options(nostack)) };
+    }
+    #[inline(always)]
+    unsafe fn load_relaxed_gpu(from: *const u64) -> u64 {
+        let value;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("ld.relaxed.gpu.global.u64 {0}, [{1}];", out(reg64) value, in(reg64) from, options(nostack)) };
+        value
+    }
+    #[inline(always)]
+    unsafe fn store_relaxed_gpu(to: *mut u64, value: u64) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("st.relaxed.gpu.global.u64 [{0}], {1};", in(reg64) to, in(reg64) value, options(nostack)) };
+    }
+    #[inline(always)]
+    unsafe fn load_word_gpu(from: *const u32) -> u32 {
+        let value;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("ld.relaxed.gpu.global.u32 {0}, [{1}];", out(reg32) value, in(reg64) from, options(nostack)) };
+        value
+    }
+    #[inline(always)]
+    unsafe fn store_word_gpu(to: *mut u32, value: u32) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("st.relaxed.gpu.global.u32 [{0}], {1};", in(reg64) to, in(reg32) value, options(nostack)) };
+    }
+    #[inline(always)]
+    unsafe fn add_relaxed_gpu(to: *mut u64, value: u64) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("red.relaxed.gpu.global.add.u64 [{0}], {1};", in(reg64) to, in(reg64) value, options(nostack)) };
+    }
+    #[inline(always)]
+    unsafe fn store_relaxed_sys(to: *mut u64, value: u64) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("st.relaxed.sys.global.u64 [{0}], {1};", in(reg64) to, in(reg64) value, options(nostack)) };
+    }
+
+    #[inline(always)]
+    unsafe fn try_acquire_cta(word: *mut u32) -> bool {
+        let old: u32;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("atom.acquire.cta.cas.b32 {0}, [{1}], 0, 1;", out(reg32) old, in(reg64) word, options(nostack));
+        }
+        old == 0
+    }
+    #[inline(always)]
+    unsafe fn release_cta(word: *mut u32) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("st.release.cta.u32 [{0}], {1};", in(reg64) word, in(reg32) 0u32, options(nostack)) };
+    }
+    #[inline(always)]
+    unsafe fn decrement_cta(word: *mut u32) -> u32 {
+        let old;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("atom.acq_rel.cta.add.u32 {0}, [{1}], {2};",
+                out(reg32) old, in(reg64) word, in(reg32) u32::MAX, options(nostack));
+        }
+        old
+    }
+    #[inline(always)]
+    unsafe fn load_cta(from: *const u64) -> u64 {
+        let value;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("ld.relaxed.cta.u64 {0}, [{1}];", out(reg64) value, in(reg64) from, options(nostack)) };
+        value
+    }
+    #[inline(always)]
+    unsafe fn store_cta(to: *mut u64, value: u64) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("st.relaxed.cta.u64 [{0}], {1};", in(reg64) to, in(reg64) value, options(nostack)) };
+    }
+
+    #[inline(always)]
+    fn now_ns() -> u64 {
+        let value;
+        // SAFETY: reads a clock.
+        unsafe { asm!("mov.u64 {0}, %globaltimer;", out(reg64) value, options(nomem, nostack)) };
+        value
+    }
+    #[inline(always)]
+    fn relax(_idle_rounds: u32) {
+        // Waiting in the second-level cache costs nothing, and a rest would cost the next message its latency.
+    }
+    #[inline(always)]
+    fn rest(ns: u32) {
+        // SAFETY: waits.
+        unsafe { asm!("nanosleep.u32 {0};", in(reg32) ns, options(nomem, nostack)) };
+    }
+}

@@ -1,0 +1,104 @@
+//! From a key to an actor's place.
+//!
+//! Open addressing with linear probing in device memory, one table for each shard, written only by the holder of the shard's
+//! turn. The table has at least twice as many buckets as the shard may have actors, so a probe always ends at an empty one.
+
+use tourbillon_shared::geometry::{Bucket, EntryHeader, KernelArguments, ShardState};
+
+/// The directory and the slab of one shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Directory {
+    buckets: *mut Bucket,
+    /// Number of buckets minus one.
+    mask: u32,
+    slab: *mut u8,
+    stride: u32,
+    capacity: u32,
+    shard: *mut ShardState,
+}
+
+/// Where a probe ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At the actor.
+    Found(*mut EntryHeader),
+    /// At the empty bucket of this index, where the actor would be.
+    Missing(u32),
+}
+
+impl Directory {
+    /// The directory of shard `shard`.
+    #[inline(always)]
+    pub fn new(arguments: &KernelArguments, shard: u32) -> Self {
+        let (geometry, layout) = (&arguments.geometry, &arguments.layout);
+        let buckets = 1u64.wrapping_shl(geometry.directory_log2);
+        let entries = u64::from(geometry.actors_per_shard).wrapping_mul(u64::from(geometry.entry_stride));
+        let at = |offset: u64, bytes: u64| {
+            arguments.memory.wrapping_add(offset).wrapping_add(u64::from(shard).wrapping_mul(bytes))
+        };
+        Self {
+            buckets: at(layout.directories, buckets.wrapping_mul(size_of::<Bucket>() as u64)) as *mut Bucket,
+            mask: (buckets as u32).wrapping_sub(1),
+            slab: at(layout.slabs, entries) as *mut u8,
+            stride: geometry.entry_stride,
+            capacity: geometry.actors_per_shard,
+            shard: at(layout.shards, size_of::<ShardState>() as u64) as *mut ShardState,
+        }
+    }
+
+    /// What the engine keeps for the shard.
+    #[inline(always)]
+    pub fn shard(&self) -> *mut ShardState {
+        self.shard
+    }
+
+    #[inline(always)]
+    fn entry(&self, index: u32) -> *mut EntryHeader {
+        let offset = u64::from(index).wrapping_mul(u64::from(self.stride));
+        self.slab.wrapping_add(offset as usize).cast()
+    }
+
+    /// Looks the actor (`kind`, `key`) up, whose hash is `hash`.
+    ///
+    /// # Safety
+    /// The caller's warp holds the shard's turn.
+    #[inline(always)]
+    pub unsafe fn find(&self, hash: u64, kind: u16, key: u64) -> Place {
+        let mut index = hash as u32 & self.mask;
+        loop {
+            // SAFETY: the index is masked; the turn orders this after every insertion.
+            let bucket = unsafe { self.buckets.wrapping_add(index as usize).read() };
+            if bucket.kind == 0 {
+                return Place::Missing(index);
+            }
+            if bucket.key == key && bucket.kind == u32::from(kind) {
+                return Place::Found(self.entry(bucket.entry));
+            }
+            index = index.wrapping_add(1) & self.mask;
+        }
+    }
+
+    /// Makes room for the actor (`kind`, `key`), which is not in the directory; nothing when the shard is full.
+    ///
+    /// # Safety
+    /// The caller's warp holds the shard's turn, and no other lane inserts at the same time.
+    #[inline(always)]
+    pub unsafe fn insert(&self, hash: u64, kind: u16, key: u64) -> Option<*mut EntryHeader> {
+        // SAFETY: the turn makes this warp, and the caller this lane, the only one.
+        unsafe {
+            let entry = (*self.shard).actors;
+            if entry >= self.capacity {
+                return None;
+            }
+            // Another lane may have filled the bucket that an earlier probe ended at.
+            match self.find(hash, kind, key) {
+                Place::Found(entry) => Some(entry),
+                Place::Missing(index) => {
+                    (*self.shard).actors = entry.wrapping_add(1);
+                    self.buckets.wrapping_add(index as usize).write(Bucket { key, kind: u32::from(kind), entry });
+                    Some(self.entry(entry))
+                }
+            }
+        }
+    }
+}

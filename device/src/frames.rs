@@ -1,0 +1,96 @@
+//! Splitting a window of ready slots into frames.
+
+use tourbillon_shared::geometry::WarpScratch;
+use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
+use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, Slot};
+
+use crate::arch::Arch;
+use crate::warp::Warp;
+
+/// Whole frames at the beginning of a window.
+#[derive(Clone, Copy, Debug)]
+pub struct Frames {
+    /// How many; at most one for each lane.
+    pub count: u32,
+    /// Slots that they take together.
+    pub slots: u32,
+    /// First staged slot of this lane's frame; lane of rank `f` has frame `f`.
+    pub start: u32,
+    /// When `count` is 0: slots that the first frame needs.
+    pub needs: u32,
+}
+
+/// The staged slot `index`.
+#[inline(always)]
+pub fn staged(scratch: *mut WarpScratch, index: u32) -> *mut Slot {
+    // SAFETY: only an address; callers stay below the stage's length.
+    unsafe { (&raw mut (*scratch).stage).cast::<Slot>().wrapping_add(index as usize) }
+}
+
+/// Address of data word `word` of the staged slot `index`.
+#[inline(always)]
+pub fn staged_word(scratch: *mut WarpScratch, index: u32, word: u32) -> *mut u32 {
+    let chunk = word / DATA_WORDS_PER_CHUNK as u32;
+    staged(scratch, index).cast::<u32>().wrapping_add(word.wrapping_add(chunk) as usize)
+}
+
+/// The flags of the frame that begins at the staged slot `index`.
+///
+/// # Safety
+/// The slot is staged and nobody writes it meanwhile.
+#[inline(always)]
+pub unsafe fn staged_flags(scratch: *mut WarpScratch, index: u32) -> Flags {
+    // SAFETY: the caller vouches for the slot.
+    Flags((unsafe { staged_word(scratch, index, 3).read() } >> 16) as u16)
+}
+
+/// The header of the frame that begins at the staged slot `index`.
+///
+/// # Safety
+/// As for [`staged_flags`].
+#[inline(always)]
+pub unsafe fn staged_header(scratch: *mut WarpScratch, index: u32) -> Header {
+    let mut words = [0; HEADER_WORDS];
+    let mut i = 0;
+    while i < HEADER_WORDS {
+        // SAFETY: the caller vouches for the slot; `i` is below the array's length.
+        unsafe { *words.get_unchecked_mut(i) = staged_word(scratch, index, i as u32).read() };
+        i += 1;
+    }
+    Header::decode(&words)
+}
+
+/// Finds the frames in the `slots` ready slots from `base` on.
+///
+/// # Safety
+/// The slots are staged and nobody writes them meanwhile.
+#[inline(always)]
+#[track_caller]
+pub unsafe fn split<A: Arch>(warp: &Warp<A>, scratch: *mut WarpScratch, base: u32, slots: u32) -> Frames {
+    let size = warp.size();
+    let rank = warp.rank();
+    if slots <= size {
+        // Mostly every frame is one slot. When each slot would be a frame of one slot if it began a frame, then each does:
+        // the first begins one, and so on.
+        // SAFETY: the caller vouches for the slots.
+        let is_longer = rank < slots && unsafe { staged_flags(scratch, base.wrapping_add(rank)) }.span() != 1;
+        if !warp.any(is_longer) {
+            return Frames { count: slots, slots, start: base.wrapping_add(rank), needs: 1 };
+        }
+    }
+    let mut frames = Frames { count: 0, slots: 0, start: base, needs: 1 };
+    while frames.slots < slots && frames.count < size {
+        // SAFETY: the caller vouches for the slots.
+        let span = unsafe { staged_flags(scratch, base.wrapping_add(frames.slots)) }.span();
+        if frames.slots.wrapping_add(span) > slots {
+            frames.needs = span;
+            break;
+        }
+        if frames.count == rank {
+            frames.start = base.wrapping_add(frames.slots);
+        }
+        frames.slots = frames.slots.wrapping_add(span);
+        frames.count = frames.count.wrapping_add(1);
+    }
+    frames
+}

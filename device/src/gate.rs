@@ -1,0 +1,464 @@
+//! Gates: from the clients' lanes to the shards' rings.
+//!
+//! Host memory is polled by a few warps only, those of the gate blocks, because every poll on the bus slows the others. Each
+//! lane belongs to one gate block. A gate warp looks at the heads of its lanes; when it finds frames it claims them under the
+//! block's lock: it takes room in the rings of the frames' shards and moves the lane's head in one critical section, so
+//! that frames reach each shard in the order of their lane. Copying follows outside the lock; slots prove themselves, so the
+//! order of the copies does not matter.
+//!
+//! Between a gate and a shard runs a ring of their own, so room is the gate's tail, which its warps share in the block's
+//! memory, against the position that the shard publishes. A frame whose shard has no room stays at the head of its
+//! lane and holds up that lane alone.
+
+use tourbillon_shared::frame::{FRAME_SLOTS_MAX, is_well_formed};
+use tourbillon_shared::geometry::{LaneAddresses, WarpScratch};
+use tourbillon_shared::header::{Arrival, Flags, Header, ReturnAddress};
+use tourbillon_shared::hlc;
+use tourbillon_shared::partition::{hash, partition_of};
+use tourbillon_shared::position::RingShape;
+use tourbillon_shared::ring::has_room;
+use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, SLOT_BYTES, Slot};
+use tourbillon_shared::telemetry::Counter;
+
+use crate::arch::Arch;
+use crate::block::Block;
+use crate::frames::{Frames, split, staged, staged_flags, staged_header, staged_word};
+use crate::look::{Way, look};
+use crate::stats::Stats;
+use crate::warp::{Warp, low_bits, lowest};
+
+const PARTS: u32 = CHUNKS_PER_SLOT as u32;
+/// Slots that an idle look takes from a lane that is looked at alone: a burst is then found whole more often, and the loads
+/// are in flight together anyway.
+const IDLE_SLOTS_MAX: u32 = 4;
+/// Most warps that poll the same lane: more wait for each other on the bus.
+const POLLERS_MAX: u32 = 3;
+
+/// What a gate warp remembers between two looks.
+#[derive(Debug)]
+pub struct Gate {
+    /// Place among the warps of the block that poll.
+    poller: u32,
+    /// How many warps of the block poll.
+    pollers: u32,
+    /// The lanes that this warp polls.
+    mine: u64,
+    /// Of those, the ones behind which more is expected.
+    backlog: u64,
+    /// Lane to begin the next look with.
+    next: u32,
+    /// Alternates looks at a backlog with looks at all lanes.
+    turn: u32,
+}
+
+/// A lane, the position that was looked at, and where its slots are staged.
+#[derive(Clone, Copy, Debug)]
+struct Visit {
+    lane: u32,
+    position: u64,
+    base: u32,
+    slots: u32,
+}
+
+impl Gate {
+    /// The gate warp that is number `poller` of `pollers` in its block.
+    pub fn new(poller: u32, pollers: u32) -> Self {
+        Self { poller, pollers, mine: 0, backlog: 0, next: 0, turn: 0 }
+    }
+
+    /// Chooses this warp's lanes among the block's lanes that clients hold.
+    ///
+    /// As long as there are fewer lanes than warps, several warps poll the same one: whichever sees a frame first claims it.
+    pub fn assign(&mut self, block: &Block<'_>, held: u64) {
+        let gates = block.arguments.geometry.gates;
+        let mut of_block = 0u64;
+        let mut lane = block.number;
+        while lane < block.arguments.geometry.lanes {
+            of_block |= held & 1u64.wrapping_shl(lane);
+            lane = lane.wrapping_add(gates);
+        }
+        let count = of_block.count_ones();
+        self.mine = 0;
+        let (mut rest, mut index) = (of_block, 0u32);
+        while rest != 0 {
+            let bit = rest & rest.wrapping_neg();
+            let is_mine = if count >= self.pollers {
+                index.checked_rem(self.pollers) == Some(self.poller)
+            } else {
+                self.poller.checked_rem(count) == Some(index)
+                    && self.poller.checked_div(count).is_some_and(|others| others < POLLERS_MAX)
+            };
+            if is_mine {
+                self.mine |= bit;
+            }
+            rest &= !bit;
+            index = index.wrapping_add(1);
+        }
+        self.backlog &= self.mine;
+    }
+
+    /// Looks once at this warp's lanes and forwards what it finds; whether it found anything.
+    #[inline(always)]
+    pub fn step<A: Arch>(
+        &mut self,
+        warp: &Warp<A>,
+        block: &Block<'_>,
+        scratch: *mut WarpScratch,
+        stats: Stats,
+        clock_offset: u64,
+    ) -> bool {
+        if self.mine == 0 {
+            return false;
+        }
+        self.turn = self.turn.wrapping_add(1);
+        if self.backlog != 0 && self.turn & 1 == 0 {
+            let lane = self.after(self.backlog, self.next);
+            self.next = lane.wrapping_add(1);
+            return self.visit_backlog(warp, block, scratch, stats, clock_offset, lane, warp.size());
+        }
+        // A look that fits into one round of loads: a quarter as many slots as lanes.
+        let room = if warp.size() < PARTS { 1 } else { warp.size() / PARTS };
+        let lanes = min(self.mine.count_ones(), room);
+        let each = if lanes == 1 { min(room, IDLE_SLOTS_MAX) } else { 1 };
+        // With one slot a lane, slot `i` is that of the lane `i` places after `next`.
+        let place = if each == 1 { min(warp.rank() / PARTS, lanes.wrapping_sub(1)) } else { 0 };
+        let (mut lane, mut left) = (self.after(self.mine, self.next), place);
+        while left != 0 {
+            lane = self.after(self.mine, lane.wrapping_add(1));
+            left = left.wrapping_sub(1);
+        }
+        // SAFETY: a position of the block's memory.
+        let position = unsafe { A::load_cta(block.lane_head(lane)) };
+        let addresses = lane_addresses(block, lane);
+        let shape = RingShape::from_log2(addresses.capacity_log2);
+        // SAFETY: the scratch is the warp's own; positions are masked into the lane's ring.
+        let ready = unsafe {
+            look(warp, scratch, Way::Bus, lanes.wrapping_mul(each), |slot| {
+                let at = if each == 1 { position } else { position.wrapping_add(u64::from(slot)) };
+                request_slot(&addresses, shape, at)
+            })
+        };
+        let mut found = false;
+        let mut rest = ready;
+        while rest != 0 {
+            let first = lowest(rest);
+            let place = if each == 1 { first } else { 0 };
+            let base = place.wrapping_mul(each);
+            let slots = (!ready.wrapping_shr(base)).trailing_zeros();
+            let slots = min(slots, each);
+            rest &= !low_bits(each).wrapping_shl(base);
+            // Ask the lane that looked there for what it looked at.
+            let from = min(base.wrapping_mul(PARTS), warp.size().wrapping_sub(1));
+            let lane = warp.broadcast(lane, from);
+            let position = warp.broadcast_u64(position, from);
+            if slots == 0 {
+                continue;
+            }
+            if lanes == 1 || slots == each {
+                self.next = lane.wrapping_add(1);
+            }
+            found |= self.visit(warp, block, scratch, stats, clock_offset, Visit { lane, position, base, slots });
+            if slots == each {
+                self.backlog |= 1u64.wrapping_shl(lane);
+            }
+        }
+        if lanes < self.mine.count_ones() && !found {
+            self.next = warp.broadcast(lane, warp.size().wrapping_sub(1)).wrapping_add(1);
+        }
+        found
+    }
+
+    /// The first lane of `lanes` from `from` on, round and round; `lanes` is not empty.
+    #[inline(always)]
+    fn after(&self, lanes: u64, from: u32) -> u32 {
+        let above = if from >= u64::BITS { 0 } else { lanes & u64::MAX.wrapping_shl(from) };
+        let chosen = if above != 0 { above } else { lanes };
+        chosen.trailing_zeros()
+    }
+
+    /// Looks at up to `slots` slots of one lane.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
+    fn visit_backlog<A: Arch>(
+        &mut self,
+        warp: &Warp<A>,
+        block: &Block<'_>,
+        scratch: *mut WarpScratch,
+        stats: Stats,
+        clock_offset: u64,
+        lane: u32,
+        slots: u32,
+    ) -> bool {
+        // One lane of a warp alone must still see a whole frame.
+        let slots = if slots < FRAME_SLOTS_MAX as u32 { FRAME_SLOTS_MAX as u32 } else { slots };
+        let addresses = lane_addresses(block, lane);
+        let shape = RingShape::from_log2(addresses.capacity_log2);
+        let slots = min(slots, shape.capacity());
+        // SAFETY: a position of the block's memory; rank 0's view counts, for another warp may be claiming.
+        let position = warp.broadcast_u64(unsafe { A::load_cta(block.lane_head(lane)) }, 0);
+        // SAFETY: the scratch is the warp's own; positions are masked into the lane's ring.
+        let ready = unsafe {
+            look(warp, scratch, Way::Bus, slots, |slot| request_slot(&addresses, shape, position.wrapping_add(slot.into())))
+        };
+        let ready = (!ready).trailing_zeros();
+        if ready == 0 {
+            self.backlog &= !1u64.wrapping_shl(lane);
+            return false;
+        }
+        self.visit(warp, block, scratch, stats, clock_offset, Visit { lane, position, base: 0, slots: ready })
+    }
+
+    /// Claims the frames in the staged slots of one lane and forwards them; whether any was.
+    #[inline(always)]
+    fn visit<A: Arch>(
+        &mut self,
+        warp: &Warp<A>,
+        block: &Block<'_>,
+        scratch: *mut WarpScratch,
+        stats: Stats,
+        clock_offset: u64,
+        visit: Visit,
+    ) -> bool {
+        // SAFETY: the look staged these slots; only this warp uses its scratch.
+        let frames = unsafe { split(warp, scratch, visit.base, visit.slots) };
+        if frames.count == 0 {
+            // The frame is longer than the look: the next look at this lane takes enough.
+            self.backlog |= 1u64.wrapping_shl(visit.lane);
+            return false;
+        }
+        let is_mine = warp.rank() < frames.count;
+        let now_ns = A::now_ns();
+        let physical = hlc::physical_from_unix_ns(now_ns.wrapping_add(clock_offset));
+        // SAFETY: as above; lanes beyond the frames read some staged slot and ignore it.
+        let mut header = unsafe { staged_header(scratch, if is_mine { frames.start } else { visit.base }) };
+        let span = header.flags.span();
+        if !is_well_formed(&header) {
+            header.kind = 0;
+            header.flags = Flags::new(span, Flags::MALFORMED);
+            if is_mine {
+                stats.add::<A>(Counter::Malformed, 1);
+            }
+        } else if hlc::is_beyond_drift(header.hlc, physical) {
+            header.kind = 0;
+            header.flags = Flags::new(span, Flags::DRIFTED);
+            if is_mine {
+                stats.add::<A>(Counter::Drifted, 1);
+            }
+        }
+        let partition = partition_of(hash(header.kind, header.key));
+        let table = block.arguments.memory.wrapping_add(block.arguments.layout.table) as *const u16;
+        // SAFETY: a partition is inside the table, which nobody writes while the kernel runs.
+        let shard = u32::from(unsafe { table.wrapping_add(partition).read() });
+
+        let Some((taken, slots, tail)) = self.claim(warp, block, scratch, visit, frames, shard) else { return false };
+        if taken < frames.count {
+            self.backlog |= 1u64.wrapping_shl(visit.lane);
+            if warp.rank() == 0 {
+                stats.add::<A>(Counter::NoRoom, 1);
+            }
+        }
+        if taken == 0 {
+            return false;
+        }
+        if warp.rank() < taken {
+            let shape = RingShape::from_log2(lane_addresses(block, visit.lane).capacity_log2);
+            let at = visit.position.wrapping_add(u64::from(frames.start.wrapping_sub(visit.base)));
+            let address = ReturnAddress { lane: visit.lane as u16, index: shape.index(at) as u16, lap: shape.lap(at) };
+            let arrival = Arrival { device_ns: now_ns as u32, hlc_delta: hlc::delta(header.hlc, physical) };
+            let forwarded = Header { hint: address.encode(), hlc: arrival.encode(), ..header };
+            address_frame(block, scratch, frames.start, &forwarded, shard, tail);
+        }
+        warp.sync();
+        // SAFETY: the targets of the taken slots were written by their frames' lanes before the sync.
+        unsafe { copy_out(warp, scratch, Way::Cache, visit.base, slots) };
+        if warp.rank() == 0 {
+            stats.add::<A>(Counter::Claimed, u64::from(taken));
+        }
+        true
+    }
+
+    /// The critical section: takes room for as many frames as have it, in order, and moves the lane's head past them.
+    ///
+    /// Returns how many frames and slots were taken and where in the shard's ring this lane's frame goes; nothing when another
+    /// warp was faster.
+    #[inline(always)]
+    fn claim<A: Arch>(
+        &self,
+        warp: &Warp<A>,
+        block: &Block<'_>,
+        scratch: *mut WarpScratch,
+        visit: Visit,
+        frames: Frames,
+        shard: u32,
+    ) -> Option<(u32, u32, u64)> {
+        let rank = warp.rank();
+        let is_mine = rank < frames.count;
+        // SAFETY: every lane writes its own word of the warp's scratch.
+        unsafe { (&raw mut (*scratch).start).cast::<u32>().wrapping_add(rank as usize).write(frames.start) };
+        // Frames of one shard; a lane without a frame is alone.
+        let peers = if frames.count == 1 {
+            low_bits(1)
+        } else {
+            warp.match_any(if is_mine { shard.into() } else { (1u64 << 32) | u64::from(rank) })
+        };
+        loop {
+            // SAFETY: the lock is a word of the block's memory.
+            let got = rank == 0 && unsafe { A::try_acquire_cta(block.gate_lock()) };
+            if warp.any(got) {
+                break;
+            }
+            A::relax(0);
+        }
+        warp.sync();
+        let lane_head = block.lane_head(visit.lane);
+        // SAFETY: a position of the block's memory, under the lock.
+        let head = unsafe { A::load_cta(lane_head) };
+        if head != visit.position && !tourbillon_shared::mutant!("double_claim") {
+            self.unlock(warp, block);
+            return None;
+        }
+        let ring_shape = block.arguments.geometry.ring_shape();
+        let span = if is_mine { self.span_of(scratch, frames.start) } else { 0 };
+        let before = peers & low_bits(rank);
+        let ahead = if frames.count == frames.slots { before.count_ones() } else { self.spans_of(scratch, before) };
+        let mut fits = false;
+        let mut tail = 0;
+        if is_mine {
+            // SAFETY: positions of the block's memory, under the lock.
+            tail = unsafe { A::load_cta(block.ring_tail(shard)) }.wrapping_add(ahead.into());
+            // SAFETY: as above.
+            let mut freed = unsafe { A::load_cta(block.ring_freed(shard)) };
+            if !has_room(ring_shape, tail, freed, span) {
+                let published = block.pair(block.arguments.layout.ring_freed, block.number, shard);
+                // SAFETY: a word of device memory. Acquire pairs with the shard's Release after it has read the slots.
+                freed = unsafe { A::load_acquire_gpu(published) };
+                // SAFETY: as above. Peers may write different values, each of them true.
+                unsafe { A::store_cta(block.ring_freed(shard), freed) };
+            }
+            fits = has_room(ring_shape, tail, freed, span);
+        }
+        let stuck = !warp.ballot(fits) & low_bits(frames.count);
+        let taken = if stuck == 0 { frames.count } else { lowest(stuck) };
+        let slots = if taken == frames.count {
+            frames.slots
+        } else {
+            warp.broadcast(frames.start, taken).wrapping_sub(visit.base)
+        };
+        // The last taken frame of each shard moves the tail for all of them.
+        let last = 31u32.wrapping_sub((peers & low_bits(taken)).leading_zeros());
+        if rank < taken && rank == last {
+            // SAFETY: a position of the block's memory, under the lock.
+            unsafe { A::store_cta(block.ring_tail(shard), tail.wrapping_add(span.into())) };
+        }
+        if rank == 0 {
+            // SAFETY: as above.
+            unsafe { A::store_cta(lane_head, visit.position.wrapping_add(slots.into())) };
+        }
+        self.unlock(warp, block);
+        Some((taken, slots, tail))
+    }
+
+    #[inline(always)]
+    fn unlock<A: Arch>(&self, warp: &Warp<A>, block: &Block<'_>) {
+        warp.sync();
+        if warp.rank() == 0 {
+            // SAFETY: the warp holds the lock.
+            unsafe { A::release_cta(block.gate_lock()) };
+        }
+    }
+
+    #[inline(always)]
+    fn span_of(&self, scratch: *mut WarpScratch, start: u32) -> u32 {
+        // SAFETY: the slot is staged and only this warp uses its scratch.
+        unsafe { staged_flags(scratch, start) }.span()
+    }
+
+    /// Slots of the frames in `frames`.
+    fn spans_of(&self, scratch: *mut WarpScratch, frames: u32) -> u32 {
+        let (mut rest, mut slots) = (frames, 0u32);
+        while rest != 0 {
+            // SAFETY: the lock's sync made every lane's `start` visible.
+            let start = unsafe { (&raw const (*scratch).start).cast::<u32>().wrapping_add(lowest(rest) as usize).read() };
+            slots = slots.wrapping_add(self.span_of(scratch, start));
+            rest &= rest.wrapping_sub(1);
+        }
+        slots
+    }
+}
+
+#[inline(always)]
+fn min(a: u32, b: u32) -> u32 {
+    if a < b { a } else { b }
+}
+
+/// The addresses of a lane's rings.
+#[inline(always)]
+pub fn lane_addresses(block: &Block<'_>, lane: u32) -> LaneAddresses {
+    let lanes = block.arguments.lanes as *const LaneAddresses;
+    // SAFETY: gates and shards know lanes below the geometry's count only; nobody writes the table while the kernel runs.
+    unsafe { lanes.wrapping_add(lane as usize).read() }
+}
+
+#[inline(always)]
+fn request_slot(addresses: &LaneAddresses, shape: RingShape, position: u64) -> (*const Slot, u32) {
+    let slot = (addresses.requests as *const Slot).wrapping_add(shape.index(position) as usize);
+    (slot, shape.lap(position))
+}
+
+/// Writes the forwarded header over the staged one, and the targets of the frame's slots.
+#[inline(always)]
+fn address_frame(block: &Block<'_>, scratch: *mut WarpScratch, start: u32, header: &Header, shard: u32, tail: u64) {
+    let shape = block.arguments.geometry.ring_shape();
+    let words = header.encode();
+    let mut i = 0;
+    while i < words.len() {
+        // SAFETY: the frame is staged and this lane's; `i` is below the array's length.
+        unsafe { staged_word(scratch, start, i as u32).write(*words.get_unchecked(i)) };
+        i += 1;
+    }
+    let ring_bytes = (SLOT_BYTES as u64).wrapping_shl(shape.capacity_log2());
+    let geometry = &block.arguments.geometry;
+    let pair = u64::from(block.number.wrapping_mul(geometry.shards).wrapping_add(shard));
+    let rings = block.arguments.memory.wrapping_add(block.arguments.layout.rings);
+    let ring = rings.wrapping_add(pair.wrapping_mul(ring_bytes));
+    let mut slot = 0;
+    while slot < header.flags.span() {
+        let at = tail.wrapping_add(slot.into());
+        let target = ring.wrapping_add(u64::from(shape.index(at)).wrapping_mul(SLOT_BYTES as u64));
+        let index = start.wrapping_add(slot) as usize;
+        // SAFETY: the slots of a frame lie inside the stage.
+        unsafe {
+            (&raw mut (*scratch).target).cast::<u64>().wrapping_add(index).write(target);
+            (&raw mut (*scratch).target_lap).cast::<u32>().wrapping_add(index).write(shape.lap(at));
+        }
+        slot = slot.wrapping_add(1);
+    }
+}
+
+/// Stores the staged slots `base .. base + slots` to their targets, all lanes together, each chunk under its target's lap.
+///
+/// # Safety
+/// Targets and laps of these slots are set and valid for writes; the slots are the warp's alone.
+#[inline(always)]
+#[track_caller]
+pub unsafe fn copy_out<A: Arch>(warp: &Warp<A>, scratch: *mut WarpScratch, way: Way, base: u32, slots: u32) {
+    let chunks = slots.wrapping_mul(PARTS);
+    let mut chunk = warp.rank();
+    while chunk < chunks {
+        let index = base.wrapping_add(chunk / PARTS);
+        let part = (chunk % PARTS) as usize;
+        // SAFETY: the caller vouches for targets and slots.
+        unsafe {
+            let target = (&raw const (*scratch).target).cast::<u64>().wrapping_add(index as usize).read() as *mut Chunk;
+            let lap = (&raw const (*scratch).target_lap).cast::<u32>().wrapping_add(index as usize).read();
+            let [a, b, c, _] = staged(scratch, index).cast::<Chunk>().wrapping_add(part).read().words;
+            let value = Chunk::new([a, b, c], lap);
+            match way {
+                Way::Bus => A::store_chunk_sys(target.wrapping_add(part), value),
+                Way::Cache => A::store_chunk_gpu(target.wrapping_add(part), value),
+            }
+        }
+        chunk = chunk.wrapping_add(warp.size());
+    }
+    warp.sync();
+}

@@ -1,0 +1,339 @@
+//! The dispatch loop, the control warp and telemetry.
+//!
+//! Launched once, the loop never exits by itself. Every warp looks at the mirror of the control block every few rounds and
+//! obeys it between two windows. One warp of the first gate block, the *control warp*, reads the control block over the bus,
+//! mirrors it in device memory, writes the heartbeat and refreshes the telemetry page. Where there are few threads the control
+//! warp serves as well.
+
+use tourbillon_shared::control::{Command, ControlBlock, Mode};
+use tourbillon_shared::geometry::KernelArguments;
+use tourbillon_shared::slot::Chunk;
+use tourbillon_shared::telemetry::{COUNTERS, Counter, LATENCY_BUCKETS, TelemetryPage, WarpStats};
+
+use crate::arch::Arch;
+use crate::block::Block;
+use crate::gate::Gate;
+use crate::stats::Stats;
+use crate::system::System;
+use crate::turn::Turns;
+use crate::warp::Warp;
+
+/// Rounds of a serving warp between two looks at the mirror. A look costs a load from the second-level cache; the answer to a
+/// command may take a few microseconds.
+const ROUNDS_PER_COMMAND: u32 = 16;
+/// What a warp that left notes in place of the epoch it obeys.
+pub const EPOCH_OF_THE_DEPARTED: u32 = u32::MAX;
+/// How long the control warp waits for the others after a stop, before it leaves without their last counts.
+const LAST_REFRESH_NS: u64 = 5_000_000;
+/// How long a paused warp rests between two looks at the mirror.
+const PAUSE_NS: u32 = 2_000;
+
+/// The control words as a warp sees them.
+#[derive(Clone, Copy, Debug)]
+struct Orders {
+    command: Command,
+    mode: Mode,
+    clock_offset: u64,
+}
+
+/// What the control warp remembers.
+#[derive(Debug)]
+struct Control {
+    /// Chunk tags last mirrored: command, clock offset.
+    mirrored: (u32, u32),
+    beats: u64,
+    next_beat_ns: u64,
+    next_refresh_ns: u64,
+    refreshes: u64,
+}
+
+/// The kernel's body: every lane of every warp runs it until the kernel is stopped.
+///
+/// # Safety
+/// `arguments` and all that they point to are those of a launch, set up as [`KernelArguments`] says, and stay valid until
+/// every lane has returned.
+pub unsafe fn run<A: Arch, S: System>(arguments: *const KernelArguments) {
+    // SAFETY: the caller vouches for the arguments, which nobody writes while the kernel runs.
+    let arguments = unsafe { &*arguments };
+    if arguments.abi_hash != tourbillon_shared::abi::HASH {
+        return;
+    }
+    let geometry = &arguments.geometry;
+    let block = Block::new::<A>(arguments);
+    let mut warp = Warp::<A>::whole();
+    block.load(&warp);
+
+    let in_block = A::warp();
+    let in_grid = block.number.wrapping_mul(geometry.warps_per_block).wrapping_add(in_block);
+    let stats = Stats::new(arguments, in_grid);
+    let scratch = block.scratch(in_block);
+    let is_control = in_grid == 0;
+    // A control warp of its own, where there are warps to spare.
+    let is_control_only = is_control && geometry.combined == 0 && geometry.warps_per_block > 1;
+    let polls = block.is_gate() && !is_control_only;
+    let first_poller = u32::from(block.number == 0 && geometry.combined == 0 && geometry.warps_per_block > 1);
+    let mut gate = Gate::new(in_block.wrapping_sub(first_poller), geometry.warps_per_block.wrapping_sub(first_poller));
+    let mut turns = Turns::new(in_block);
+    let now_ns = A::now_ns();
+    let mut control =
+        Control { mirrored: (0, 0), beats: 0, next_beat_ns: now_ns, next_refresh_ns: now_ns, refreshes: 0 };
+    if is_control && warp.rank() == 0 {
+        // SAFETY: the page is mapped, and this lane its only writer.
+        unsafe { A::store_relaxed_sys(&raw mut (*page(arguments)).status.launched_device_ns, now_ns) };
+    }
+
+    let mut orders = Orders {
+        command: Command { mode: Mode::Resident as u32, lanes: 0, epoch: 0 },
+        mode: Mode::Resident,
+        clock_offset: 0,
+    };
+    let mut idle = 0u32;
+    let mut rounds = 0u32;
+    loop {
+        if is_control {
+            control.step(&warp, arguments, &orders);
+        }
+        if rounds & (ROUNDS_PER_COMMAND - 1) == 0 || !orders.mode.serves() || idle > ROUNDS_PER_COMMAND {
+            let before = orders.command;
+            orders = read_mirror::<A>(arguments);
+            // Lanes may see different mirrors; all go by rank 0's.
+            orders = agree(&warp, orders);
+            if orders.command != before {
+                gate.assign(&block, orders.command.lanes);
+                obey::<A>(&warp, arguments, in_grid, orders.command.epoch);
+            }
+            if orders.mode == Mode::Stopped && !tourbillon_shared::mutant!("lost_stop_check") {
+                break;
+            }
+        }
+        rounds = rounds.wrapping_add(1);
+        if is_control_only {
+            A::rest(arguments.beat_ns / 2);
+            continue;
+        }
+        if !orders.mode.serves() {
+            idle = idle.wrapping_add(1);
+            A::relax(idle);
+            A::rest(PAUSE_NS);
+            continue;
+        }
+        let mut found = false;
+        if polls {
+            found |= gate.step(&warp, &block, scratch, stats, orders.clock_offset);
+        }
+        found |= turns.step::<A, S>(&mut warp, &block, scratch, stats, orders.clock_offset);
+        if !warp.is_viable() {
+            break;
+        }
+        if found {
+            idle = 0;
+        } else {
+            idle = idle.wrapping_add(1);
+            A::relax(idle);
+        }
+    }
+
+    let is_viable = warp.is_viable();
+    if is_control {
+        control.finish(&warp, arguments, &orders);
+    }
+    block.leave(&warp);
+    if !is_viable {
+        if warp.rank() == 0 {
+            stats.add::<A>(Counter::WarpsRetired, 1);
+        }
+        obey::<A>(&warp, arguments, in_grid, EPOCH_OF_THE_DEPARTED);
+    }
+}
+
+fn page(arguments: &KernelArguments) -> *mut TelemetryPage {
+    arguments.telemetry as *mut TelemetryPage
+}
+
+fn mirror(arguments: &KernelArguments) -> *mut Chunk {
+    arguments.memory.wrapping_add(arguments.layout.mirror) as *mut Chunk
+}
+
+/// The mirror of the control block.
+#[inline(always)]
+fn read_mirror<A: Arch>(arguments: &KernelArguments) -> Orders {
+    let mirror = mirror(arguments);
+    // SAFETY: two chunks at the beginning of the engine's memory.
+    let (command, offset) = unsafe { (A::load_chunk_gpu(mirror), A::load_chunk_gpu(mirror.wrapping_add(1))) };
+    let command = Command::decode(command);
+    let [low, high, ..] = offset.words;
+    Orders {
+        command,
+        mode: Mode::from_word(command.mode).unwrap_or(Mode::Resident),
+        clock_offset: u64::from(low) | u64::from(high) << 32,
+    }
+}
+
+/// Rank 0's view of the mirror, for all lanes.
+#[inline(always)]
+fn agree<A: Arch>(warp: &Warp<A>, orders: Orders) -> Orders {
+    if A::LANES == 1 {
+        return orders;
+    }
+    let command = Command {
+        mode: warp.broadcast(orders.command.mode, 0),
+        lanes: warp.broadcast_u64(orders.command.lanes, 0),
+        epoch: warp.broadcast(orders.command.epoch, 0),
+    };
+    Orders {
+        command,
+        mode: Mode::from_word(command.mode).unwrap_or(Mode::Resident),
+        clock_offset: warp.broadcast_u64(orders.clock_offset, 0),
+    }
+}
+
+/// Notes that this warp acts by the command of `epoch`.
+fn obey<A: Arch>(warp: &Warp<A>, arguments: &KernelArguments, in_grid: u32, epoch: u32) {
+    warp.sync();
+    if warp.rank() == 0 {
+        let obeyed = arguments.memory.wrapping_add(arguments.layout.obeyed) as *mut u32;
+        // SAFETY: the word of this warp, which only it writes.
+        unsafe { A::store_word_gpu(obeyed.wrapping_add(in_grid as usize), epoch) };
+    }
+}
+
+/// Warps of the launch.
+fn warps(arguments: &KernelArguments) -> u32 {
+    arguments.geometry.blocks.wrapping_mul(arguments.geometry.warps_per_block)
+}
+
+impl Control {
+    /// Mirrors the control block and, when it is time, beats and refreshes.
+    fn step<A: Arch>(&mut self, warp: &Warp<A>, arguments: &KernelArguments, orders: &Orders) {
+        let now_ns = warp.broadcast_u64(A::now_ns(), 0);
+        self.mirror_control(warp, arguments);
+        if now_ns < self.next_beat_ns {
+            return;
+        }
+        self.next_beat_ns = now_ns.wrapping_add(arguments.beat_ns.into());
+        let (all_obey, departed) = survey(warp, arguments, orders.command.epoch);
+        let status = page(arguments);
+        self.beats = self.beats.wrapping_add(1);
+        if warp.rank() == 0 {
+            // SAFETY: the page is mapped for the launch, and this lane is the only writer of its status.
+            unsafe {
+                A::store_relaxed_sys(&raw mut (*status).status.device_ns, now_ns);
+                A::store_relaxed_sys(&raw mut (*status).status.heartbeat, self.beats);
+                A::store_relaxed_sys(
+                    &raw mut (*status).status.warps_running,
+                    u64::from(warps(arguments).wrapping_sub(departed)),
+                );
+                A::store_relaxed_sys(&raw mut (*status).status.relaunch_wanted, departed.into());
+                if all_obey {
+                    A::store_relaxed_sys(&raw mut (*status).status.epoch_obeyed, orders.command.epoch.into());
+                }
+            }
+        }
+        if now_ns >= self.next_refresh_ns {
+            self.next_refresh_ns = now_ns.wrapping_add(arguments.refresh_ns.into());
+            self.refresh(warp, arguments);
+        }
+    }
+
+    /// Copies the control block to its mirror when it has changed.
+    #[inline(always)]
+    fn mirror_control<A: Arch>(&mut self, warp: &Warp<A>, arguments: &KernelArguments) {
+        let control = arguments.control as *const ControlBlock;
+        // SAFETY: the control block is mapped for the launch.
+        let (command, offset) = unsafe {
+            (A::load_chunk_sys(&raw const (*control).command), A::load_chunk_sys(&raw const (*control).clock_offset))
+        };
+        let tags = (warp.broadcast(command.tag(), 0), warp.broadcast(offset.tag(), 0));
+        if tags == self.mirrored {
+            return;
+        }
+        if warp.rank() == 0 {
+            let mirror = mirror(arguments);
+            // SAFETY: only this lane writes the mirror.
+            unsafe {
+                A::store_chunk_gpu(mirror.wrapping_add(1), offset);
+                A::store_chunk_gpu(mirror, command);
+            }
+        }
+        self.mirrored = tags;
+    }
+
+    /// Sums every warp's counters into the telemetry page, each lane its share of the words.
+    fn refresh<A: Arch>(&mut self, warp: &Warp<A>, arguments: &KernelArguments) {
+        const WORDS: u32 = (COUNTERS + LATENCY_BUCKETS) as u32;
+        let stats = arguments.memory.wrapping_add(arguments.layout.stats) as *const WarpStats;
+        let status = page(arguments);
+        let mut word = warp.rank();
+        while word < WORDS {
+            let mut sum = 0u64;
+            let mut index = 0;
+            while index < warps(arguments) {
+                // SAFETY: a word of a warp's statistics, which are words all through.
+                let value = unsafe {
+                    A::load_relaxed_gpu(stats.wrapping_add(index as usize).cast::<u64>().wrapping_add(word as usize))
+                };
+                sum = if word == Counter::LastFailure as u32 {
+                    if value > sum { value } else { sum }
+                } else {
+                    sum.wrapping_add(value)
+                };
+                index = index.wrapping_add(1);
+            }
+            // SAFETY: the page is mapped, and this lane is the word's only writer.
+            unsafe {
+                let target = if word < COUNTERS as u32 {
+                    (&raw mut (*status).counters).cast::<u64>().wrapping_add(word as usize)
+                } else {
+                    (&raw mut (*status).latency).cast::<u64>().wrapping_add((word as usize).wrapping_sub(COUNTERS))
+                };
+                A::store_relaxed_sys(target, sum);
+            }
+            word = word.wrapping_add(warp.size());
+        }
+        warp.sync();
+        self.refreshes = self.refreshes.wrapping_add(1);
+        if warp.rank() == 0 {
+            // SAFETY: as in `step`.
+            unsafe { A::store_relaxed_sys(&raw mut (*status).status.refreshes, self.refreshes) };
+        }
+    }
+
+    /// After the stop: waits a little for the other warps' last counts, then writes them to the page.
+    fn finish<A: Arch>(&mut self, warp: &Warp<A>, arguments: &KernelArguments, orders: &Orders) {
+        let epoch = orders.command.epoch;
+        obey::<A>(warp, arguments, 0, epoch);
+        let until_ns = warp.broadcast_u64(A::now_ns(), 0).wrapping_add(LAST_REFRESH_NS);
+        loop {
+            let (all_obey, _) = survey(warp, arguments, epoch);
+            if all_obey || warp.broadcast_u64(A::now_ns(), 0) >= until_ns {
+                break;
+            }
+            A::relax(0);
+            A::rest(PAUSE_NS);
+        }
+        self.refresh(warp, arguments);
+        if warp.rank() == 0 {
+            // SAFETY: as in `step`.
+            unsafe { A::store_relaxed_sys(&raw mut (*page(arguments)).status.epoch_obeyed, epoch.into()) };
+        }
+    }
+}
+
+/// Whether every warp that runs obeys the command of `epoch`, and how many warps have departed.
+fn survey<A: Arch>(warp: &Warp<A>, arguments: &KernelArguments, epoch: u32) -> (bool, u32) {
+    let obeyed = arguments.memory.wrapping_add(arguments.layout.obeyed) as *const u32;
+    let (mut lags, mut departed) = (false, 0u32);
+    let mut first = 0;
+    while first < warps(arguments) {
+        let index = first.wrapping_add(warp.rank());
+        let mut value = epoch;
+        if index < warps(arguments) {
+            // SAFETY: the word of a warp of the launch.
+            value = unsafe { A::load_word_gpu(obeyed.wrapping_add(index as usize)) };
+        }
+        lags |= value != epoch && value != EPOCH_OF_THE_DEPARTED;
+        departed = departed.wrapping_add(warp.ballot(value == EPOCH_OF_THE_DEPARTED).count_ones());
+        first = first.wrapping_add(warp.size());
+    }
+    (!warp.any(lags), departed)
+}

@@ -1,0 +1,49 @@
+//! The ring kernel of Tourbillon and what actors are made of.
+//!
+//! One source runs on three machines: a GPU ([`arch`]'s `nvptx`, 32 lanes a warp), CPU threads (`native`, one lane a
+//! warp) and, for tests, simulated warps of several lanes (`simt`). Everything above [`arch`] is written once.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`actor`] | what a user writes: states, messages, handlers |
+//! | [`system`] | the list of an engine's actors and the kernel's entry |
+//! | [`call`] | one message on its way through a handler |
+//! | [`arch`] | lanes, collectives, memory operations with their ordering and scope |
+//! | [`warp`] | a warp's living lanes and their collectives |
+//! | [`block`] | a block's shared memory, loaded at launch and spilled at exit |
+//! | [`look`] | reading a window of slots, all lanes together |
+//! | [`frames`] | splitting a window into frames |
+//! | [`gate`] | from the clients' lanes to the shards' rings |
+//! | [`turn`] | the exclusive right to run a shard, and its four phases |
+//! | [`directory`] | from a key to an actor's place |
+//! | [`stats`] | what a warp counts |
+//! | [`kernel`] | the dispatch loop, the control warp, telemetry |
+
+#![cfg_attr(target_arch = "nvptx64", no_std)]
+#![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, stdarch_nvptx, asm_experimental_arch, link_llvm_intrinsics))]
+#![cfg_attr(target_arch = "nvptx64", allow(internal_features))]
+
+pub mod actor;
+pub mod arch;
+pub mod block;
+pub mod call;
+pub mod directory;
+pub mod frames;
+pub mod gate;
+#[cfg(not(target_arch = "nvptx64"))]
+pub mod image;
+pub mod kernel;
+pub mod look;
+pub mod stats;
+pub mod system;
+pub mod turn;
+pub mod warp;
+
+#[doc(hidden)]
+pub use tourbillon_shared as shared;
+
+pub use actor::{Actor, ErrorOf, Handler, Message, NoError, ReplyOf};
+pub use call::{Call, Context, Outcome, zeroed};
+#[cfg(not(target_arch = "nvptx64"))]
+pub use image::{Kind, PtxText, SystemImage};
+pub use system::System;

@@ -1,0 +1,132 @@
+//! Reading a window of slots, all lanes together.
+//!
+//! Lane `r` reads chunk `r` of the window, so that a warp's loads are coalesced and all in flight before the first is looked at:
+//! a look costs one round trip, over the bus or to the second-level cache, whatever it finds. What was read is staged in
+//! the warp's scratch; a slot is ready when all four of its tags were those of the expected lap.
+
+use tourbillon_shared::geometry::WarpScratch;
+use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, Slot};
+
+use crate::arch::Arch;
+use crate::warp::Warp;
+
+/// Loads that a lane keeps in flight.
+const ROUNDS: u32 = 4;
+const PARTS: u32 = CHUNKS_PER_SLOT as u32;
+
+/// Over which way the slots come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From host memory.
+    Bus,
+    /// From device memory.
+    Cache,
+}
+
+/// The four bits of every nibble of `mask` that is full, gathered: bit `i` for nibble `i`.
+#[inline(always)]
+const fn full_nibbles(mask: u32) -> u32 {
+    let pairs = mask & (mask >> 1);
+    let full = pairs & (pairs >> 2) & 0x1111_1111;
+    let full = (full | (full >> 3)) & 0x0303_0303;
+    let full = (full | (full >> 6)) & 0x000f_000f;
+    (full | (full >> 12)) & 0xff
+}
+
+/// Reads `slots` (1 to 32) slots into the warp's stage; returns a bit for each that is ready.
+///
+/// `locate` gives address and expected lap of the window's slot `i`. Every lane calls this with the same `slots`.
+///
+/// # Safety
+/// `scratch` is the warp's own; `locate` returns valid addresses of slots for all `i < slots`.
+#[inline(always)]
+#[track_caller]
+pub unsafe fn look<A: Arch>(
+    warp: &Warp<A>,
+    scratch: *mut WarpScratch,
+    way: Way,
+    slots: u32,
+    locate: impl Fn(u32) -> (*const Slot, u32),
+) -> u32 {
+    let chunks = slots.wrapping_mul(PARTS);
+    let size = warp.size();
+    // SAFETY: only an address inside the warp's scratch.
+    let stage = unsafe { (&raw mut (*scratch).stage).cast::<Chunk>() };
+    // A bit for each chunk of up to 32 slots.
+    let mut ready = 0u32;
+    let mut found = 0u128;
+    let mut first = 0u32;
+    while first < chunks {
+        let mut value = [Chunk { words: [0; 4] }; ROUNDS as usize];
+        let mut lap = [0u32; ROUNDS as usize];
+        // Two passes: a tag is looked at only after every load is on its way.
+        let mut round = 0;
+        while round < ROUNDS {
+            let chunk = first.wrapping_add(round.wrapping_mul(size)).wrapping_add(warp.rank());
+            if chunk < chunks {
+                let (slot, expected) = locate(chunk / PARTS);
+                let from = slot.cast::<Chunk>().wrapping_add((chunk % PARTS) as usize);
+                // SAFETY: the caller vouches for the slot.
+                let loaded = unsafe {
+                    match way {
+                        Way::Bus => A::load_chunk_sys(from),
+                        Way::Cache => A::load_chunk_gpu(from),
+                    }
+                };
+                // SAFETY: `round` is below ROUNDS.
+                unsafe {
+                    *value.get_unchecked_mut(round as usize) = loaded;
+                    *lap.get_unchecked_mut(round as usize) = expected;
+                }
+            }
+            round = round.wrapping_add(1);
+        }
+        let mut round = 0;
+        while round < ROUNDS {
+            let base = first.wrapping_add(round.wrapping_mul(size));
+            if base < chunks {
+                let chunk = base.wrapping_add(warp.rank());
+                // SAFETY: `round` is below ROUNDS.
+                let (value, lap) = unsafe { (*value.get_unchecked(round as usize), *lap.get_unchecked(round as usize)) };
+                // Memory that was never loaded has lap 0, which no slot has.
+                let is_expected = value.tag() == lap && lap != 0;
+                if is_expected {
+                    // SAFETY: `chunk` is below `chunks`, so inside the stage.
+                    unsafe { stage.add(chunk as usize).write(value) };
+                }
+                let ballot = warp.ballot(is_expected);
+                if size == u32::BITS {
+                    ready |= full_nibbles(ballot).wrapping_shl(base / PARTS);
+                } else {
+                    found |= u128::from(ballot).wrapping_shl(base);
+                }
+            }
+            round = round.wrapping_add(1);
+        }
+        first = first.wrapping_add(ROUNDS.wrapping_mul(size));
+    }
+    if size != u32::BITS {
+        let mut word = 0;
+        while word < 4 {
+            let nibbles = full_nibbles(found.wrapping_shr(word * 32) as u32);
+            ready |= nibbles.wrapping_shl(word * 8);
+            word += 1;
+        }
+    }
+    warp.sync();
+    ready
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn nibbles_are_gathered(mask: u32) {
+            let expected = (0..8).filter(|i| (mask >> (4 * i)) & 0xf == 0xf).fold(0, |all, i| all | 1 << i);
+            prop_assert_eq!(full_nibbles(mask), expected);
+        }
+    }
+}

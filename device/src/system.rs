@@ -1,0 +1,116 @@
+//! The list of an engine's actors, and the kernel's entry.
+
+use crate::call::{Call, Outcome};
+
+/// The actors of an engine. Implemented by [`system!`](crate::system!).
+pub trait System: 'static {
+    /// Name of the system.
+    const NAME: &'static str;
+    /// Bytes of the largest state.
+    const STATE_BYTES: usize;
+
+    /// Whether the system has a kind of this number.
+    fn has_kind(kind: u16) -> bool;
+
+    /// Writes the first state of the actor (`kind`, `key`); nothing for an unknown kind.
+    ///
+    /// # Safety
+    /// `state` points to `STATE_BYTES` bytes, aligned to 16, that nobody else accesses meanwhile.
+    unsafe fn activate(kind: u16, key: u64, state: *mut u8);
+
+    /// Runs the handler for the message in `call`.
+    ///
+    /// # Safety
+    /// As for [`activate`](Self::activate); the state is one of this kind.
+    unsafe fn dispatch(kind: u16, message: u8, state: *mut u8, call: &mut Call) -> Outcome;
+}
+
+/// Lists the actors of a system; they may come from several crates.
+///
+/// `system! { pub struct Name = [Actor, other_crate::Actor]; }` declares the unit struct `Name`, implements
+/// [`System`](crate::System) for it and, compiled for the device, emits the kernel entry `tourbillon_ring_kernel` and the panic handler.
+/// Compiled for a host, `Name::image()` is what an engine is built from.
+#[macro_export]
+macro_rules! system {
+    ($(#[$attribute:meta])* $visibility:vis struct $name:ident = [$($actor:ty),+ $(,)?];) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug)]
+        $visibility struct $name;
+
+        impl $crate::System for $name {
+            const NAME: &'static str = stringify!($name);
+            const STATE_BYTES: usize = {
+                let mut most = 0;
+                $(if size_of::<$actor>() > most { most = size_of::<$actor>(); })+
+                most
+            };
+
+            #[inline]
+            fn has_kind(kind: u16) -> bool {
+                false $(|| kind == <$actor as $crate::Actor>::KIND)+
+            }
+
+            #[inline]
+            unsafe fn activate(kind: u16, key: u64, state: *mut u8) {
+                $(if kind == <$actor as $crate::Actor>::KIND {
+                    let first = <$actor as $crate::Actor>::activate(key);
+                    // SAFETY: the caller vouches for room and alignment, which `actor!` bounded.
+                    unsafe { state.cast::<$actor>().write(first) };
+                })+
+            }
+
+            #[inline]
+            unsafe fn dispatch(kind: u16, message: u8, state: *mut u8, call: &mut $crate::Call) -> $crate::Outcome {
+                $(if kind == <$actor as $crate::Actor>::KIND {
+                    // SAFETY: the caller vouches that the state is one of this kind and that nobody else uses it.
+                    return unsafe { <$actor as $crate::Actor>::dispatch(state.cast(), message, call) };
+                })+
+                $crate::Outcome::Unknown
+            }
+        }
+
+        const _: () = {
+            let kinds = [$(<$actor as $crate::Actor>::KIND),+];
+            let mut i = 0;
+            while i < kinds.len() {
+                let mut j = i + 1;
+                while j < kinds.len() {
+                    assert!(kinds[i] != kinds[j], "two actors of the system have the same kind number");
+                    j += 1;
+                }
+                i += 1;
+            }
+        };
+
+        #[cfg(not(target_arch = "nvptx64"))]
+        impl $name {
+            /// The system for a host to build an engine from.
+            $visibility fn image() -> $crate::SystemImage {
+                $crate::SystemImage::new::<Self>(
+                    const { &[$($crate::Kind {
+                        number: <$actor as $crate::Actor>::KIND,
+                        name: <$actor as $crate::Actor>::NAME,
+                        state_bytes: size_of::<$actor>(),
+                    }),+] },
+                )
+            }
+        }
+
+        /// The ring kernel.
+        ///
+        /// # Safety
+        /// `arguments` points to the arguments of a launch of this module, which stay valid while it runs.
+        #[cfg(target_arch = "nvptx64")]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "ptx-kernel" fn tourbillon_ring_kernel(arguments: *const $crate::shared::geometry::KernelArguments) {
+            // SAFETY: the caller vouches for the arguments.
+            unsafe { $crate::kernel::run::<$crate::arch::nvptx::Nvptx, $name>(arguments) }
+        }
+
+        #[cfg(target_arch = "nvptx64")]
+        #[panic_handler]
+        fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+            $crate::arch::nvptx::leave_after_panic(info)
+        }
+    };
+}

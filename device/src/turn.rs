@@ -1,0 +1,562 @@
+//! Turns: the exclusive right to run a shard, and what is done with it.
+//!
+//! A turn is one word in the block's memory, taken with acquire, given back with release, held by one warp. So no lock ever
+//! guards an actor, and the warps of a block work on different shards. A turn has four phases:
+//!
+//! 1. *Take* (uniform): frames are staged and grouped by actor; all frames of one actor go to one lane, in order.
+//! 2. *Resolve* (uniform): actors are looked up, new ones get room.
+//! 3. *Run* (divergent): handlers. A handler touches its own actor and its own frame, nothing shared, and calls no
+//!    collective.
+//! 4. *Commit* (uniform): replies are stored over the bus, counters bumped.
+//!
+//! Only *Run* can panic. On a GPU a panic costs the lane that ran the handler: what is left of the warp answers the frame with a
+//! failure, runs the rest of that lane's frames and goes on. One lane of a warp never runs handlers, so that there is always
+//! somebody left.
+
+use tourbillon_shared::error::{FailureCode, PanicPlace};
+use tourbillon_shared::geometry::{EntryHeader, WarpScratch};
+use tourbillon_shared::header::{Arrival, Flags, Header, ReturnAddress};
+use tourbillon_shared::hlc;
+use tourbillon_shared::partition::hash;
+use tourbillon_shared::position::{RingShape, lap_after};
+use tourbillon_shared::slot::{CHUNKS_PER_SLOT, SLOT_BYTES, Slot};
+use tourbillon_shared::telemetry::Counter;
+
+use crate::arch::Arch;
+use crate::block::Block;
+use crate::call::{Call, Outcome, failure_of};
+use crate::directory::{Directory, Place};
+use crate::frames::{Frames, split, staged, staged_header};
+use crate::gate::{copy_out, lane_addresses};
+use crate::look::{Way, look};
+use crate::stats::Stats;
+use crate::system::System;
+use crate::warp::{Warp, low_bits, lowest};
+
+const PARTS: u32 = CHUNKS_PER_SLOT as u32;
+/// Windows that a warp works on before it gives the turn back, so that the gates' rings of a shard get their share each.
+const WINDOWS_MAX: u32 = 8;
+
+/// What a shard warp remembers between two looks.
+#[derive(Debug)]
+pub struct Turns {
+    /// Ring (shard of the block and gate) to begin the next look with.
+    next: u32,
+}
+
+/// One ring of a shard of this block.
+#[derive(Clone, Copy, Debug)]
+struct Ring {
+    local: u32,
+    gate: u32,
+}
+
+/// What came of a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Its outcome.
+    Ended(Outcome),
+    /// It panicked, on a machine where that does not end the lane.
+    Panicked,
+}
+
+impl Turns {
+    /// The shard warp number `warp` of its block.
+    pub fn new(warp: u32) -> Self {
+        Self { next: warp }
+    }
+
+    /// Looks once at rings of the block's shards and runs what it finds; whether it found anything.
+    #[inline(always)]
+    pub fn step<A: Arch, S: System>(
+        &mut self,
+        warp: &mut Warp<A>,
+        block: &Block<'_>,
+        scratch: *mut WarpScratch,
+        stats: Stats,
+        clock_offset: u64,
+    ) -> bool {
+        let gates = block.arguments.geometry.gates;
+        let rings = block.shards().wrapping_mul(gates);
+        if rings == 0 {
+            return false;
+        }
+        let room = if warp.size() < PARTS { 1 } else { warp.size() / PARTS };
+        let count = if rings < room { rings } else { room };
+        let first = self.next.checked_rem(rings).unwrap_or(0);
+        self.next = first.wrapping_add(count);
+        // Slot `i` of the look is the head of the ring `i` places on.
+        let mine = warp.rank() / PARTS;
+        let index = first.wrapping_add(if mine < count { mine } else { 0 });
+        let index = if index >= rings { index.wrapping_sub(rings) } else { index };
+        let ring = Ring {
+            local: index.checked_div(gates).unwrap_or(0),
+            gate: index.checked_rem(gates).unwrap_or(0),
+        };
+        // SAFETY: a position of the block's memory.
+        let position = unsafe { A::load_cta(block.ring_head(ring.local, ring.gate)) };
+        // SAFETY: the scratch is the warp's own; positions are masked into the ring.
+        let ready = unsafe { look(warp, scratch, Way::Cache, count, |_| ring_slot(block, ring, position)) };
+        let mut found = false;
+        let mut rest = ready;
+        while rest != 0 && warp.is_viable() {
+            let base = lowest(rest);
+            rest &= rest.wrapping_sub(1);
+            let from = base.wrapping_mul(PARTS);
+            let from = if from < warp.size() { from } else { 0 };
+            let ring = Ring { local: warp.broadcast(ring.local, from), gate: warp.broadcast(ring.gate, from) };
+            let position = warp.broadcast_u64(position, from);
+            let size = warp.size();
+            found |= self.run_ring::<A, S>(warp, block, scratch, stats, clock_offset, ring, position, base);
+            if size != warp.size() {
+                // Ranks moved: what the lanes remember of the look no longer stands where it stood.
+                break;
+            }
+        }
+        found
+    }
+
+    /// Takes the turn of the ring's shard, if it is free, and works off the ring; whether there was anything.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
+    fn run_ring<A: Arch, S: System>(
+        &self,
+        warp: &mut Warp<A>,
+        block: &Block<'_>,
+        scratch: *mut WarpScratch,
+        stats: Stats,
+        clock_offset: u64,
+        ring: Ring,
+        position: u64,
+        base: u32,
+    ) -> bool {
+        // SAFETY: the turn is a word of the block's memory.
+        let got = warp.rank() == 0 && unsafe { A::try_acquire_cta(block.turn(ring.local)) };
+        if !warp.any(got) {
+            return false;
+        }
+        warp.sync();
+        let head = block.ring_head(ring.local, ring.gate);
+        let mut found = false;
+        // SAFETY: a position of the block's memory, under the turn.
+        if unsafe { A::load_cta(head) } == position {
+            let (mut position, mut base, mut slots) = (position, base, 1);
+            let mut windows = 0u32;
+            loop {
+                // SAFETY: the look staged these slots; only this warp uses its scratch.
+                let frames = unsafe { split(warp, scratch, base, slots) };
+                if frames.count != 0 {
+                    found = true;
+                    self.run_window::<A, S>(warp, block, scratch, stats, clock_offset, ring, base, frames);
+                    position = position.wrapping_add(frames.slots.into());
+                    self.advance(warp, block, ring, position);
+                    windows = windows.wrapping_add(1);
+                }
+                if windows >= WINDOWS_MAX || !warp.is_viable() {
+                    break;
+                }
+                let wide = if warp.size() < FRAME_SLOTS { FRAME_SLOTS } else { warp.size() };
+                let capacity = block.arguments.geometry.ring_shape().capacity();
+                let wide = if wide < capacity { wide } else { capacity };
+                let at = position;
+                // SAFETY: as above; positions are masked into the ring.
+                let ready = unsafe {
+                    look(warp, scratch, Way::Cache, wide, |slot| ring_slot(block, ring, at.wrapping_add(slot.into())))
+                };
+                base = 0;
+                slots = (!ready).trailing_zeros();
+                // A gate writes the slots of a frame in one go: the rest is on its way, and the next look finds it.
+                if slots == 0 || (frames.count == 0 && slots < frames.needs) {
+                    break;
+                }
+            }
+        }
+        warp.sync();
+        if warp.rank() == 0 {
+            // SAFETY: this warp holds the turn.
+            unsafe { A::release_cta(block.turn(ring.local)) };
+        }
+        found
+    }
+
+    /// Moves the head of a ring, and tells its gate now and then.
+    #[inline(always)]
+    fn advance<A: Arch>(&self, warp: &Warp<A>, block: &Block<'_>, ring: Ring, position: u64) {
+        if warp.rank() != 0 {
+            return;
+        }
+        // A release at device scope is dear, and a gate needs to know only when it comes round.
+        let quarter = u64::from(block.arguments.geometry.ring_shape().capacity() / 4);
+        let published = block.ring_published(ring.local, ring.gate);
+        // SAFETY: positions of the block's memory, under the turn.
+        unsafe {
+            A::store_cta(block.ring_head(ring.local, ring.gate), position);
+            if position.wrapping_sub(A::load_cta(published)) >= quarter {
+                let layout = &block.arguments.layout;
+                let freed = block.pair(layout.ring_freed, ring.gate, block.shard(ring.local));
+                // Release pairs with the gate's Acquire in `claim`; the slots before `position` are read.
+                A::store_release_gpu(freed, position);
+                A::store_cta(published, position);
+            }
+        }
+    }
+
+    /// The four phases for one window.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
+    fn run_window<A: Arch, S: System>(
+        &self,
+        warp: &mut Warp<A>,
+        block: &Block<'_>,
+        scratch: *mut WarpScratch,
+        stats: Stats,
+        clock_offset: u64,
+        ring: Ring,
+        base: u32,
+        frames: Frames,
+    ) {
+        let began_ns = A::now_ns();
+        let directory = Directory::new(block.arguments, block.shard(ring.local));
+        let (groups, first_hlc) = take(warp, block, scratch, &directory, began_ns, clock_offset, frames);
+        let mut next = 0u32;
+        while next < groups {
+            let batch = next;
+            let mine = batch.wrapping_add(warp.runner());
+            let has_work = warp.runner() < warp.runners() && mine < groups;
+            let end = batch.wrapping_add(warp.runners());
+            next = if end < groups { end } else { groups };
+            // SAFETY: `take` filled the groups before a sync.
+            let todo = if has_work { unsafe { read_word(&raw const (*scratch).group, mine) } } else { 0 };
+            let entry = resolve::<A, S>(warp, scratch, &directory, stats, todo);
+            if todo != 0 {
+                run_frames::<A, S>(scratch, stats, todo, entry, first_hlc);
+            }
+            let runners = warp.live();
+            let lost = warp.regather();
+            if lost != 0 {
+                next = self.recover(warp, scratch, stats, runners, lost, batch, next, first_hlc);
+            }
+            warp.sync();
+        }
+        // SAFETY: `take` set the targets; the replies are staged.
+        unsafe { copy_out(warp, scratch, Way::Bus, base, frames.slots) };
+        let ended_ns = A::now_ns();
+        let mut frame = warp.rank();
+        while frame < frames.count {
+            // SAFETY: `take` noted every frame's arrival.
+            let arrival = unsafe { read_word(&raw const (*scratch).arrival, frame) };
+            let arrival = Arrival { device_ns: arrival, hlc_delta: 0 };
+            stats.latency::<A>(ended_ns.wrapping_sub(arrival.full_ns(ended_ns)));
+            frame = frame.wrapping_add(warp.size());
+        }
+        if warp.rank() == 0 {
+            stats.add::<A>(Counter::Processed, frames.count.into());
+            stats.add::<A>(Counter::Turns, 1);
+            stats.add::<A>(Counter::BusyNs, ended_ns.wrapping_sub(began_ns));
+        }
+        // The stage may be filled again.
+        warp.sync();
+    }
+
+    /// Answers the frames whose handlers panicked, and puts what those lanes had not begun back in line.
+    ///
+    /// Returns the first group that is still to be run.
+    #[expect(clippy::too_many_arguments, reason = "called once, from the window it belongs to")]
+    fn recover<A: Arch>(
+        &self,
+        warp: &Warp<A>,
+        scratch: *mut WarpScratch,
+        stats: Stats,
+        before: u32,
+        lost: u32,
+        batch: u32,
+        next: u32,
+        first_hlc: u64,
+    ) -> u32 {
+        let mut next = next;
+        let mut rest = lost;
+        while rest != 0 {
+            let lane = lowest(rest);
+            rest &= rest.wrapping_sub(1);
+            // The runner of rank `r` had the group `r - 1` of the batch.
+            let rank = (before & low_bits(lane)).count_ones();
+            let group = batch.wrapping_add(rank.wrapping_sub(1));
+            // SAFETY: the lane wrote its words before it left; regathering ordered that before this.
+            let (frame, frames) = unsafe {
+                (read_word(&raw const (*scratch).running, lane).wrapping_sub(1), read_word(&raw const (*scratch).group, group))
+            };
+            let left = frames & !low_bits(frame.wrapping_add(1));
+            if left != 0 {
+                // Groups below `next` are done, so their places are free.
+                next = next.wrapping_sub(1);
+            }
+            warp.sync();
+            if warp.rank() == 0 {
+                // SAFETY: rank 0 alone writes between the two syncs.
+                unsafe {
+                    if left != 0 {
+                        (&raw mut (*scratch).group).cast::<u32>().wrapping_add(next as usize).write(left);
+                    }
+                    let place = (&raw const (*scratch).panic).cast::<PanicPlace>().wrapping_add(lane as usize).read();
+                    let mut call = call_of(scratch, frame, first_hlc, 0);
+                    call.fail(FailureCode::Panicked, place);
+                }
+                note_failure::<A>(stats, FailureCode::Panicked);
+                stats.add::<A>(Counter::Panicked, 1);
+                stats.add::<A>(Counter::LanesLost, 1);
+            }
+            warp.sync();
+        }
+        next
+    }
+}
+
+/// Slots of the longest frame.
+const FRAME_SLOTS: u32 = tourbillon_shared::frame::FRAME_SLOTS_MAX as u32;
+
+/// The slot of a ring at `position`, and its lap.
+#[inline(always)]
+fn ring_slot(block: &Block<'_>, ring: Ring, position: u64) -> (*const Slot, u32) {
+    let (arguments, shape) = (block.arguments, block.arguments.geometry.ring_shape());
+    let pair = ring.gate.wrapping_mul(arguments.geometry.shards).wrapping_add(block.shard(ring.local));
+    let bytes = (SLOT_BYTES as u64).wrapping_shl(shape.capacity_log2());
+    let first = arguments.memory.wrapping_add(arguments.layout.rings).wrapping_add(u64::from(pair).wrapping_mul(bytes));
+    ((first as *const Slot).wrapping_add(shape.index(position) as usize), shape.lap(position))
+}
+
+/// Word `index` of an array of the scratch.
+///
+/// # Safety
+/// `index` is inside the array, and no other lane writes the word meanwhile.
+#[inline(always)]
+unsafe fn read_word<const N: usize>(array: *const [u32; N], index: u32) -> u32 {
+    // SAFETY: the caller vouches for it.
+    unsafe { array.cast::<u32>().wrapping_add(index as usize).read() }
+}
+
+/// Phase one: notes where every frame is, came from and goes, groups the frames by actor, and gives them timestamps.
+///
+/// Returns the number of groups and the timestamp of frame 0; frame `f` has that plus `f`.
+#[inline(always)]
+fn take<A: Arch>(
+    warp: &Warp<A>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    directory: &Directory,
+    now_ns: u64,
+    clock_offset: u64,
+    frames: Frames,
+) -> (u32, u64) {
+    let rank = warp.rank();
+    let is_mine = rank < frames.count;
+    let mut remote = 0;
+    let mut header = Header::default();
+    let physical = hlc::physical_from_unix_ns(now_ns.wrapping_add(clock_offset));
+    if is_mine {
+        // SAFETY: the frame is staged and this lane's.
+        header = unsafe { staged_header(scratch, frames.start) };
+        let arrival = Arrival::decode(header.hlc);
+        let came_ns = arrival.full_ns(now_ns);
+        remote = hlc::from_delta(arrival.hlc_delta, hlc::physical_from_unix_ns(came_ns.wrapping_add(clock_offset)));
+        let address = ReturnAddress::decode(header.hint);
+        let lane = lane_addresses(block, address.lane.into());
+        let capacity = RingShape::from_log2(lane.capacity_log2).capacity();
+        let (mut index, mut lap) = (u32::from(address.index), address.lap);
+        let mut slot = 0;
+        while slot < header.flags.span() {
+            let target = lane.replies.wrapping_add(u64::from(index).wrapping_mul(SLOT_BYTES as u64));
+            let at = frames.start.wrapping_add(slot) as usize;
+            // SAFETY: the slots of a frame lie inside the stage, and are this lane's.
+            unsafe {
+                (&raw mut (*scratch).target).cast::<u64>().wrapping_add(at).write(target);
+                (&raw mut (*scratch).target_lap).cast::<u32>().wrapping_add(at).write(lap);
+            }
+            index = index.wrapping_add(1);
+            if index == capacity {
+                (index, lap) = (0, lap_after(lap));
+            }
+            slot = slot.wrapping_add(1);
+        }
+        // SAFETY: every lane writes its own words.
+        unsafe {
+            (&raw mut (*scratch).start).cast::<u32>().wrapping_add(rank as usize).write(frames.start);
+            (&raw mut (*scratch).arrival).cast::<u32>().wrapping_add(rank as usize).write(arrival.device_ns);
+        }
+    }
+    let (groups, most) = if frames.count == 1 {
+        if rank == 0 {
+            // SAFETY: rank 0 alone writes.
+            unsafe { (&raw mut (*scratch).group).cast::<u32>().write(1) };
+        }
+        (1, warp.broadcast_u64(remote, 0))
+    } else {
+        // Same key, then same kind: exact, whatever the hash does. A lane without a frame is in no group.
+        let of_frames = low_bits(frames.count);
+        let peers = warp.match_any(header.key) & warp.match_any(header.kind.into()) & of_frames;
+        let is_first = is_mine && (tourbillon_shared::mutant!("groups_split") || lowest(peers) == rank);
+        let firsts = warp.ballot(is_first);
+        if is_first {
+            let group = (firsts & low_bits(rank)).count_ones();
+            let frames = if tourbillon_shared::mutant!("groups_split") { 1u32.wrapping_shl(rank) } else { peers };
+            // SAFETY: every first frame writes the word of its own group.
+            unsafe { (&raw mut (*scratch).group).cast::<u32>().wrapping_add(group as usize).write(frames) };
+        }
+        (firsts.count_ones(), warp.max_u64(remote))
+    };
+    let shard = directory.shard();
+    // SAFETY: the turn makes this warp the only one that uses the shard's state.
+    let last = unsafe { (*shard).hlc };
+    let first = hlc::update(last, most, physical);
+    warp.sync();
+    if rank == 0 {
+        // SAFETY: as above; every lane read it before the sync.
+        unsafe { (*shard).hlc = first.wrapping_add(u64::from(frames.count.wrapping_sub(1))) };
+    }
+    (groups, first)
+}
+
+/// Phase two: the entry of the actor of the frames `todo`; null when it has none.
+#[inline(always)]
+fn resolve<A: Arch, S: System>(
+    warp: &Warp<A>,
+    scratch: *mut WarpScratch,
+    directory: &Directory,
+    stats: Stats,
+    todo: u32,
+) -> *mut EntryHeader {
+    let mut entry = core::ptr::null_mut();
+    let mut missing = false;
+    let mut header = Header::default();
+    let mut hashed = 0;
+    if todo != 0 {
+        // SAFETY: `take` noted the start of every frame; the frame is staged.
+        header = unsafe { staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo))) };
+        if S::has_kind(header.kind) {
+            hashed = hash(header.kind, header.key);
+            // SAFETY: the warp holds the turn.
+            match unsafe { directory.find(hashed, header.kind, header.key) } {
+                Place::Found(found) => entry = found,
+                Place::Missing(_) => missing = true,
+            }
+        }
+    }
+    let mut new = warp.ballot(missing);
+    while new != 0 {
+        if warp.rank() == lowest(new) {
+            // SAFETY: the warp holds the turn, and one lane after the other comes here.
+            if let Some(made) = unsafe { directory.insert(hashed, header.kind, header.key) } {
+                entry = made;
+                stats.add::<A>(Counter::Activated, 1);
+            }
+        }
+        new &= new.wrapping_sub(1);
+        warp.sync();
+    }
+    entry
+}
+
+/// Phase three: runs the handlers of the frames `todo` of one actor, in order.
+///
+/// Between two frames nothing is kept that a panic could lose: the state and the reply of one frame are stored before the next
+/// begins.
+#[inline(always)]
+fn run_frames<A: Arch, S: System>(
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    todo: u32,
+    entry: *mut EntryHeader,
+    first_hlc: u64,
+) {
+    let lane = A::lane() as usize;
+    let mut rest = todo;
+    while rest != 0 {
+        let frame = lowest(rest);
+        rest &= rest.wrapping_sub(1);
+        // SAFETY: the word is this lane's own.
+        unsafe { (&raw mut (*scratch).running).cast::<u32>().wrapping_add(lane).write(frame.wrapping_add(1)) };
+        // SAFETY: the frame is staged and this lane's while it runs.
+        let mut call = unsafe { call_of(scratch, frame, first_hlc, if entry.is_null() { 0 } else { (*entry).version }) };
+        let flags = call.header().flags;
+        let failure = if flags.has(Flags::MALFORMED) {
+            Some(FailureCode::MalformedFrame)
+        } else if flags.has(Flags::DRIFTED) {
+            Some(FailureCode::ClockDrift)
+        } else if !S::has_kind(call.header().kind) {
+            Some(FailureCode::UnknownKind)
+        } else if entry.is_null() {
+            Some(FailureCode::DirectoryFull)
+        } else {
+            let mut verdict = Verdict::Panicked;
+            let ended = A::guard(|| {
+                // SAFETY: the warp holds the turn, and all frames of this actor are with this lane.
+                verdict = Verdict::Ended(unsafe { run_handler::<S>(entry, &mut call) });
+            });
+            match verdict {
+                Verdict::Ended(Outcome::Failed) => {
+                    note_failure::<A>(stats, FailureCode::Handler);
+                    None
+                }
+                Verdict::Ended(outcome) if ended => {
+                    if outcome == Outcome::Done {
+                        // SAFETY: as above.
+                        unsafe {
+                            (*entry).hlc = first_hlc.wrapping_add(frame.into());
+                            (*entry).version = (*entry).version.wrapping_add(1);
+                        }
+                    }
+                    failure_of(outcome)
+                }
+                _ => Some(FailureCode::Panicked),
+            }
+        };
+        if let Some(code) = failure {
+            let place = if code == FailureCode::Panicked { A::last_panic() } else { PanicPlace::default() };
+            if code == FailureCode::Panicked {
+                stats.add::<A>(Counter::Panicked, 1);
+            }
+            call.fail(code, place);
+            note_failure::<A>(stats, code);
+        }
+    }
+}
+
+/// Runs one handler, and the actor's activation before its first message.
+///
+/// The only function of the kernel from which user code is reached, and so the only one below which a panic may be. It is kept
+/// out of line so that a reading of the PTX can tell.
+///
+/// # Safety
+/// `entry` is the actor's entry, which nobody else uses meanwhile.
+#[inline(never)]
+unsafe fn run_handler<S: System>(entry: *mut EntryHeader, call: &mut Call) -> Outcome {
+    let state = entry.wrapping_add(1).cast::<u8>();
+    let Header { kind, key, message, .. } = *call.header();
+    // SAFETY: the caller vouches for the entry, whose state follows its header. An actor whose timestamp is 0 has handled
+    // nothing yet.
+    unsafe {
+        if (*entry).hlc == 0 {
+            S::activate(kind, key, state);
+        }
+        S::dispatch(kind, message, state, call)
+    }
+}
+
+/// The call of frame `frame`.
+///
+/// # Safety
+/// `take` noted the frame's start, and the frame is the lane's.
+#[inline(always)]
+unsafe fn call_of(scratch: *mut WarpScratch, frame: u32, first_hlc: u64, version: u64) -> Call {
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        let start = read_word(&raw const (*scratch).start, frame);
+        let header = staged_header(scratch, start);
+        Call::new(staged(scratch, start), header, first_hlc.wrapping_add(frame.into()), version)
+    }
+}
+
+#[inline(always)]
+fn note_failure<A: Arch>(stats: Stats, code: FailureCode) {
+    stats.add::<A>(Counter::Failed, 1);
+    stats.set::<A>(Counter::LastFailure, code as u64);
+}
