@@ -52,6 +52,7 @@ struct Control {
 /// # Safety
 /// `arguments` and all that they point to are those of a launch, set up as [`KernelArguments`] says, and stay valid until
 /// every lane has returned.
+#[inline(always)]
 pub unsafe fn run<A: Arch, S: System>(arguments: *const KernelArguments) {
     // SAFETY: the caller vouches for the arguments, which nobody writes while the kernel runs.
     let arguments = unsafe { &*arguments };
@@ -74,7 +75,8 @@ pub unsafe fn run<A: Arch, S: System>(arguments: *const KernelArguments) {
     let first_poller = u32::from(block.number == 0 && geometry.combined == 0 && geometry.warps_per_block > 1);
     let mut gate = Gate::new(in_block.wrapping_sub(first_poller), geometry.warps_per_block.wrapping_sub(first_poller));
     let mut turns = Turns::new(in_block);
-    let now_ns = A::now_ns();
+    // Every lane reads another time: what the warp branches on must be one of them.
+    let now_ns = warp.broadcast_u64(A::now_ns(), 0);
     let mut control =
         Control { mirrored: (0, 0), beats: 0, next_beat_ns: now_ns, next_refresh_ns: now_ns, refreshes: 0 };
     if is_control && warp.rank() == 0 {

@@ -56,6 +56,8 @@ pub unsafe fn look<A: Arch>(
     let mut ready = 0u32;
     let mut found = 0u128;
     let mut first = 0u32;
+    // A slower lane may still read what the last look staged.
+    warp.sync();
     while first < chunks {
         let mut value = [Chunk { words: [0; 4] }; ROUNDS as usize];
         let mut lap = [0u32; ROUNDS as usize];

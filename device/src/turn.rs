@@ -147,8 +147,9 @@ impl Turns {
                 let frames = unsafe { split(warp, scratch, base, slots) };
                 if frames.count != 0 {
                     found = true;
-                    self.run_window::<A, S>(warp, block, scratch, stats, clock_offset, ring, base, frames);
-                    position = position.wrapping_add(frames.slots.into());
+                    let done =
+                        self.run_window::<A, S>(warp, block, scratch, stats, clock_offset, ring, position, base, frames);
+                    position = position.wrapping_add(done.into());
                     self.advance(warp, block, ring, position);
                     windows = windows.wrapping_add(1);
                 }
@@ -201,7 +202,7 @@ impl Turns {
         }
     }
 
-    /// The four phases for one window.
+    /// The four phases for one window, whose first slot is at `position`; how many slots of it are done.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
     fn run_window<A: Arch, S: System>(
@@ -212,14 +213,15 @@ impl Turns {
         stats: Stats,
         clock_offset: u64,
         ring: Ring,
+        position: u64,
         base: u32,
         frames: Frames,
-    ) {
+    ) -> u32 {
         let began_ns = A::now_ns();
         let directory = Directory::new(block.arguments, block.shard(ring.local));
         let (groups, first_hlc) = take(warp, block, scratch, &directory, began_ns, clock_offset, frames);
         let mut next = 0u32;
-        while next < groups {
+        while next < groups && warp.runners() != 0 {
             let batch = next;
             let mine = batch.wrapping_add(warp.runner());
             let has_work = warp.runner() < warp.runners() && mine < groups;
@@ -238,11 +240,20 @@ impl Turns {
             }
             warp.sync();
         }
+        let (left, left_slots) = if next < groups {
+            put_back(warp, block, scratch, ring, position, frames, next, groups)
+        } else {
+            (0, 0)
+        };
         // SAFETY: `take` set the targets; the replies are staged.
         unsafe { copy_out(warp, scratch, Way::Bus, base, frames.slots) };
         let ended_ns = A::now_ns();
         let mut frame = warp.rank();
         while frame < frames.count {
+            if left & 1u32.wrapping_shl(frame) != 0 {
+                frame = frame.wrapping_add(warp.size());
+                continue;
+            }
             // SAFETY: `take` noted every frame's arrival.
             let arrival = unsafe { read_word(&raw const (*scratch).arrival, frame) };
             let arrival = Arrival { device_ns: arrival, hlc_delta: 0 };
@@ -250,12 +261,13 @@ impl Turns {
             frame = frame.wrapping_add(warp.size());
         }
         if warp.rank() == 0 {
-            stats.add::<A>(Counter::Processed, frames.count.into());
+            stats.add::<A>(Counter::Processed, frames.count.wrapping_sub(left.count_ones()).into());
             stats.add::<A>(Counter::Turns, 1);
             stats.add::<A>(Counter::BusyNs, ended_ns.wrapping_sub(began_ns));
         }
         // The stage may be filled again.
         warp.sync();
+        frames.slots.wrapping_sub(left_slots)
     }
 
     /// Answers the frames whose handlers panicked, and puts what those lanes had not begun back in line.
@@ -309,6 +321,64 @@ impl Turns {
         }
         next
     }
+}
+
+/// When so many handlers panicked at once that no lane is left to run the rest of the window: addresses the frames of the groups
+/// `next .. groups` back to the ring, behind those that are done, for another warp. Returns which frames, and their slots.
+///
+/// The gate cannot write there before this window is given back, and the stage still holds the frames as they came.
+#[expect(clippy::too_many_arguments, reason = "called once, from the window it belongs to")]
+fn put_back<A: Arch>(
+    warp: &Warp<A>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    ring: Ring,
+    position: u64,
+    frames: Frames,
+    next: u32,
+    groups: u32,
+) -> (u32, u32) {
+    let (mut left, mut left_slots) = (0, 0u32);
+    let mut group = next;
+    while group < groups {
+        // SAFETY: `take` or `recover` filled the group before a sync.
+        left |= unsafe { read_word(&raw const (*scratch).group, group) };
+        group = group.wrapping_add(1);
+    }
+    // Two passes over the frames: how many slots, then where each goes.
+    let mut pass = 0u32;
+    let mut at = position;
+    while pass < 2 {
+        let mut rest = left;
+        while rest != 0 {
+            let frame = lowest(rest);
+            rest &= rest.wrapping_sub(1);
+            // SAFETY: `take` noted the start of every frame; the frame is staged.
+            let start = unsafe { read_word(&raw const (*scratch).start, frame) };
+            // SAFETY: as above.
+            let span = unsafe { staged_header(scratch, start) }.flags.span();
+            let mut slot = 0;
+            while slot < span {
+                if pass == 0 {
+                    left_slots = left_slots.wrapping_add(1);
+                } else if warp.rank() == 0 {
+                    let (target, lap) = ring_slot(block, ring, at);
+                    let index = start.wrapping_add(slot) as usize;
+                    // SAFETY: the slots of a frame lie inside the stage; rank 0 alone writes.
+                    unsafe {
+                        (&raw mut (*scratch).target).cast::<u64>().wrapping_add(index).write(target as u64);
+                        (&raw mut (*scratch).target_lap).cast::<u32>().wrapping_add(index).write(lap);
+                    }
+                }
+                at = at.wrapping_add(u64::from(pass));
+                slot = slot.wrapping_add(1);
+            }
+        }
+        at = position.wrapping_add(frames.slots.wrapping_sub(left_slots).into());
+        pass = pass.wrapping_add(1);
+    }
+    warp.sync();
+    (left, left_slots)
 }
 
 /// Slots of the longest frame.

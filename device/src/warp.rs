@@ -59,8 +59,9 @@ pub const fn lane_of_rank(live: u32, rank: u32) -> u32 {
 
 impl<A: Arch> Warp<A> {
     const ALL: u32 = low_bits(A::LANES);
-    /// Fewest lanes with which a warp goes on: a quarter. Below that the other warps of its block are faster.
-    const SIZE_MIN: u32 = if A::LANES >= 4 { A::LANES / 4 } else { 1 };
+    /// Fewest lanes with which a warp goes on: a quarter, for below that the other warps of its block are faster, and two where
+    /// a panic costs a lane, for one never runs handlers.
+    const SIZE_MIN: u32 = if A::LANES >= 8 { A::LANES / 4 } else if A::LANES > 1 { 2 } else { 1 };
 
     /// The warp at the kernel's start, when all lanes live.
     pub fn whole() -> Self {
