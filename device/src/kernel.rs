@@ -195,7 +195,7 @@ fn obey<A: Arch>(warp: &Warp<A>, arguments: &KernelArguments, in_grid: u32, epoc
     if warp.rank() == 0 {
         let obeyed = arguments.memory.wrapping_add(arguments.layout.obeyed) as *mut u32;
         // SAFETY: the word of this warp, which only it writes.
-        unsafe { A::store_word_gpu(obeyed.wrapping_add(in_grid as usize), epoch) };
+        unsafe { A::store_obeyed_gpu(obeyed.wrapping_add(in_grid as usize), epoch) };
     }
 }
 
@@ -227,7 +227,7 @@ impl Control {
                 );
                 A::store_relaxed_sys(&raw mut (*status).status.relaunch_wanted, departed.into());
                 if all_obey {
-                    A::store_relaxed_sys(&raw mut (*status).status.epoch_obeyed, orders.command.epoch.into());
+                    A::store_release_sys(&raw mut (*status).status.epoch_obeyed, orders.command.epoch.into());
                 }
             }
         }
@@ -316,7 +316,7 @@ impl Control {
         self.refresh(warp, arguments);
         if warp.rank() == 0 {
             // SAFETY: as in `step`.
-            unsafe { A::store_relaxed_sys(&raw mut (*page(arguments)).status.epoch_obeyed, epoch.into()) };
+            unsafe { A::store_release_sys(&raw mut (*page(arguments)).status.epoch_obeyed, epoch.into()) };
         }
     }
 }
@@ -331,7 +331,7 @@ fn survey<A: Arch>(warp: &Warp<A>, arguments: &KernelArguments, epoch: u32) -> (
         let mut value = epoch;
         if index < warps(arguments) {
             // SAFETY: the word of a warp of the launch.
-            value = unsafe { A::load_word_gpu(obeyed.wrapping_add(index as usize)) };
+            value = unsafe { A::load_obeyed_gpu(obeyed.wrapping_add(index as usize)) };
         }
         lags |= value != epoch && value != EPOCH_OF_THE_DEPARTED;
         departed = departed.wrapping_add(warp.ballot(value == EPOCH_OF_THE_DEPARTED).count_ones());

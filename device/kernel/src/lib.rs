@@ -1,4 +1,6 @@
 //! The kernels of the shipped system: the ring kernel of its actors, and the bare floors of the latency bench.
+//!
+//! Compiled by `cargo xtask ptx` into the texts in `device/ptx`.
 
 #![no_std]
 #![feature(abi_ptx, stdarch_nvptx, asm_experimental_arch, link_llvm_intrinsics)]
@@ -7,7 +9,4 @@
 mod floor;
 mod machine;
 
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
+tourbillon_actors::shipped!();

@@ -12,6 +12,9 @@
 //! | [`load_acquire_gpu`](Arch::load_acquire_gpu) | acquire | device | [`store_release_gpu`](Arch::store_release_gpu) |
 //! | [`store_release_gpu`](Arch::store_release_gpu) | release | device | [`load_acquire_gpu`](Arch::load_acquire_gpu) |
 //! | [`load_relaxed_gpu`](Arch::load_relaxed_gpu), [`store_relaxed_gpu`](Arch::store_relaxed_gpu), [`add_relaxed_gpu`](Arch::add_relaxed_gpu) | relaxed | device | nothing: counters |
+//! | [`load_obeyed_gpu`](Arch::load_obeyed_gpu) | acquire | device | [`store_obeyed_gpu`](Arch::store_obeyed_gpu) |
+//! | [`store_obeyed_gpu`](Arch::store_obeyed_gpu) | release | device | [`load_obeyed_gpu`](Arch::load_obeyed_gpu) |
+//! | [`store_release_sys`](Arch::store_release_sys) | release, 8 bytes | system | the host's Acquire of the epoch obeyed |
 //! | [`store_relaxed_sys`](Arch::store_relaxed_sys) | relaxed, 8 bytes | system | nothing: telemetry |
 //! | [`try_acquire_cta`](Arch::try_acquire_cta) | acquire compare-and-swap from 0 to 1 | block | [`release_cta`](Arch::release_cta) |
 //! | [`release_cta`](Arch::release_cta) | release store of 0 | block | [`try_acquire_cta`](Arch::try_acquire_cta) |
@@ -24,6 +27,8 @@
 pub mod native;
 #[cfg(target_arch = "nvptx64")]
 pub mod nvptx;
+#[cfg(not(target_arch = "nvptx64"))]
+pub mod ordering;
 #[cfg(all(feature = "simt", not(target_arch = "nvptx64")))]
 pub mod simt;
 
@@ -108,16 +113,16 @@ pub trait Arch: Copy + 'static {
     /// # Safety
     /// `to` is valid and aligned.
     unsafe fn store_relaxed_gpu(to: *mut u64, value: u64);
-    /// Loads a 32-bit word of device memory.
+    /// Loads the epoch that a warp obeys, with acquire at device scope.
     ///
     /// # Safety
     /// `from` is valid and aligned.
-    unsafe fn load_word_gpu(from: *const u32) -> u32;
-    /// Stores a 32-bit word of device memory.
+    unsafe fn load_obeyed_gpu(from: *const u32) -> u32;
+    /// Stores the epoch that a warp obeys, with release at device scope.
     ///
     /// # Safety
     /// `to` is valid and aligned.
-    unsafe fn store_word_gpu(to: *mut u32, value: u32);
+    unsafe fn store_obeyed_gpu(to: *mut u32, value: u32);
     /// Adds to a counter of device memory; what it was before is not returned, so nobody waits for it.
     ///
     /// # Safety
@@ -128,6 +133,12 @@ pub trait Arch: Copy + 'static {
     /// # Safety
     /// `to` is valid and aligned.
     unsafe fn store_relaxed_sys(to: *mut u64, value: u64);
+
+    /// Stores a word of host memory with release at system scope.
+    ///
+    /// # Safety
+    /// `to` is valid and aligned.
+    unsafe fn store_release_sys(to: *mut u64, value: u64);
 
     /// Takes a lock word of the block's memory: from 0 to 1, with acquire; whether that succeeded.
     ///

@@ -13,7 +13,7 @@ use tourbillon_shared::error::{PanicPlace, file_hash};
 use tourbillon_shared::geometry::{BLOCK_MEMORY_BYTES, KernelArguments};
 use tourbillon_shared::slot::{Chunk, TAG_WORD};
 
-use super::Arch;
+use super::{Arch, ordering};
 use crate::system::System;
 
 /// Longest park of an idle thread, and so the longest that a message of another process waits. At 250 wake-ups a second an idle
@@ -172,7 +172,7 @@ pub unsafe fn load_chunk(from: *const Chunk) -> Chunk {
     // SAFETY: the caller vouches for `from`; every access to ring memory on a host is atomic by words.
     let words = unsafe { &*from.cast::<[AtomicU32; 4]>() };
     // Acquire pairs with the Release of the tag in `store_chunk`.
-    let tag = words[TAG_WORD].load(Ordering::Acquire);
+    let tag = words[TAG_WORD].load(ordering::tag_load());
     let [a, b, c, _] = words;
     Chunk::new([a.load(Ordering::Relaxed), b.load(Ordering::Relaxed), c.load(Ordering::Relaxed)], tag)
 }
@@ -197,7 +197,7 @@ pub unsafe fn store_chunk(to: *mut Chunk, chunk: Chunk) {
         word.store(value, Ordering::Relaxed);
     }
     // Release pairs with the Acquire of the tag in `load_chunk`.
-    words[TAG_WORD].store(chunk.tag(), Ordering::Release);
+    words[TAG_WORD].store(chunk.tag(), ordering::tag_store());
 }
 
 /// A word as an atomic.
@@ -231,7 +231,7 @@ macro_rules! host_memory_operations {
         #[inline(always)]
         unsafe fn load_acquire_gpu(from: *const u64) -> u64 {
             // SAFETY: the caller vouches for the pointer. Acquire pairs with `store_release_gpu`.
-            unsafe { $crate::arch::native::double(from) }.load(std::sync::atomic::Ordering::Acquire)
+            unsafe { $crate::arch::native::double(from) }.load($crate::arch::ordering::freed_load())
         }
         #[inline(always)]
         unsafe fn load_relaxed_gpu(from: *const u64) -> u64 {
@@ -244,14 +244,19 @@ macro_rules! host_memory_operations {
             unsafe { $crate::arch::native::double(to) }.store(value, std::sync::atomic::Ordering::Relaxed)
         }
         #[inline(always)]
-        unsafe fn load_word_gpu(from: *const u32) -> u32 {
+        unsafe fn load_obeyed_gpu(from: *const u32) -> u32 {
             // SAFETY: the caller vouches for the pointer.
-            unsafe { $crate::arch::native::word(from) }.load(std::sync::atomic::Ordering::Relaxed)
+            unsafe { $crate::arch::native::word(from) }.load($crate::arch::ordering::obeyed_load())
         }
         #[inline(always)]
-        unsafe fn store_word_gpu(to: *mut u32, value: u32) {
+        unsafe fn store_obeyed_gpu(to: *mut u32, value: u32) {
             // SAFETY: the caller vouches for the pointer.
-            unsafe { $crate::arch::native::word(to) }.store(value, std::sync::atomic::Ordering::Relaxed)
+            unsafe { $crate::arch::native::word(to) }.store(value, $crate::arch::ordering::obeyed_store())
+        }
+        #[inline(always)]
+        unsafe fn store_release_sys(to: *mut u64, value: u64) {
+            // SAFETY: the caller vouches for the pointer.
+            unsafe { $crate::arch::native::double(to) }.store(value, $crate::arch::ordering::obeyed_store())
         }
         #[inline(always)]
         unsafe fn add_relaxed_gpu(to: *mut u64, value: u64) {
@@ -271,13 +276,13 @@ macro_rules! host_memory_operations {
             }
             // SAFETY: the caller vouches for the pointer. Acquire pairs with the Release in `release_cta`.
             unsafe { $crate::arch::native::word(lock) }
-                .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+                .compare_exchange(0, 1, $crate::arch::ordering::turn_take(), Ordering::Relaxed)
                 .is_ok()
         }
         #[inline(always)]
         unsafe fn release_cta(lock: *mut u32) {
             // SAFETY: the caller vouches for the pointer. Release pairs with the Acquire in `try_acquire_cta`.
-            unsafe { $crate::arch::native::word(lock) }.store(0, std::sync::atomic::Ordering::Release);
+            unsafe { $crate::arch::native::word(lock) }.store(0, $crate::arch::ordering::turn_give());
         }
         #[inline(always)]
         unsafe fn decrement_cta(at: *mut u32) -> u32 {
@@ -368,7 +373,7 @@ impl Arch for Native {
     #[inline(always)]
     unsafe fn store_release_gpu(to: *mut u64, value: u64) {
         // SAFETY: the caller vouches for the pointer. Release pairs with `load_acquire_gpu`.
-        unsafe { double(to) }.store(value, Ordering::Release);
+        unsafe { double(to) }.store(value, ordering::freed_store());
     }
 
     host_memory_operations!();

@@ -195,16 +195,16 @@ impl Arch for Nvptx {
         unsafe { asm!("st.relaxed.gpu.global.u64 [{0}], {1};", in(reg64) to, in(reg64) value, options(nostack)) };
     }
     #[inline(always)]
-    unsafe fn load_word_gpu(from: *const u32) -> u32 {
+    unsafe fn load_obeyed_gpu(from: *const u32) -> u32 {
         let value;
         // SAFETY: the caller vouches for the pointer.
-        unsafe { asm!("ld.relaxed.gpu.global.u32 {0}, [{1}];", out(reg32) value, in(reg64) from, options(nostack)) };
+        unsafe { asm!("ld.acquire.gpu.global.u32 {0}, [{1}];", out(reg32) value, in(reg64) from, options(nostack)) };
         value
     }
     #[inline(always)]
-    unsafe fn store_word_gpu(to: *mut u32, value: u32) {
+    unsafe fn store_obeyed_gpu(to: *mut u32, value: u32) {
         // SAFETY: the caller vouches for the pointer.
-        unsafe { asm!("st.relaxed.gpu.global.u32 [{0}], {1};", in(reg64) to, in(reg32) value, options(nostack)) };
+        unsafe { asm!("st.release.gpu.global.u32 [{0}], {1};", in(reg64) to, in(reg32) value, options(nostack)) };
     }
     #[inline(always)]
     unsafe fn add_relaxed_gpu(to: *mut u64, value: u64) {
@@ -215,6 +215,12 @@ impl Arch for Nvptx {
     unsafe fn store_relaxed_sys(to: *mut u64, value: u64) {
         // SAFETY: the caller vouches for the pointer.
         unsafe { asm!("st.relaxed.sys.global.u64 [{0}], {1};", in(reg64) to, in(reg64) value, options(nostack)) };
+    }
+
+    #[inline(always)]
+    unsafe fn store_release_sys(to: *mut u64, value: u64) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("st.release.sys.global.u64 [{0}], {1};", in(reg64) to, in(reg64) value, options(nostack)) };
     }
 
     #[inline(always)]

@@ -20,7 +20,7 @@ use tourbillon_shared::geometry::{BLOCK_MEMORY_BYTES, KernelArguments};
 use tourbillon_shared::slot::Chunk;
 
 use super::native::{double, guarded, host_memory_operations, load_chunk, monotonic_ns, note_panics, noted_panic, store_chunk};
-use super::Arch;
+use super::{Arch, ordering};
 use crate::system::System;
 
 /// Bytes of a lane's stack: the loop is shallow and handlers are small.
@@ -469,7 +469,7 @@ impl<const LANES: u32> Arch for Simt<LANES> {
         // What the warp stored before is delivered before.
         machine().deliver_all();
         // SAFETY: the caller vouches for the pointer. Release pairs with `load_acquire_gpu`.
-        unsafe { double(to) }.store(value, std::sync::atomic::Ordering::Release);
+        unsafe { double(to) }.store(value, ordering::freed_store());
     }
 
     host_memory_operations!();

@@ -1,0 +1,56 @@
+//! The orderings of the operations between host, threads and warps, in one place.
+//!
+//! The machines of a host take them from here, and so do the models that loom explores. On a GPU the same orderings stand in the
+//! assembly of `nvptx`, and a reading of the emitted PTX checks them. The functions are constant unless a fault is seeded.
+
+use core::sync::atomic::Ordering;
+
+use tourbillon_shared::mutant;
+
+/// Store of a chunk's tag, after its words. Pairs with [`tag_load`].
+#[inline(always)]
+pub fn tag_store() -> Ordering {
+    if mutant!("tag_store_relaxed") { Ordering::Relaxed } else { Ordering::Release }
+}
+
+/// Load of a chunk's tag, before its words. Pairs with [`tag_store`].
+#[inline(always)]
+pub fn tag_load() -> Ordering {
+    if mutant!("tag_load_relaxed") { Ordering::Relaxed } else { Ordering::Acquire }
+}
+
+/// Compare-and-swap that takes a turn or a gate's lock. Pairs with [`turn_give`].
+#[inline(always)]
+pub fn turn_take() -> Ordering {
+    if mutant!("turn_take_relaxed") { Ordering::Relaxed } else { Ordering::Acquire }
+}
+
+/// Store that gives a turn or a gate's lock back. Pairs with [`turn_take`].
+#[inline(always)]
+pub fn turn_give() -> Ordering {
+    if mutant!("turn_give_relaxed") { Ordering::Relaxed } else { Ordering::Release }
+}
+
+/// Store of the position up to which a ring may be overwritten, after its slots were read. Pairs with [`freed_load`].
+#[inline(always)]
+pub fn freed_store() -> Ordering {
+    if mutant!("freed_store_relaxed") { Ordering::Relaxed } else { Ordering::Release }
+}
+
+/// Load of the position up to which a ring may be overwritten, before its slots are written. Pairs with [`freed_store`].
+#[inline(always)]
+pub fn freed_load() -> Ordering {
+    Ordering::Acquire
+}
+
+/// Store of the epoch that a warp, or the whole kernel, obeys, after everything it did before. Pairs with [`obeyed_load`].
+#[inline(always)]
+pub fn obeyed_store() -> Ordering {
+    if mutant!("obeyed_store_relaxed") { Ordering::Relaxed } else { Ordering::Release }
+}
+
+/// Load of the epoch that a warp, or the whole kernel, obeys. Pairs with [`obeyed_store`].
+#[inline(always)]
+pub fn obeyed_load() -> Ordering {
+    Ordering::Acquire
+}
