@@ -78,13 +78,9 @@ impl Geometry {
     pub const fn check(&self) -> Result<(), GeometryError> {
         macro_rules! within {
             ($field:ident, $least:expr, $most:expr) => {
-                if self.$field < $least || self.$field > $most {
-                    return Err(GeometryError {
-                        figure: stringify!($field),
-                        value: self.$field as u64,
-                        least: $least as u64,
-                        most: $most as u64,
-                    });
+                let (value, least, most) = (self.$field as u64, $least as u64, $most as u64);
+                if value < least || value > most {
+                    return Err(GeometryError { figure: stringify!($field), value, least, most });
                 }
             };
         }

@@ -1,0 +1,21 @@
+//! From device sources to PTX text, and back from a text to the question whether it still fits its sources.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`chip`] | the chips that texts are written for, and the compiler flags of each |
+//! | [`source`] | the hash over everything that a text is made from |
+//! | [`text`] | the first line of a text, and its state: fresh, stale or missing |
+//! | [`toolchain`] | finding a compiler that can do it |
+//! | [`compile`] | running it |
+
+pub mod chip;
+pub mod compile;
+pub mod source;
+pub mod text;
+pub mod toolchain;
+
+pub use chip::{Chip, SHIPPED};
+pub use compile::{Compilation, CompileError, compile_ptx};
+pub use source::source_hash;
+pub use text::{PtxHeader, PtxState, ptx_state};
+pub use toolchain::{Toolchain, ToolchainError};

@@ -1,0 +1,99 @@
+//! Assembling a text for real chips with `ptxas`, and reading what it says.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::RING_KERNEL;
+
+/// Names the assembler in place of the search.
+const ASSEMBLER_VARIABLE: &str = "PTXAS";
+/// Where `ci/setup-device-toolchain.sh` puts the assembler, relative to the workspace.
+const ASSEMBLER_OF_SETUP: &str = "target/device-toolchain/nvidia/cu13/bin/ptxas";
+
+/// The assembler, if there is one.
+pub fn find(workspace: &Path) -> Option<PathBuf> {
+    let named = std::env::var_os(ASSEMBLER_VARIABLE).map(PathBuf::from);
+    let on_path = std::env::var_os("PATH")
+        .map(|path| std::env::split_paths(&path).map(|folder| folder.join("ptxas")).collect::<Vec<_>>());
+    named
+        .into_iter()
+        .chain([workspace.join(ASSEMBLER_OF_SETUP)])
+        .chain(on_path.unwrap_or_default())
+        .chain([PathBuf::from("/usr/local/cuda/bin/ptxas")])
+        .find(|path| path.is_file())
+}
+
+/// Assembles a text for one chip: the registers of the ring kernel, or what is wrong.
+pub fn assemble(assembler: &Path, text: &Path, chip: u32) -> Result<String, Vec<String>> {
+    let target = format!("sm_{chip}");
+    let output = Command::new(assembler)
+        .args(["-v", "-arch", &target, "-o", "/dev/null"])
+        .arg(text)
+        .output()
+        .map_err(|error| vec![format!("cannot run {}: {error}", assembler.display())])?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        return Err(vec![format!("{} does not assemble for {target}:\n{said}", text.display())]);
+    }
+    let faults: Vec<String> = faults(&said).into_iter().map(|fault| format!("{target}: {fault}")).collect();
+    if faults.is_empty() { Ok(registers(&said)) } else { Err(faults) }
+}
+
+/// What is wrong in the assembler's words about a text that it accepted.
+fn faults(said: &str) -> Vec<String> {
+    let mut faults: Vec<String> =
+        said.lines().filter(|line| line.contains("warning")).map(|line| line.trim().to_owned()).collect();
+    let properties = format!("Function properties for {RING_KERNEL}");
+    let mut lines = said.lines().skip_while(|line| !line.trim_end().ends_with(&properties));
+    match (lines.next(), lines.next()) {
+        (Some(_), Some(figures)) => {
+            for spill in ["0 bytes spill stores", "0 bytes spill loads"] {
+                if !figures.split(',').any(|figure| figure.trim() == spill) {
+                    faults.push(format!("{RING_KERNEL} spills registers: {}", figures.trim()));
+                    break;
+                }
+            }
+        }
+        _ => faults.push(format!("the assembler said nothing about {RING_KERNEL}")),
+    }
+    faults
+}
+
+/// The line about the ring kernel's registers.
+fn registers(said: &str) -> String {
+    let properties = format!("Function properties for {RING_KERNEL}");
+    said.lines()
+        .skip_while(|line| !line.trim_end().ends_with(&properties))
+        .find_map(|line| Some(line.split_once("Used ")?.1.to_owned()))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "\
+ptxas info    : Compiling entry function 'tourbillon_floor_gate' for 'sm_80'
+ptxas info    : Function properties for tourbillon_floor_gate
+    8 bytes stack frame, 8 bytes spill stores, 8 bytes spill loads
+ptxas info    : Used 37 registers, used 1 barriers
+ptxas info    : Compiling entry function 'tourbillon_ring_kernel' for 'sm_80'
+ptxas info    : Function properties for tourbillon_ring_kernel
+    40 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 90 registers, used 1 barriers";
+
+    #[test]
+    fn spills_of_the_ring_kernel_are_seen() {
+        assert_eq!(faults(GOOD), [""; 0]);
+        assert_eq!(registers(GOOD), "90 registers, used 1 barriers");
+        assert_eq!(faults(&GOOD.replace("0 bytes spill stores", "4 bytes spill stores")).len(), 1);
+        assert_eq!(faults(&GOOD.replace("0 bytes spill loads", "40 bytes spill loads")).len(), 1);
+    }
+
+    #[test]
+    fn silence_and_warnings_are_seen() {
+        assert_eq!(faults(&GOOD.replace(RING_KERNEL, "another_kernel")).len(), 1);
+        let warned = format!("{GOOD}\nptxas warning : Stack size for entry function cannot be statically determined");
+        assert_eq!(faults(&warned).len(), 1);
+    }
+}

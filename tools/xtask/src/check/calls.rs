@@ -1,0 +1,147 @@
+//! What calls what: traps, recursion, panics.
+
+use std::collections::BTreeSet;
+
+use super::{HANDLER_BOUNDARY, RING_KERNEL, is_handler_boundary};
+use crate::module::Module;
+
+/// Parts of the mangled names of functions through which every panic goes.
+const PANICS: [&str; 4] = ["9panicking", "rust_begin_unwind", "panic_fmt", "leave_after_panic"];
+
+/// No trap: after one, every call of the process to the driver fails, for good.
+pub fn traps(module: &Module) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (name, function) in &module.functions {
+        let count = function.instructions().filter(|i| matches!(i.parts().next(), Some("trap" | "brkpt"))).count();
+        if count > 0 {
+            faults.push(format!(
+                "{name}: {count} x `trap`; end in a loop that watches the stop word, or let the lane exit"
+            ));
+        }
+    }
+    faults
+}
+
+/// No function calls itself, not even by way of others: a lane's stack is bounded only without recursion. Calls through
+/// pointers are refused too, because nobody can tell where they lead.
+pub fn recursion(module: &Module) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (name, function) in &module.functions {
+        for instruction in function.instructions() {
+            if let Some(Err(operands)) = instruction.callee() {
+                faults.push(format!("{name}: a call through a pointer (`{operands}`); device code calls by name only"));
+            }
+        }
+    }
+    let mut done = BTreeSet::new();
+    for name in module.functions.keys() {
+        let mut path = Vec::new();
+        if let Some(cycle) = cycle_from(module, name, &mut path, &mut done) {
+            faults.push(format!("recursion: {cycle}"));
+        }
+    }
+    faults
+}
+
+fn cycle_from<'a>(
+    module: &'a Module,
+    name: &'a str,
+    path: &mut Vec<&'a str>,
+    done: &mut BTreeSet<&'a str>,
+) -> Option<String> {
+    if let Some(first) = path.iter().position(|known| *known == name) {
+        return Some(format!("{} -> {name}", path[first..].join(" -> ")));
+    }
+    if done.contains(name) {
+        return None;
+    }
+    path.push(name);
+    let callees = module.functions.get(name).map(|function| function.callees()).unwrap_or_default();
+    let cycle = callees.into_iter().find_map(|callee| cycle_from(module, callee, path, done));
+    path.pop();
+    done.insert(name);
+    cycle
+}
+
+/// The ring kernel reaches a panic only through the function that runs a user's handler.
+pub fn panics(module: &Module) -> Vec<String> {
+    if !module.functions.contains_key(RING_KERNEL) {
+        return vec![format!("there is no entry {RING_KERNEL}")];
+    }
+    if !module.reachable(RING_KERNEL, |_| false).into_iter().any(is_handler_boundary) {
+        return vec![format!(
+            "{RING_KERNEL} calls no function `{HANDLER_BOUNDARY}`: the boundary to users' handlers was inlined away, \
+             so nothing can be said about panics"
+        )];
+    }
+    let engine = module.reachable(RING_KERNEL, is_handler_boundary);
+    let mut faults = Vec::new();
+    for name in &engine {
+        let Some(function) = module.functions.get(*name) else { continue };
+        for callee in function.callees() {
+            // A panic function that calls another one is reported by its own caller.
+            if is_panic(callee) && !is_panic(name) {
+                faults.push(format!("{name} may panic ({callee}); only handlers may"));
+            }
+        }
+    }
+    faults
+}
+
+fn is_panic(name: &str) -> bool {
+    PANICS.iter().any(|part| name.contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::module;
+
+    const KERNEL: &str = ".visible .entry tourbillon_ring_kernel";
+    const BOUNDARY: &str = ".func _ZN4turn11run_handler17h0E";
+
+    #[test]
+    fn traps_are_seen() {
+        assert_eq!(traps(&module(&[(".func f", "trap; exit;")])).len(), 1);
+        assert_eq!(traps(&module(&[(".func f", "@%p1 trap;")])).len(), 1);
+        assert_eq!(traps(&module(&[(".func f", "exit;")])), [""; 0]);
+    }
+
+    #[test]
+    fn recursion_is_seen() {
+        let own = module(&[(".func f", "call.uni f, ();")]);
+        assert_eq!(recursion(&own), ["recursion: f -> f"]);
+        let mutual =
+            module(&[(".func f", "call.uni g, ();"), (".func g", "call.uni h, ();"), (".func h", "call.uni g, ();")]);
+        assert_eq!(recursion(&mutual), ["recursion: g -> h -> g"]);
+        let pointer = module(&[(".func f", "call (retval0), %rd1, (param0), prototype_0;")]);
+        assert_eq!(recursion(&pointer).len(), 1);
+        let diamond = module(&[
+            (".func f", "call.uni g, (); call.uni h, ();"),
+            (".func g", "call.uni h, ();"),
+            (".func h", "ret;"),
+        ]);
+        assert_eq!(recursion(&diamond), [""; 0]);
+    }
+
+    #[test]
+    fn panics_of_the_engine_are_seen() {
+        let handler = (BOUNDARY, "call.uni _ZN4core9panicking18panic_bounds_check17h1E, ();");
+        let good = module(&[(KERNEL, "call.uni _ZN4turn11run_handler17h0E, ();"), handler]);
+        assert_eq!(panics(&good), [""; 0]);
+        let bad = module(&[
+            (KERNEL, "call.uni _ZN4turn11run_handler17h0E, (); call.uni take, ();"),
+            (".func take", "call.uni _ZN4core9panicking9panic_fmt17h2E, ();"),
+            handler,
+        ]);
+        assert_eq!(panics(&bad).len(), 1);
+        assert!(panics(&bad)[0].starts_with("take may panic"));
+    }
+
+    #[test]
+    fn a_boundary_that_was_inlined_is_seen() {
+        let inlined = module(&[(KERNEL, "call.uni _ZN4core9panicking9panic_fmt17h2E, ();")]);
+        assert!(panics(&inlined)[0].contains("inlined away"));
+        assert_eq!(panics(&module(&[(".func f", "ret;")])).len(), 1);
+    }
+}

@@ -1,0 +1,215 @@
+//! `cargo xtask ptx`: writing and checking the texts in `device/ptx`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use tourbillon_build::compile::compile_with;
+use tourbillon_build::{Chip, Compilation, PtxHeader, PtxState, SHIPPED, Toolchain, ptx_state, source_hash};
+
+use crate::check::collectives::Counts;
+use crate::check::{self, assemble, collectives};
+use crate::module::Module;
+use crate::wrapper::ROOT_VARIABLE;
+
+/// The folder of the texts.
+const FOLDER: &str = "device/ptx";
+/// The reviewed counts of collectives, beside the texts.
+const RECORD: &str = "collectives.txt";
+const CURE: &str =
+    "run `cargo xtask ptx` (it needs the device toolchain: ci/setup-device-toolchain.sh) and commit device/ptx";
+
+type Outcome = Result<(), Vec<String>>;
+
+/// Compiles the shipped kernels and writes their texts. Changed counts of collectives are an error, unless `accept`.
+pub fn write(workspace: &Path, accept: bool) -> Outcome {
+    let toolchain = Toolchain::find().map_err(one)?;
+    let mut faults = Vec::new();
+    let mut record = String::new();
+    for chip in SHIPPED {
+        let body = compile(workspace, &toolchain, chip)?;
+        let flags = chip.flags();
+        let source = source_hash(workspace, &toolchain.version, &flags).map_err(one)?;
+        let header = PtxHeader { source, toolchain: toolchain.version.clone(), flags: flags.join(" ") };
+        let file = workspace.join(FOLDER).join(chip.file_name);
+        std::fs::write(&file, format!("{}\n{body}", header.line())).map_err(|error| about(&file, error))?;
+        println!("wrote {FOLDER}/{} ({} lines)", chip.file_name, body.lines().count());
+        let module = Module::parse(&body).map_err(|error| about(&file, error))?;
+        faults.extend(check::text(&module).into_iter().map(|fault| format!("{}: {fault}", chip.file_name)));
+        record.push_str(&recorded(chip, &collectives::counts(&module)));
+    }
+    let file = workspace.join(FOLDER).join(RECORD);
+    match std::fs::read_to_string(&file) {
+        Ok(before) if before == record => {}
+        Ok(before) if !accept => {
+            faults.extend(changes(&before, &record));
+            faults
+                .push("the collectives changed: look at every line above, then run `cargo xtask ptx --accept`".into());
+        }
+        _ => {
+            std::fs::write(&file, &record).map_err(|error| about(&file, error))?;
+            println!("wrote {FOLDER}/{RECORD}");
+        }
+    }
+    done(faults)
+}
+
+/// Checks the texts in the workspace. `strict`: a missing toolchain or assembler is an error rather than a note.
+pub fn check(workspace: &Path, strict: bool) -> Outcome {
+    let mut faults = Vec::new();
+    let absent = |what: String| {
+        println!("SKIPPED: {what}");
+        if strict { Some(format!("--strict: {what}")) } else { None }
+    };
+    let toolchain = match Toolchain::find() {
+        Ok(toolchain) => Some(toolchain),
+        Err(error) => {
+            faults.extend(absent(format!("compiling afresh: {error}")));
+            None
+        }
+    };
+    let assembler = assemble::find(workspace);
+    if assembler.is_none() {
+        faults.extend(absent(
+            "assembling: no ptxas; ci/setup-device-toolchain.sh fetches one, or name it in PTXAS".into(),
+        ));
+    }
+    let mut record = String::new();
+    for chip in SHIPPED {
+        let result = check_text(workspace, chip, toolchain.as_ref(), assembler.as_deref(), &mut record);
+        faults.extend(result.err().unwrap_or_default().into_iter().map(|fault| format!("{}: {fault}", chip.file_name)));
+    }
+    let file = workspace.join(FOLDER).join(RECORD);
+    match std::fs::read_to_string(&file) {
+        Ok(reviewed) if reviewed == record => {}
+        Ok(reviewed) => {
+            faults.extend(changes(&reviewed, &record));
+            faults
+                .push(format!("the collectives are not those of {FOLDER}/{RECORD}: run `cargo xtask ptx` and review"));
+        }
+        Err(error) => faults.extend(about(&file, error)),
+    }
+    done(faults)
+}
+
+fn check_text(
+    workspace: &Path,
+    chip: Chip,
+    toolchain: Option<&Toolchain>,
+    assembler: Option<&Path>,
+    record: &mut String,
+) -> Outcome {
+    let file = workspace.join(FOLDER).join(chip.file_name);
+    let mut faults = Vec::new();
+    let is_fresh = match ptx_state(workspace, &file) {
+        PtxState::Fresh => true,
+        PtxState::Missing => return Err(vec![format!("missing; {CURE}")]),
+        PtxState::Stale { found, expected } => {
+            faults.push(format!("stale: made from {found}, the sources are {expected}; {CURE}"));
+            false
+        }
+    };
+    let text = std::fs::read_to_string(&file).map_err(|error| about(&file, error))?;
+    let module = Module::parse(&text).map_err(one)?;
+    faults.extend(check::text(&module));
+    record.push_str(&recorded(chip, &collectives::counts(&module)));
+
+    if let (Some(toolchain), Some(header), true) = (toolchain, PtxHeader::of(&text), is_fresh) {
+        let body = compile(workspace, toolchain, chip)?;
+        if toolchain.version == header.toolchain {
+            let checked_in = text.split_once('\n').map_or("", |(_, body)| body);
+            faults.extend(first_difference(checked_in, &body));
+        } else {
+            println!(
+                "{}: compiled by {}, checked in from {}; not compared",
+                chip.file_name, toolchain.version, header.toolchain
+            );
+            faults.extend(Module::parse(&body).map_err(one).map(|module| check::text(&module))?);
+        }
+    }
+    for target in assembler.iter().flat_map(|_| chip.assembles_for) {
+        let Some(assembler) = assembler else { break };
+        match assemble::assemble(assembler, &file, *target) {
+            Ok(registers) => println!("{} for sm_{target}: {registers}", chip.file_name),
+            Err(wrong) => faults.extend(wrong),
+        }
+    }
+    done(faults)
+}
+
+/// Compiles the shipped kernels so that the text depends on nothing but sources, flags and compiler.
+fn compile(workspace: &Path, toolchain: &Toolchain, chip: Chip) -> Result<String, Vec<String>> {
+    let wrapper = std::env::current_exe().map_err(one)?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+    let compilation = Compilation {
+        package: &workspace.join("device/kernel"),
+        library: "tourbillon-kernel",
+        chip,
+        target: &target.join("device"),
+        wrapper: Some(&wrapper),
+        environment: &[(ROOT_VARIABLE, workspace)],
+    };
+    compile_with(toolchain, &compilation).map_err(one)
+}
+
+/// The lines of the record for one text.
+fn recorded(chip: Chip, counts: &Counts) -> String {
+    counts.iter().fold(String::new(), |mut lines, (key, count)| {
+        let _ = writeln!(lines, "{} {key} {count}", chip.file_name);
+        lines
+    })
+}
+
+/// The lines that only one of two records has.
+fn changes(before: &str, after: &str) -> Vec<String> {
+    let only = |sign, these: &str, those: &str| {
+        these
+            .lines()
+            .filter(|line| !those.lines().any(|other| other == *line))
+            .map(|line| format!("{sign} {line}"))
+            .collect::<Vec<_>>()
+    };
+    let mut lines = only('-', before, after);
+    lines.extend(only('+', after, before));
+    lines
+}
+
+fn first_difference(checked_in: &str, compiled: &str) -> Option<String> {
+    if checked_in == compiled {
+        return None;
+    }
+    let place = checked_in.lines().zip(compiled.lines()).position(|(one, other)| one != other);
+    let line = place.unwrap_or_else(|| checked_in.lines().count().min(compiled.lines().count()));
+    Some(format!("not what the sources compile to, from line {} on; {CURE}", line + 2))
+}
+
+fn done(faults: Vec<String>) -> Outcome {
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+fn one(error: impl ToString) -> Vec<String> {
+    vec![error.to_string()]
+}
+
+fn about(file: &Path, error: impl std::fmt::Display) -> Vec<String> {
+    vec![format!("{}: {error}", file.display())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_counts_are_shown() {
+        let before = "a.ptx k bar.warp.sync 1\na.ptx k vote.sync 2\n";
+        let after = "a.ptx k bar.warp.sync 2\na.ptx k vote.sync 2\n";
+        assert_eq!(changes(before, after), ["- a.ptx k bar.warp.sync 1", "+ a.ptx k bar.warp.sync 2"]);
+        assert_eq!(changes(before, before), [""; 0]);
+    }
+
+    #[test]
+    fn other_texts_are_seen() {
+        assert_eq!(first_difference("a\nb\n", "a\nb\n"), None);
+        assert!(first_difference("a\nb\n", "a\nc\n").is_some_and(|fault| fault.contains("line 3")));
+        assert!(first_difference("a\n", "a\nc\n").is_some());
+    }
+}
