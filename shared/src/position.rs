@@ -60,7 +60,7 @@ impl RingShape {
 
     /// Lap of the slot at `position`, never [`LAP_NEVER`].
     #[inline(always)]
-    pub const fn lap(self, position: u64) -> u32 {
+    pub fn lap(self, position: u64) -> u32 {
         const MODULUS: u64 = u32::MAX as u64;
         let turns = position.wrapping_shr(self.capacity_log2);
         if crate::mutant!("lap_off_by_one") {
