@@ -1,0 +1,196 @@
+//! How a call or a send can fail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytemuck::{CheckedBitPattern, Zeroable};
+use tourbillon_shared::error::{FAILURE_WORDS, FailureCode};
+
+/// Why a call has no reply of its message's type. `E` is the actor's own error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError<E> {
+    /// The handler returned its typed error; the actor's state is as before the message.
+    #[error("the handler returned its error; see the value in `CallError::Handler`")]
+    Handler(E),
+    /// The handler panicked; the actor's state is as before the message.
+    #[error(
+        "the handler panicked at line {line}, column {column} of the file with hash {file_hash:#010x}; correct it there"
+    )]
+    Panicked {
+        /// Line, from 1; 0 when it is not known.
+        line: u32,
+        /// Column, from 1; 0 when it is not known.
+        column: u32,
+        /// [`file_hash`](tourbillon_shared::error::file_hash) of the source file's name; 0 when it is not known.
+        file_hash: u32,
+    },
+    /// No actor of this kind is in the engine's system.
+    #[error("the engine's system has no actor of this kind; add it to the list of `system!`")]
+    UnknownKind,
+    /// The actor has no handler for this message.
+    #[error("the actor has no handler for this message; build client and engine from the same actors")]
+    UnknownMessage,
+    /// The shard has no room for one more actor.
+    #[error("the shard has no room for one more actor; raise `actors_per_shard`")]
+    DirectoryFull,
+    /// The request contradicts itself.
+    #[error("the request contradicts itself: flags, span and length do not fit each other")]
+    MalformedFrame,
+    /// The request's timestamp is too far ahead of the engine's clock.
+    #[error("the request's timestamp is further ahead than the drift bound; check this machine's clock")]
+    ClockDrift,
+    /// The payload is no valid value of the message.
+    #[error("the payload is no valid value of the message; build client and engine from the same actors")]
+    InvalidPayload,
+    /// No frame carries a payload of this size.
+    #[error("a payload of {bytes} bytes is larger than a frame carries ({most} bytes); send less at once")]
+    PayloadTooLarge {
+        /// Size of the payload.
+        bytes: usize,
+        /// The most that a frame carries.
+        most: usize,
+    },
+    /// The reply does not fit into the slots that the request reserved.
+    #[error(
+        "the reply does not fit into the slots that the request reserved; build client and engine from the same actors"
+    )]
+    ReplyTooLarge,
+    /// The reply's bytes are no value of the reply's type.
+    #[error("the reply is no valid value of its type; build client and engine from the same actors")]
+    InvalidReply,
+    /// The engine drains, stopped, was dropped or failed before it answered. A request that was published already may have been
+    /// executed.
+    #[error("the engine no longer serves ({reason}); a request that was published already may have been executed")]
+    EngineStopped {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// No reply, or no room for the request, in time. When published, the request may still be executed; its reply is thrown away.
+    #[error("no reply within {after:?}; the engine is paused, overloaded or stuck (see `tourbillon top`)")]
+    Timeout {
+        /// How long was waited.
+        after: Duration,
+    },
+}
+
+impl<E: CheckedBitPattern> CallError<E> {
+    /// The error of a failure reply's payload.
+    #[cold]
+    pub(crate) fn of_failure(payload: &[u8]) -> Self {
+        let word = |i: usize| {
+            payload.get(i * 4..i * 4 + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
+        };
+        match FailureCode::from_word(word(0)) {
+            Some(FailureCode::Handler) => payload.get(4..).and_then(value_of).map_or(Self::InvalidReply, Self::Handler),
+            Some(FailureCode::Panicked) if payload.len() >= FAILURE_WORDS * 4 => {
+                Self::Panicked { line: word(1), column: word(2), file_hash: word(3) }
+            }
+            Some(FailureCode::UnknownKind) => Self::UnknownKind,
+            Some(FailureCode::UnknownMessage) => Self::UnknownMessage,
+            Some(FailureCode::DirectoryFull) => Self::DirectoryFull,
+            Some(FailureCode::MalformedFrame) => Self::MalformedFrame,
+            Some(FailureCode::ClockDrift) => Self::ClockDrift,
+            Some(FailureCode::InvalidPayload) => Self::InvalidPayload,
+            Some(FailureCode::ReplyTooLarge) => Self::ReplyTooLarge,
+            Some(FailureCode::Panicked) | None => Self::InvalidReply,
+        }
+    }
+}
+
+/// The value whose bytes these are, if they are one.
+pub(crate) fn value_of<T: CheckedBitPattern>(bytes: &[u8]) -> Option<T> {
+    let mut bits = T::Bits::zeroed();
+    if bytes.len() != size_of::<T>() {
+        return None;
+    }
+    // SAFETY: `Bits` is as large as `T` and takes any bytes (it is `AnyBitPattern`); the source has that many.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut bits).cast::<u8>(), size_of::<T>()) };
+    if !T::is_valid_bit_pattern(&bits) {
+        return None;
+    }
+    // SAFETY: `bits` has the size of `T` and was found to be a valid value of it.
+    Some(unsafe { (&raw const bits).cast::<T>().read() })
+}
+
+/// Why a message could not be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The engine drains, stopped, was dropped or failed; the message was not sent.
+    #[error("the engine accepts nothing new ({reason})")]
+    EngineStopped {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// No room in the lane in time; the message was not sent.
+    #[error("no room in the lane within {after:?}; the engine is paused, overloaded or stuck (see `tourbillon top`)")]
+    Timeout {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// No frame carries a payload of this size; the message was not sent.
+    #[error("a payload of {bytes} bytes is larger than a frame carries ({most} bytes); send less at once")]
+    PayloadTooLarge {
+        /// Size of the payload.
+        bytes: usize,
+        /// The most that a frame carries.
+        most: usize,
+    },
+}
+
+impl<E> From<SendError> for CallError<E> {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::EngineStopped { reason } => Self::EngineStopped { reason },
+            SendError::Timeout { after } => Self::Timeout { after },
+            SendError::PayloadTooLarge { bytes, most } => Self::PayloadTooLarge { bytes, most },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(words: &[u32]) -> CallError<u32> {
+        CallError::of_failure(bytemuck::cast_slice(words))
+    }
+
+    #[test]
+    fn failures_become_typed_errors() {
+        assert_eq!(failure(&[FailureCode::Handler as u32, 77]), CallError::Handler(77));
+        assert_eq!(
+            failure(&[FailureCode::Panicked as u32, 3, 4, 5]),
+            CallError::Panicked { line: 3, column: 4, file_hash: 5 }
+        );
+        for (code, expected) in [
+            (FailureCode::UnknownKind, CallError::UnknownKind),
+            (FailureCode::UnknownMessage, CallError::UnknownMessage),
+            (FailureCode::DirectoryFull, CallError::DirectoryFull),
+            (FailureCode::MalformedFrame, CallError::MalformedFrame),
+            (FailureCode::ClockDrift, CallError::ClockDrift),
+            (FailureCode::InvalidPayload, CallError::InvalidPayload),
+            (FailureCode::ReplyTooLarge, CallError::ReplyTooLarge),
+        ] {
+            assert_eq!(failure(&[code as u32, 0, 0, 0]), expected);
+        }
+    }
+
+    #[test]
+    fn hostile_failures_are_refused() {
+        for words in [&[][..], &[0], &[99, 1, 2, 3], &[1], &[1, 2, 3], &[2, 1]] {
+            assert_eq!(failure(words), CallError::InvalidReply, "{words:?}");
+        }
+        assert_eq!(CallError::<bool>::of_failure(&[1, 0, 0, 0, 2]), CallError::InvalidReply);
+        assert_eq!(CallError::<bool>::of_failure(&[1, 0, 0, 0, 1]), CallError::Handler(true));
+    }
+
+    #[test]
+    fn texts_name_cause_and_cure() {
+        let text = CallError::<u32>::DirectoryFull.to_string();
+        assert!(text.contains("no room") && text.contains("actors_per_shard"));
+        let text = SendError::PayloadTooLarge { bytes: 400, most: 352 }.to_string();
+        assert!(text.contains("400") && text.contains("352"));
+    }
+}

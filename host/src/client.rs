@@ -1,0 +1,302 @@
+//! A client: typed messages through a lane.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tourbillon_device::{Actor, ErrorOf, Message, NoError, ReplyOf};
+use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, span_of_call};
+use tourbillon_shared::header::{Flags, Header};
+use tourbillon_shared::slot::DATA_WORDS_PER_SLOT;
+
+use crate::call_error::{CallError, SendError};
+use crate::lane::Lane;
+use crate::pipeline::Pipeline;
+use crate::port::{ClientCounts, Port};
+use crate::shared::Shared;
+use crate::wait::{Next, WaitStrategy, Waiter};
+
+/// How long a client waits unless [`Client::set_timeout`] says otherwise: far longer than a pause or a relaunch takes, short enough
+/// that a stuck engine is noticed.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// One client of an engine, with a lane of its own.
+///
+/// A client may move to another thread but is used by one at a time; take one per thread. Requests to one actor are
+/// executed in the order in which they were published. Dropping a client gives its lane back when all of its requests are
+/// answered. Waiting survives a pause and a relaunch; when the engine stops or fails it ends with
+/// [`CallError::EngineStopped`].
+#[derive(Debug)]
+pub struct Client {
+    pub(crate) port: Port,
+    pub(crate) shared: Arc<Shared>,
+    strategy: WaitStrategy,
+    timeout: Option<Duration>,
+}
+
+/// Why a wait ended without what it waited for.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Timeout(Duration),
+    Stopped(Arc<str>),
+}
+
+impl<E> From<Ended> for CallError<E> {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Timeout(after) => Self::Timeout { after },
+            Ended::Stopped(reason) => Self::EngineStopped { reason },
+        }
+    }
+}
+
+impl From<Ended> for SendError {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Timeout(after) => Self::Timeout { after },
+            Ended::Stopped(reason) => Self::EngineStopped { reason },
+        }
+    }
+}
+
+/// Slots of a call with message `M`.
+pub(crate) const fn span_of<M: Message>() -> u32 {
+    span_of_call(0, size_of::<M>(), size_of::<ReplyOf<M>>(), size_of::<ErrorOf<M>>())
+}
+
+/// The header of a request `M` to actor `key`; the timestamp is left to the port.
+#[inline(always)]
+pub(crate) fn header_of<M: Message>(key: u64, flags: u16) -> Header {
+    Header {
+        key,
+        kind: <M::Actor as Actor>::KIND,
+        message: M::NUMBER,
+        hops: 0,
+        length: size_of::<M>() as u16,
+        flags: Flags::new(const { span_of::<M>() }, flags),
+        hint: 0,
+        hlc: 0,
+    }
+}
+
+impl Client {
+    pub(crate) fn new(port: Port, shared: Arc<Shared>, strategy: WaitStrategy) -> Self {
+        Self { port, shared, strategy, timeout: Some(TIMEOUT_DEFAULT) }
+    }
+
+    /// Sends `message` to the actor `key` and waits for the reply.
+    ///
+    /// # Errors
+    /// [`CallError`]: what the handler returned, or why there is no reply.
+    #[inline]
+    pub fn call<M: Message>(&mut self, key: u64, message: M) -> Result<ReplyOf<M>, CallError<ErrorOf<M>>> {
+        let span = const { span_of::<M>() };
+        self.publish(header_of::<M>(key, 0), bytemuck::bytes_of(&message))?;
+        let taken = self.wait(self.timeout, |port| port.try_take::<ReplyOf<M>, ErrorOf<M>>(span));
+        match taken {
+            Ok(reply) => reply,
+            Err(ended) => {
+                self.port.abandon_next();
+                Err(ended.into())
+            }
+        }
+    }
+
+    /// Sends `message` to the actor `key` and goes on; a *tell*.
+    ///
+    /// The acknowledgement is counted later ([`counts`](Self::counts)). Waits for room when the lane is full.
+    ///
+    /// # Errors
+    /// [`SendError`] says why the message was not sent.
+    #[inline]
+    pub fn send<M: Message>(&mut self, key: u64, message: M) -> Result<(), SendError> {
+        self.publish(header_of::<M>(key, Flags::TELL), bytemuck::bytes_of(&message))?;
+        self.port.tell_next();
+        Ok(())
+    }
+
+    /// Waits until all tells are acknowledged, and all replies that were given up have come, for `timeout` at most.
+    ///
+    /// # Errors
+    /// [`SendError`]; the messages are sent nevertheless.
+    pub fn flush(&mut self, timeout: Duration) -> Result<(), SendError> {
+        self.port.end_run();
+        let settled = |port: &mut Port| {
+            port.settle();
+            (port.pending() == 0).then_some(())
+        };
+        Ok(self.wait(Some(timeout), settled)?)
+    }
+
+    /// Sends all messages, as many at a time as the lane holds, and waits for all replies, which are in order.
+    ///
+    /// The timeout counts for each reply.
+    pub fn call_many<M: Message>(
+        &mut self,
+        messages: impl IntoIterator<Item = (u64, M)>,
+    ) -> Vec<Result<ReplyOf<M>, CallError<ErrorOf<M>>>> {
+        let messages = messages.into_iter();
+        let mut replies = Vec::with_capacity(messages.size_hint().0);
+        let mut pipeline = self.pipeline::<M>();
+        for (key, message) in messages {
+            let refused = loop {
+                match pipeline.push(key, &message) {
+                    Ok(true) => break None,
+                    Err(error) => break Some(error),
+                    Ok(false) => match pipeline.pop() {
+                        Some(reply) => replies.push(reply),
+                        // Only frames that nobody waits for are in the way.
+                        None => match pipeline.wait_for_room() {
+                            Ok(()) => {}
+                            Err(error) => break Some(error),
+                        },
+                    },
+                }
+            };
+            if let Some(error) = refused {
+                replies.extend(std::iter::from_fn(|| pipeline.pop()));
+                replies.push(Err(error.into()));
+            }
+        }
+        replies.extend(std::iter::from_fn(|| pipeline.pop()));
+        replies
+    }
+
+    /// A pipeline of messages of one type: many outstanding at once, replies in order.
+    #[inline]
+    pub fn pipeline<M: Message>(&mut self) -> Pipeline<'_, M> {
+        self.port.end_run();
+        self.port.begin_run(const { span_of::<M>() });
+        self.port.forget_clock();
+        Pipeline { client: self, message: PhantomData }
+    }
+
+    /// How long to wait for room or for one reply; without a limit for `None`. [`TIMEOUT_DEFAULT`] at first.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.timeout = timeout;
+    }
+
+    /// How to wait.
+    pub fn set_wait(&mut self, strategy: WaitStrategy) {
+        self.strategy = strategy;
+    }
+
+    /// What became of messages that nobody waited for; brings the figures up to date.
+    pub fn counts(&mut self) -> ClientCounts {
+        self.port.settle();
+        self.port.counts()
+    }
+
+    /// The client's clock ([`tourbillon_shared::hlc`]): the last timestamp that it gave or saw.
+    pub fn hlc(&self) -> u64 {
+        self.port.hlc()
+    }
+
+    /// The lane.
+    pub fn lane(&self) -> &Lane {
+        self.port.lane()
+    }
+
+    /// Sends a request as it is given, sensible or not, and waits for the reply: header and payload. For tests of the
+    /// protocol.
+    ///
+    /// A timestamp of 0 is replaced by the client's. The payload is cut at the span that the header's flags name.
+    ///
+    /// # Errors
+    /// [`CallError::PayloadTooLarge`], [`CallError::EngineStopped`], [`CallError::Timeout`].
+    #[doc(hidden)]
+    pub fn call_raw(&mut self, header: Header, payload: &[u8]) -> Result<(Header, Vec<u8>), CallError<NoError>> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(CallError::PayloadTooLarge { bytes: payload.len(), most: PAYLOAD_BYTES_MAX });
+        }
+        self.publish(header, payload)?;
+        let taken = self.wait(self.timeout, Port::try_take_raw);
+        taken.map_err(|ended| {
+            self.port.abandon_next();
+            ended.into()
+        })
+    }
+
+    /// Publishes slots as they are and expects no reply to them: for tests of what a hostile client may do. The lane may be unusable
+    /// afterwards.
+    ///
+    /// # Errors
+    /// [`SendError`] says why nothing was published.
+    #[doc(hidden)]
+    pub fn publish_slots(&mut self, slots: &[[u32; DATA_WORDS_PER_SLOT]]) -> Result<(), SendError> {
+        self.port.end_run();
+        self.wait_for_room(slots.len() as u32)?;
+        self.port.begin_run(slots.len().max(1) as u32);
+        self.port.publish_slots(slots);
+        self.port.end_run();
+        Ok(())
+    }
+
+    /// Publishes one request as the whole of the run.
+    #[inline(always)]
+    fn publish(&mut self, header: Header, payload: &[u8]) -> Result<(), SendError> {
+        self.port.end_run();
+        let span = header.flags.span();
+        if !self.port.has_room(span) || !self.shared.status.is_open() {
+            self.wait_for_room(span)?;
+        }
+        self.port.begin_run(span);
+        self.port.forget_clock();
+        self.port.publish(header, payload);
+        Ok(())
+    }
+
+    /// Waits until `span` slots have room, while the engine accepts requests.
+    #[cold]
+    pub(crate) fn wait_for_room(&mut self, span: u32) -> Result<(), SendError> {
+        let shared = Arc::clone(&self.shared);
+        let refused = || SendError::EngineStopped { reason: shared.status.reason() };
+        if !shared.status.is_open() {
+            return Err(refused());
+        }
+        let has_room = |port: &mut Port| {
+            port.settle();
+            (port.has_room(span) || !shared.status.is_open()).then_some(())
+        };
+        self.wait(self.timeout, has_room)?;
+        if shared.status.is_open() { Ok(()) } else { Err(refused()) }
+    }
+
+    /// Waits until `look` finds something.
+    #[inline(always)]
+    pub(crate) fn wait<T>(
+        &mut self,
+        timeout: Option<Duration>,
+        mut look: impl FnMut(&mut Port) -> Option<T>,
+    ) -> Result<T, Ended> {
+        if let Some(found) = look(&mut self.port) {
+            return Ok(found);
+        }
+        let mut waiter = Waiter::new(self.strategy, timeout);
+        loop {
+            let next = waiter.pause();
+            // Before the last look: what came before the engine ended is seen by it.
+            let has_ended = next != Next::Look && self.shared.status.is_ended();
+            if let Some(found) = look(&mut self.port) {
+                return Ok(found);
+            }
+            if has_ended {
+                return Err(Ended::Stopped(self.shared.status.reason()));
+            }
+            if next == Next::GiveUp {
+                return Err(Ended::Timeout(timeout.unwrap_or_default()));
+            }
+        }
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let pending = self.port.into_pending();
+        self.shared.lanes.give_back(self.port.lane(), pending, &self.shared.control);
+    }
+}

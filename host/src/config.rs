@@ -1,0 +1,552 @@
+//! What an engine is told before it is built, and the sums that follow from it. Nothing is started before all of it is checked.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tourbillon_device::SystemImage;
+use tourbillon_shared::control::ControlBlock;
+use tourbillon_shared::geometry::{ACTORS_PER_SHARD_MAX, WARPS_PER_BLOCK_MAX};
+use tourbillon_shared::geometry::{
+    BLOCKS_MAX, DeviceLayout, GATES_MAX, Geometry, GeometryError, KernelArguments, LaneAddresses,
+};
+use tourbillon_shared::lane::{LANES_MAX, LaneConstants};
+use tourbillon_shared::partition::SHARDS_MAX;
+use tourbillon_shared::position::RingShape;
+use tourbillon_shared::telemetry::TELEMETRY_BYTES;
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::wait::WaitStrategy;
+
+/// Slots of a lane's rings unless told otherwise: deep enough that one client keeps a GPU busy over the bus.
+pub const RING_CAPACITY_DEFAULT: u32 = 1024;
+/// Lanes of an engine unless told otherwise.
+pub const LANES_DEFAULT: u32 = 16;
+/// Most threads that the CPU backend takes by itself; more is for the user to say.
+pub const CPU_THREADS_DEFAULT_MAX: usize = 4;
+/// Shards of a CPU engine unless told otherwise: a few for each thread, so that none waits for another's turn.
+pub const CPU_SHARDS_DEFAULT: u32 = 16;
+/// Device memory that a GPU engine's default number of actors aims at.
+pub const GPU_MEMORY_DEFAULT: u64 = 512 << 20;
+/// Memory that a CPU engine's default number of actors aims at; pages that no actor uses are never touched.
+pub const CPU_MEMORY_DEFAULT: u64 = 128 << 20;
+/// Shards for each block that runs shards, on a GPU: the warps of a block work on different ones.
+pub const SHARDS_PER_GPU_BLOCK: u32 = 2;
+/// Gate blocks of a GPU engine unless told otherwise.
+pub const GPU_GATES_DEFAULT: u32 = 4;
+/// Binary logarithm of the ring from a gate to a shard, in slots.
+const RING_LOG2: u32 = 8;
+/// Warps of a block unless told otherwise, and below which number of multiprocessors fewer are taken.
+const GPU_WARPS_DEFAULT: (u32, u32, u32) = (4, 2, 16);
+
+/// Which machine runs the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// A GPU if there is one that can be used, else CPU threads; [`Engine::fallback`] then says why.
+    #[default]
+    Auto,
+    /// A GPU or an error.
+    Cuda,
+    /// CPU threads.
+    Cpu,
+    /// Simulated warps on one thread, for tests.
+    #[cfg(feature = "simt")]
+    Simt {
+        /// Lanes of a warp: 4 or 32.
+        lanes: u32,
+        /// Chooses the order in which lanes run.
+        seed: u64,
+        /// Whether stores become visible late and in any order.
+        hostile_bus: bool,
+    },
+}
+
+#[cfg(feature = "simt")]
+const BACKENDS: &str = "auto, cuda, cpu, simt[:LANES[:SEED[:hostile]]]";
+#[cfg(not(feature = "simt"))]
+const BACKENDS: &str = "auto, cuda, cpu";
+
+impl FromStr for Backend {
+    type Err = EngineError;
+
+    fn from_str(name: &str) -> Result<Self, EngineError> {
+        let unknown = || EngineError::NoSuchBackend { name: name.to_owned(), known: BACKENDS };
+        match name {
+            "auto" => Ok(Self::Auto),
+            "cuda" => Ok(Self::Cuda),
+            "cpu" => Ok(Self::Cpu),
+            #[cfg(feature = "simt")]
+            _ => {
+                let mut parts = name.split(':');
+                if parts.next() != Some("simt") {
+                    return Err(unknown());
+                }
+                let lanes = parts.next().map_or(Ok(4), str::parse).map_err(|_| unknown())?;
+                let seed = parts.next().map_or(Ok(1), str::parse).map_err(|_| unknown())?;
+                let hostile_bus = match parts.next() {
+                    None => false,
+                    Some("hostile") => true,
+                    Some(_) => return Err(unknown()),
+                };
+                Ok(Self::Simt { lanes, seed, hostile_bus })
+            }
+            #[cfg(not(feature = "simt"))]
+            _ => Err(unknown()),
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cuda => f.write_str("cuda"),
+            Self::Cpu => f.write_str("cpu"),
+            #[cfg(feature = "simt")]
+            Self::Simt { lanes, seed, hostile_bus } => {
+                write!(f, "simt:{lanes}:{seed}{}", if *hostile_bus { ":hostile" } else { "" })
+            }
+        }
+    }
+}
+
+/// What an engine runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BackendKind {
+    /// A GPU.
+    Cuda,
+    /// CPU threads.
+    Cpu,
+    /// Simulated warps.
+    Simt,
+}
+
+impl BackendKind {
+    /// The number in [`TelemetryHost::backend`](tourbillon_shared::telemetry::TelemetryHost).
+    pub(crate) fn code(self) -> u32 {
+        match self {
+            Self::Cuda => 1,
+            Self::Cpu => 2,
+            Self::Simt => 3,
+        }
+    }
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cuda => "cuda",
+            Self::Cpu => "cpu",
+            Self::Simt => "simt",
+        })
+    }
+}
+
+/// Which GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceSelector {
+    /// By the driver's index.
+    Index(u32),
+    /// By UUID: 32 hexadecimal digits, with or without `GPU-` and hyphens.
+    Uuid(String),
+}
+
+impl fmt::Display for DeviceSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index(index) => write!(f, "{index}"),
+            Self::Uuid(uuid) => f.write_str(uuid),
+        }
+    }
+}
+
+/// How a GPU engine is spread over the chip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GpuGeometry {
+    /// Blocks that poll lanes.
+    pub gates: u32,
+    /// Warps of every block.
+    pub warps_per_block: u32,
+    /// Blocks in all; one a multiprocessor without.
+    pub blocks: Option<u32>,
+}
+
+/// Tells an engine what it shall be. Made by [`Engine::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "an engine is built by `build`"]
+pub struct EngineBuilder {
+    pub(crate) image: SystemImage,
+    pub(crate) backend: Backend,
+    pub(crate) device: DeviceSelector,
+    pub(crate) wait: WaitStrategy,
+    pub(crate) is_resident: bool,
+    shards: Option<u32>,
+    ring_capacity: u32,
+    lanes: u32,
+    actors_per_shard: Option<u32>,
+    cpu_threads: Option<u32>,
+    gpu: Option<GpuGeometry>,
+    first_lap: u32,
+}
+
+impl EngineBuilder {
+    pub(crate) fn new(image: SystemImage) -> Self {
+        Self {
+            image,
+            backend: Backend::Auto,
+            device: DeviceSelector::Index(0),
+            wait: WaitStrategy::default(),
+            is_resident: false,
+            shards: None,
+            ring_capacity: RING_CAPACITY_DEFAULT,
+            lanes: LANES_DEFAULT,
+            actors_per_shard: None,
+            cpu_threads: None,
+            gpu: None,
+            first_lap: 1,
+        }
+    }
+
+    /// Which machine; [`Backend::Auto`] without.
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// Which GPU; the first without.
+    pub fn device(mut self, device: DeviceSelector) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Shards, 1 to [`SHARDS_MAX`]. Without: on a GPU [`SHARDS_PER_GPU_BLOCK`] for each block that runs shards, else
+    /// [`CPU_SHARDS_DEFAULT`].
+    pub fn shards(mut self, shards: u32) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// Slots of each lane's two rings, a power of two from 16 to 65,536; [`RING_CAPACITY_DEFAULT`] without.
+    pub fn ring_capacity(mut self, slots: u32) -> Self {
+        self.ring_capacity = slots;
+        self
+    }
+
+    /// Lanes, and so clients at a time, 1 to [`LANES_MAX`]; [`LANES_DEFAULT`] without.
+    pub fn lanes(mut self, lanes: u32) -> Self {
+        self.lanes = lanes;
+        self
+    }
+
+    /// Actors of one shard at most. Without: what [`GPU_MEMORY_DEFAULT`] or [`CPU_MEMORY_DEFAULT`] has room for.
+    pub fn actors_per_shard(mut self, actors: u32) -> Self {
+        self.actors_per_shard = Some(actors);
+        self
+    }
+
+    /// Threads of the CPU backend, 1 to 8. Without: processors minus one, at least one and at most [`CPU_THREADS_DEFAULT_MAX`].
+    pub fn cpu_threads(mut self, threads: u32) -> Self {
+        self.cpu_threads = Some(threads);
+        self
+    }
+
+    /// How clients wait; [`WaitStrategy::Park`] without.
+    pub fn wait(mut self, strategy: WaitStrategy) -> Self {
+        self.wait = strategy;
+        self
+    }
+
+    /// Whether the engine stays resident, handling nothing, until [`Engine::activate`]; active at once without.
+    pub fn resident(mut self, is_resident: bool) -> Self {
+        self.is_resident = is_resident;
+        self
+    }
+
+    /// How a GPU engine is spread over the chip; measured defaults without.
+    pub fn geometry(mut self, geometry: GpuGeometry) -> Self {
+        self.gpu = Some(geometry);
+        self
+    }
+
+    /// The lap in which lanes begin: for tests of the laps' wrap.
+    #[doc(hidden)]
+    pub fn first_lap(mut self, lap: u32) -> Self {
+        self.first_lap = lap;
+        self
+    }
+
+    /// Starts the engine.
+    ///
+    /// # Errors
+    /// [`EngineError`]: one variant a cause. Whatever was begun is taken back.
+    pub fn build(self) -> Result<Engine, EngineError> {
+        Engine::build(self)
+    }
+
+    /// The memory that an engine built from this would take, in bytes by purpose: on a GPU of so many multiprocessors, or
+    /// on CPU threads for `None`. The sum of [`memory_sum`](crate::Engine::memory_sum), without building anything.
+    ///
+    /// # Errors
+    /// [`EngineError::RingCapacity`], [`EngineError::Geometry`].
+    pub fn planned_memory(&self, multiprocessors: Option<u32>) -> Result<Vec<(&'static str, u64)>, EngineError> {
+        let geometry = match multiprocessors {
+            Some(multiprocessors) => self.gpu_geometry(multiprocessors)?,
+            None => self.cpu_geometry()?,
+        };
+        Ok(memory_sum(&geometry, self.ring_shape()?))
+    }
+
+    /// Checks what does not depend on a device.
+    pub(crate) fn check(&self) -> Result<(), EngineError> {
+        self.ring_shape()?;
+        within("lanes", self.lanes, 1, LANES_MAX)?;
+        within("first_lap", self.first_lap, 1, u32::MAX)?;
+        if let Some(shards) = self.shards {
+            within("shards", shards, 1, SHARDS_MAX)?;
+        }
+        if let Some(actors) = self.actors_per_shard {
+            within("actors_per_shard", actors, 1, ACTORS_PER_SHARD_MAX)?;
+        }
+        if let Some(threads) = self.cpu_threads {
+            within("cpu_threads", threads, 1, WARPS_PER_BLOCK_MAX)?;
+        }
+        if let Some(gpu) = self.gpu {
+            within("gates", gpu.gates, 1, GATES_MAX)?;
+            within("warps_per_block", gpu.warps_per_block, 1, WARPS_PER_BLOCK_MAX)?;
+            if let Some(blocks) = gpu.blocks {
+                within("blocks", blocks, gpu.gates + 1, BLOCKS_MAX)?;
+            }
+        }
+        #[cfg(feature = "simt")]
+        if let Backend::Simt { lanes, .. } = self.backend
+            && !matches!(lanes, 4 | 32)
+        {
+            return Err(EngineError::SimulatedLanes { lanes });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn ring_shape(&self) -> Result<RingShape, EngineError> {
+        Ok(RingShape::new(self.ring_capacity)?)
+    }
+
+    /// Position at which every lane begins.
+    pub(crate) fn first_position(&self) -> Result<u64, EngineError> {
+        Ok(self.ring_shape()?.position_of_lap(self.first_lap))
+    }
+
+    /// The geometry on a GPU of so many multiprocessors.
+    pub(crate) fn gpu_geometry(&self, multiprocessors: u32) -> Result<Geometry, EngineError> {
+        let (many, few, threshold) = GPU_WARPS_DEFAULT;
+        let warps_per_block = if multiprocessors < threshold { few } else { many };
+        // A small chip keeps most of its blocks for shards.
+        let gates = GPU_GATES_DEFAULT.min(multiprocessors / 4).max(1);
+        let gpu = self.gpu.unwrap_or(GpuGeometry { gates, warps_per_block, blocks: None });
+        let blocks = gpu.blocks.unwrap_or(multiprocessors);
+        let shards = blocks.saturating_sub(gpu.gates).saturating_mul(SHARDS_PER_GPU_BLOCK).clamp(1, SHARDS_MAX);
+        self.finish(
+            Geometry { blocks, gates: gpu.gates, warps_per_block: gpu.warps_per_block, combined: 0, ..EMPTY },
+            shards,
+            GPU_MEMORY_DEFAULT,
+        )
+    }
+
+    /// The geometry on CPU threads.
+    pub(crate) fn cpu_geometry(&self) -> Result<Geometry, EngineError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.cpu_threads.unwrap_or(cores.saturating_sub(1).clamp(1, CPU_THREADS_DEFAULT_MAX) as u32);
+        self.finish(
+            Geometry { blocks: 1, gates: 1, warps_per_block: threads, combined: 1, ..EMPTY },
+            CPU_SHARDS_DEFAULT,
+            CPU_MEMORY_DEFAULT,
+        )
+    }
+
+    /// The geometry of simulated warps: a gate block and two shard blocks of two warps each.
+    #[cfg(feature = "simt")]
+    pub(crate) fn simt_geometry(&self) -> Result<Geometry, EngineError> {
+        let base = Geometry { blocks: 3, gates: 1, warps_per_block: 2, combined: 0, ..EMPTY };
+        self.finish(base, 4, 8 << 20)
+    }
+
+    fn finish(&self, base: Geometry, shards: u32, memory: u64) -> Result<Geometry, EngineError> {
+        self.check()?;
+        let mut geometry = Geometry {
+            shards: self.shards.unwrap_or(shards),
+            lanes: self.lanes,
+            ring_log2: RING_LOG2,
+            entry_stride: self.image.entry_stride,
+            ..base
+        };
+        geometry.actors_per_shard = self.actors_per_shard.unwrap_or_else(|| most_actors(&geometry, memory));
+        geometry.directory_log2 = Geometry::directory_log2_for(geometry.actors_per_shard);
+        geometry.check()?;
+        Ok(geometry)
+    }
+}
+
+const EMPTY: Geometry = Geometry {
+    blocks: 0,
+    gates: 0,
+    warps_per_block: 0,
+    combined: 0,
+    shards: 0,
+    lanes: 0,
+    ring_log2: 0,
+    actors_per_shard: 0,
+    entry_stride: 0,
+    directory_log2: 0,
+};
+
+fn within(figure: &'static str, value: u32, least: u32, most: u32) -> Result<(), GeometryError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(GeometryError { figure, value: value.into(), least: least.into(), most: most.into() })
+}
+
+/// The most actors a shard may have so that everything stays below `memory` bytes; at least one.
+///
+/// A directory of `2^d` buckets serves up to `2^(d-1)` actors, so for each size of it the rest of the memory is filled with
+/// actors; the largest size that is then still needed wins.
+fn most_actors(geometry: &Geometry, memory: u64) -> u32 {
+    let total = |actors: u64, directory_log2: u32| {
+        DeviceLayout::new(&Geometry { actors_per_shard: actors as u32, directory_log2, ..*geometry }).total_bytes
+    };
+    let per_actor = u64::from(geometry.shards) * u64::from(geometry.entry_stride);
+    for directory_log2 in (2..=Geometry::directory_log2_for(ACTORS_PER_SHARD_MAX)).rev() {
+        let bare = total(0, directory_log2);
+        let actors = (memory.saturating_sub(bare) / per_actor.max(1)).min(1 << (directory_log2 - 1));
+        if actors > 1 << (directory_log2 - 2) {
+            return actors as u32;
+        }
+    }
+    1
+}
+
+/// Bytes of an engine by purpose. What ends in "(host)" is pinned memory of the host, the rest is device memory, its sum
+/// [`device_bytes`].
+pub(crate) fn memory_sum(geometry: &Geometry, shape: RingShape) -> Vec<(&'static str, u64)> {
+    let layout = DeviceLayout::new(geometry);
+    let lane_bytes = LaneConstants::new(0, shape, 0).total_bytes;
+    vec![
+        ("partition table and control mirror", layout.obeyed - layout.mirror),
+        ("warp statistics", layout.lane_heads - layout.obeyed),
+        ("ring positions", layout.rings - layout.lane_heads),
+        ("rings from gates to shards", layout.shards - layout.rings),
+        ("shard states", layout.directories - layout.shards),
+        ("directories", layout.slabs - layout.directories),
+        ("actors", layout.total_bytes - layout.slabs),
+        ("arguments", device_bytes(geometry) - layout.total_bytes),
+        ("lanes (host)", lane_bytes * u64::from(geometry.lanes)),
+        ("control block and telemetry (host)", (size_of::<ControlBlock>() + TELEMETRY_BYTES) as u64),
+    ]
+}
+
+/// Offset of the kernel's arguments in device memory: behind what [`DeviceLayout`] lays out.
+pub(crate) fn arguments_offset(geometry: &Geometry) -> u64 {
+    DeviceLayout::new(geometry).total_bytes
+}
+
+/// Offset of the array of [`LaneAddresses`] in device memory.
+pub(crate) fn lanes_offset(geometry: &Geometry) -> u64 {
+    arguments_offset(geometry) + size_of::<KernelArguments>().next_multiple_of(256) as u64
+}
+
+/// All device memory of an engine.
+pub(crate) fn device_bytes(geometry: &Geometry) -> u64 {
+    lanes_offset(geometry) + (size_of::<LaneAddresses>() * geometry.lanes as usize).next_multiple_of(256) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tourbillon_shared::position::ShapeError;
+
+    fn builder() -> EngineBuilder {
+        Engine::builder()
+    }
+
+    fn figure(builder: EngineBuilder) -> &'static str {
+        match builder.backend(Backend::Cpu).build() {
+            Err(EngineError::Geometry(error)) => error.figure,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn bad_figures_are_named_before_anything_starts() {
+        assert_eq!(figure(builder().shards(0)), "shards");
+        assert_eq!(figure(builder().shards(SHARDS_MAX + 1)), "shards");
+        assert_eq!(figure(builder().lanes(0)), "lanes");
+        assert_eq!(figure(builder().lanes(LANES_MAX + 1)), "lanes");
+        assert_eq!(figure(builder().actors_per_shard(0)), "actors_per_shard");
+        assert_eq!(figure(builder().actors_per_shard(u32::MAX)), "actors_per_shard");
+        assert_eq!(figure(builder().cpu_threads(0)), "cpu_threads");
+        assert_eq!(figure(builder().cpu_threads(9)), "cpu_threads");
+        assert_eq!(figure(builder().first_lap(0)), "first_lap");
+        let gpu = GpuGeometry { gates: 4, warps_per_block: 4, blocks: Some(4) };
+        assert_eq!(figure(builder().geometry(gpu)), "blocks");
+        assert_eq!(figure(builder().geometry(GpuGeometry { gates: u32::MAX, ..gpu })), "gates");
+    }
+
+    #[test]
+    fn bad_ring_capacities_are_refused() {
+        for (capacity, expected) in [
+            (0, ShapeError::NotPowerOfTwo { capacity: 0 }),
+            (1000, ShapeError::NotPowerOfTwo { capacity: 1000 }),
+            (8, ShapeError::OutOfRange { capacity: 8 }),
+        ] {
+            for backend in [Backend::Cpu, Backend::Auto, Backend::Cuda] {
+                match builder().ring_capacity(capacity).backend(backend).build() {
+                    Err(EngineError::RingCapacity(error)) => assert_eq!(error, expected),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_default_of_a_large_gpu_fits_its_aim() {
+        let geometry = builder().gpu_geometry(132).unwrap();
+        assert_eq!((geometry.blocks, geometry.gates, geometry.shards), (132, 4, 256));
+        let bytes = device_bytes(&geometry);
+        assert!(bytes > GPU_MEMORY_DEFAULT / 4 * 3 && bytes < GPU_MEMORY_DEFAULT + (1 << 20), "{bytes}");
+        assert!(builder().gpu_geometry(2).is_ok() && builder().gpu_geometry(8).is_ok());
+        assert!(builder().gpu_geometry(BLOCKS_MAX).is_ok());
+    }
+
+    #[test]
+    fn the_sum_is_the_sum() {
+        let geometry = builder().cpu_geometry().unwrap();
+        let sum: u64 = memory_sum(&geometry, RingShape::new(1024).unwrap())
+            .iter()
+            .filter(|(name, _)| !name.ends_with("(host)"))
+            .map(|(_, bytes)| bytes)
+            .sum();
+        assert_eq!(sum, device_bytes(&geometry));
+        assert!(sum <= CPU_MEMORY_DEFAULT + (1 << 20));
+        assert_eq!(builder().planned_memory(None).unwrap(), memory_sum(&geometry, RingShape::new(1024).unwrap()));
+    }
+
+    #[test]
+    fn more_than_the_memory_is_refused_with_both_figures() {
+        let error = builder().backend(Backend::Cpu).shards(1024).actors_per_shard(1 << 24).build().unwrap_err();
+        let EngineError::TooLittleMemory { needed, free } = error else { panic!("{error}") };
+        assert!(needed > 1 << 40 && needed > free);
+    }
+
+    #[test]
+    fn backends_have_names() {
+        for name in ["auto", "cuda", "cpu"] {
+            assert_eq!(name.parse::<Backend>().unwrap().to_string(), name);
+        }
+        let error = "gpu".parse::<Backend>().unwrap_err().to_string();
+        assert!(error.contains("gpu") && error.contains("cuda"), "{error}");
+        #[cfg(feature = "simt")]
+        for name in ["simt:4:1", "simt:32:77:hostile"] {
+            assert_eq!(name.parse::<Backend>().unwrap().to_string(), name);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The control block: how the host steers the ring kernel. The words are in [`tourbillon_shared::control`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tourbillon_device::arch::native::store_chunk;
+use tourbillon_shared::control::{Command, ControlBlock, Mode};
+use tourbillon_shared::slot::Chunk;
+
+use crate::error::EngineError;
+use crate::shared_memory::Mapping;
+
+/// The control block and the only hand that writes it.
+#[derive(Debug)]
+pub(crate) struct Control {
+    mapping: Mapping,
+    last: Mutex<Last>,
+    /// The clock offset last stated, for readers without the lock.
+    clock_offset_ns: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    command: Command,
+    clock: Option<u64>,
+    clock_changes: u32,
+}
+
+/// Epochs that are no count: 0 stands before the first command, `u32::MAX` for a warp that has left.
+const EPOCHS_RESERVED: [u32; 2] = [0, u32::MAX];
+
+impl Control {
+    /// A control block that commands [`Mode::Resident`] and no lanes.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`] when there is no shared memory for it.
+    pub(crate) fn create() -> Result<Self, EngineError> {
+        let mapping = Mapping::shared("tourbillon-control", size_of::<ControlBlock>())
+            .map_err(|source| EngineError::Io { what: "mapping the control block", source })?;
+        let command = Command { mode: Mode::Resident as u32, lanes: 0, epoch: 0 };
+        let last = Mutex::new(Last { command, clock: None, clock_changes: 0 });
+        let control = Self { mapping, last, clock_offset_ns: AtomicU64::new(0) };
+        control.set_mode(Mode::Resident);
+        Ok(control)
+    }
+
+    pub(crate) fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// Commands a mode; returns the epoch that a warp has obeyed when it knows of it.
+    pub(crate) fn set_mode(&self, mode: Mode) -> u32 {
+        self.change(|command| command.mode = mode as u32)
+    }
+
+    /// Tells whether a client holds a lane, so that a gate looks at it.
+    pub(crate) fn set_lane(&self, lane: u32, is_held: bool) -> u32 {
+        let bit = 1u64 << lane;
+        self.change(|command| if is_held { command.lanes |= bit } else { command.lanes &= !bit })
+    }
+
+    /// States host clock minus device clock, in nanoseconds, unless that is less than what was stated before.
+    pub(crate) fn advance_clock_offset(&self, offset_ns: u64) {
+        let mut last = self.lock();
+        if last.clock.is_some_and(|stated| stated >= offset_ns) {
+            return;
+        }
+        last.clock = Some(offset_ns);
+        last.clock_changes = last.clock_changes.wrapping_add(1).max(1);
+        let chunk = Chunk::new([offset_ns as u32, (offset_ns >> 32) as u32, 0], last.clock_changes);
+        // SAFETY: the mapping is a control block that lives as long as `self`. The mutex makes this the one writer.
+        unsafe { store_chunk(&raw mut (*self.block()).clock_offset, chunk) };
+        self.clock_offset_ns.store(offset_ns, Ordering::Relaxed);
+    }
+
+    /// The clock offset last stated, nanoseconds.
+    pub(crate) fn clock_offset_ns(&self) -> u64 {
+        self.clock_offset_ns.load(Ordering::Relaxed)
+    }
+
+    /// The command as the device sees it.
+    #[cfg(test)]
+    fn command(&self) -> Command {
+        // SAFETY: the mapping is a control block that lives as long as `self`.
+        Command::decode(unsafe { tourbillon_device::arch::native::load_chunk(&raw const (*self.block()).command) })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Command)) -> u32 {
+        let mut last = self.lock();
+        change(&mut last.command);
+        last.command.epoch = last.command.epoch.wrapping_add(1);
+        while EPOCHS_RESERVED.contains(&last.command.epoch) {
+            last.command.epoch = last.command.epoch.wrapping_add(1);
+        }
+        // SAFETY: the mapping is a control block that lives as long as `self`. The mutex makes this the one writer; words
+        // first, then the epoch with Release, which pairs with the device's load of the whole chunk.
+        unsafe { store_chunk(&raw mut (*self.block()).command, last.command.encode()) };
+        last.command.epoch
+    }
+
+    fn block(&self) -> *mut ControlBlock {
+        self.mapping.as_ptr().cast()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Last> {
+        // Every write below the lock is complete before anything can panic.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a warp that has obeyed `obeyed` has obeyed `epoch`; epochs may wrap.
+pub(crate) fn is_obeyed(obeyed: u64, epoch: u32) -> bool {
+    obeyed as u32 == u32::MAX || (obeyed as u32).wrapping_sub(epoch) < 1 << 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tourbillon_device::arch::native::load_chunk;
+
+    #[test]
+    fn commands_follow_each_other() {
+        let control = Control::create().unwrap();
+        assert_eq!(control.command(), Command { mode: Mode::Resident as u32, lanes: 0, epoch: 1 });
+        assert_eq!(control.set_lane(63, true), 2);
+        assert_eq!(control.set_mode(Mode::Active), 3);
+        assert_eq!(control.command(), Command { mode: Mode::Active as u32, lanes: 1 << 63, epoch: 3 });
+        assert_eq!(control.set_lane(63, false), 4);
+        assert_eq!(control.command().lanes, 0);
+    }
+
+    #[test]
+    fn reserved_epochs_are_skipped() {
+        let control = Control::create().unwrap();
+        control.lock().command.epoch = u32::MAX - 1;
+        assert_eq!(control.set_mode(Mode::Active), 1);
+    }
+
+    #[test]
+    fn obedience_survives_the_wrap() {
+        assert!(is_obeyed(7, 7) && is_obeyed(8, 7) && !is_obeyed(6, 7));
+        assert!(is_obeyed(1, u32::MAX - 1) && !is_obeyed(u64::from(u32::MAX) - 1, 1));
+        assert!(is_obeyed(u64::from(u32::MAX), 7), "a warp that has left obeys everything");
+    }
+
+    #[test]
+    fn the_clock_never_goes_back() {
+        let control = Control::create().unwrap();
+        let offset = || {
+            // SAFETY: the control block lives in this test.
+            let words = unsafe { load_chunk(&raw const (*control.block()).clock_offset) }.words;
+            (u64::from(words[0]) | u64::from(words[1]) << 32, words[3])
+        };
+        assert_eq!(offset(), (0, 0));
+        control.advance_clock_offset(5 << 32);
+        assert_eq!(offset(), (5 << 32, 1));
+        control.advance_clock_offset(4 << 32);
+        assert_eq!(offset(), (5 << 32, 1));
+        control.advance_clock_offset((5 << 32) + 1);
+        assert_eq!((offset(), control.clock_offset_ns()), (((5 << 32) + 1, 2), (5 << 32) + 1));
+    }
+}

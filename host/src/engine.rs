@@ -1,0 +1,422 @@
+//! The engine: one device with its shards, from build to drop.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytemuck::Zeroable;
+use tourbillon_device::{Actor, SystemImage};
+use tourbillon_shared::abi;
+use tourbillon_shared::control::Mode;
+use tourbillon_shared::geometry::{DeviceLayout, EntryHeader, Geometry, KernelArguments, LaneAddresses};
+use tourbillon_shared::partition::even_table;
+use tourbillon_shared::position::RingShape;
+use tourbillon_shared::telemetry::{COUNTERS, Counter, TELEMETRY_MAGIC, TelemetryHost, TelemetryPage};
+
+use crate::backend::cpu::Cpu;
+use crate::backend::cuda::Cuda;
+#[cfg(feature = "simt")]
+use crate::backend::simt::Simt;
+use crate::backend::{Copies, Machine};
+use crate::client::Client;
+use crate::config::{Backend, BackendKind, EngineBuilder, arguments_offset, device_bytes, lanes_offset, memory_sum};
+use crate::control::Control;
+use crate::error::EngineError;
+use crate::lane::Lane;
+use crate::lane_table::LaneTable;
+use crate::monitor::Monitor;
+use crate::port::Port;
+use crate::shared::{EXIT_TIME_MAX, Shared};
+use crate::telemetry::{OwnPage, unix_ns};
+use crate::wait::WaitStrategy;
+use crate::{clock, inspect};
+
+/// Time between two beats of the kernel: a command is seen within it, and half of it passes between two looks at the control
+/// block over the bus.
+const BEAT_NS: u32 = 50_000;
+/// Time between two refreshes of the telemetry page's counters: summing them takes a full chip some 100 us.
+const REFRESH_NS: u32 = 5_000_000;
+/// Pause between two looks at what a drain has left.
+const DRAIN_PERIOD: Duration = Duration::from_micros(200);
+
+/// One device with its shards: the ring kernel, its memory and its lanes.
+///
+/// ```text
+/// build -> Resident -> Active <-> Paused -> Draining -> Stopped
+/// ```
+///
+/// Dropping an engine stops it. A kernel that does not exit within a second, because a handler never returns, is left
+/// behind with all the memory that it may use; the device is then unusable for this process.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    monitor: Option<Monitor>,
+    wait: WaitStrategy,
+    shape: RingShape,
+    fallback: Option<EngineError>,
+}
+
+/// What a drain has left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// How long it took.
+    pub took: Duration,
+    /// Lanes with requests that are published and unanswered; empty when the drain is complete.
+    pub lanes: Vec<LaneRemainder>,
+    /// Frames that gates have taken since the engine was built, from device memory.
+    pub claimed: u64,
+    /// Frames that were answered since the engine was built, from device memory.
+    pub processed: u64,
+}
+
+impl DrainReport {
+    /// Whether everything that was published is answered.
+    pub fn is_complete(&self) -> bool {
+        self.lanes.is_empty()
+    }
+}
+
+/// What a drain has left of one lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneRemainder {
+    /// Number of the lane.
+    pub lane: u32,
+    /// Requests that are published and unanswered.
+    pub unanswered: u64,
+}
+
+impl Engine {
+    /// A builder for an engine of the actors that come with Tourbillon ([`crate::actors`]).
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::new(crate::shipped_image())
+    }
+
+    /// A builder for an engine of your own actors: `Name::image()` of a [`system!`](crate::system!).
+    pub fn builder_for(image: SystemImage) -> EngineBuilder {
+        EngineBuilder::new(image)
+    }
+
+    pub(crate) fn build(builder: EngineBuilder) -> Result<Self, EngineError> {
+        builder.check()?;
+        match builder.backend {
+            Backend::Cuda => Self::on_cuda(&builder),
+            Backend::Cpu => Self::on_cpu(&builder),
+            #[cfg(feature = "simt")]
+            Backend::Simt { lanes, seed, hostile_bus } => {
+                let machine = Simt::new(builder.image.clone(), lanes, seed, hostile_bus)?;
+                Self::on(&builder, Box::new(machine), builder.simt_geometry()?)
+            }
+            Backend::Auto => match Self::on_cuda(&builder) {
+                Err(error) if !error.is_of_configuration() => {
+                    tracing::warn!(%error, "no GPU can be used; falling back to CPU threads");
+                    let mut engine = Self::on_cpu(&builder)?;
+                    engine.fallback = Some(error);
+                    Ok(engine)
+                }
+                built => built,
+            },
+        }
+    }
+
+    fn on_cuda(builder: &EngineBuilder) -> Result<Self, EngineError> {
+        let machine = Cuda::new(&builder.image, &builder.device)?;
+        let geometry = builder.gpu_geometry(machine.multiprocessors())?;
+        Self::on(builder, Box::new(machine), geometry)
+    }
+
+    fn on_cpu(builder: &EngineBuilder) -> Result<Self, EngineError> {
+        let geometry = builder.cpu_geometry()?;
+        Self::on(builder, Box::new(Cpu::new(builder.image.clone())?), geometry)
+    }
+
+    /// Allocates and maps everything, then launches.
+    fn on(builder: &EngineBuilder, mut machine: Box<dyn Machine>, geometry: Geometry) -> Result<Self, EngineError> {
+        let shape = builder.ring_shape()?;
+        let (needed, free) = (device_bytes(&geometry), machine.free_bytes()?);
+        if needed > free {
+            return Err(EngineError::TooLittleMemory { needed, free });
+        }
+        let first_position = builder.first_position()?;
+        let lanes: Vec<Lane> =
+            (0..geometry.lanes).map(|lane| Lane::create(lane, shape, first_position)).collect::<Result<_, _>>()?;
+        let control = Control::create()?;
+        let page = OwnPage::create(&host_telemetry(&*machine, &geometry))?;
+        // The machine unregisters what it maps before these mappings go: see `Shared::close`.
+        let memory = machine.allocate(needed)?;
+        let mapped = Mapped {
+            control: machine.map_host(control.mapping())?,
+            telemetry: machine.map_host(page.mapping())?,
+            lanes: lanes.iter().map(|lane| lane_addresses(&mut *machine, lane)).collect::<Result<_, _>>()?,
+        };
+        fill(&mut *machine, &geometry, memory, &mapped, first_position)?;
+
+        let lanes = LaneTable::new(lanes);
+        let shared = Arc::new(Shared::new(builder.image.clone(), geometry, machine, control, lanes, page, memory));
+        // From here on dropping the engine stops the kernel and takes everything back.
+        let mut engine = Self { shared, monitor: None, wait: builder.wait, shape, fallback: None };
+        engine.shared.launch(&mut engine.shared.core())?;
+        clock::calibrate(&engine.shared)?;
+        engine.monitor = Some(Monitor::start(Arc::clone(&engine.shared))?);
+        if !builder.is_resident {
+            engine.activate()?;
+        }
+        Ok(engine)
+    }
+
+    /// A new client with a lane of its own.
+    ///
+    /// # Errors
+    /// [`EngineError::NoFreeLane`], [`EngineError::Stopped`].
+    pub fn client(&self) -> Result<Client, EngineError> {
+        if !self.shared.status.is_open() {
+            return Err(self.shared.stopped());
+        }
+        let lane = self.shared.lanes.take(&self.shared.control)?;
+        self.shared.ring();
+        let port = Port::new(lane, self.shared.doorbell.clone());
+        Ok(Client::new(port, Arc::clone(&self.shared), self.wait))
+    }
+
+    /// From resident or paused to active; waits until every warp has obeyed.
+    ///
+    /// # Errors
+    /// [`EngineError::NoTransition`], [`EngineError::TransitionTimeout`], [`EngineError::Stopped`].
+    pub fn activate(&self) -> Result<(), EngineError> {
+        let _steps = self.shared.steps();
+        self.shared.transition(Mode::Active)
+    }
+
+    /// From active to paused; waits until every warp has obeyed, handlers that run included. Nothing is lost: requests wait in their
+    /// lanes.
+    ///
+    /// # Errors
+    /// As for [`activate`](Self::activate).
+    pub fn pause(&self) -> Result<(), EngineError> {
+        let _steps = self.shared.steps();
+        self.shared.transition(Mode::Paused)
+    }
+
+    /// From paused to active.
+    ///
+    /// # Errors
+    /// As for [`activate`](Self::activate).
+    pub fn resume(&self) -> Result<(), EngineError> {
+        self.activate()
+    }
+
+    /// Accepts nothing new, and waits until everything published is answered, for `timeout` at most. The engine then stays
+    /// as it is until [`stop`](Self::stop).
+    ///
+    /// # Errors
+    /// As for [`activate`](Self::activate). What is left when the time is over is no error: it is in the report.
+    pub fn drain(&self, timeout: Duration) -> Result<DrainReport, EngineError> {
+        let began = Instant::now();
+        let _steps = self.shared.steps();
+        let mode = self.shared.mode();
+        if mode != Mode::Draining && !mode.may_become(Mode::Draining) {
+            return Err(EngineError::NoTransition { from: mode, to: Mode::Draining });
+        }
+        self.shared.status.drain();
+        self.shared.transition(Mode::Draining)?;
+        loop {
+            let lanes = self.remainders();
+            if lanes.is_empty() || began.elapsed() >= timeout || self.shared.status.is_ended() {
+                let counters = self.device_counters()?;
+                let count = |counter: Counter| counters[counter as usize];
+                let (claimed, processed) = (count(Counter::Claimed), count(Counter::Processed));
+                return Ok(DrainReport { took: began.elapsed(), lanes, claimed, processed });
+            }
+            std::thread::sleep(DRAIN_PERIOD);
+        }
+    }
+
+    /// Lanes with requests that are published and unanswered.
+    fn remainders(&self) -> Vec<LaneRemainder> {
+        let remainder = |lane: &Arc<Lane>| LaneRemainder { lane: lane.number(), unanswered: lane.unanswered() };
+        self.shared.lanes.lanes().iter().map(remainder).filter(|remainder| remainder.unanswered > 0).collect()
+    }
+
+    /// Stops the kernel and waits for its exit. Requests that are not answered end with an error at their client. Device memory
+    /// stays as it is until the engine is dropped.
+    ///
+    /// # Errors
+    /// [`EngineError::NeedsProcessExit`] when a handler does not return.
+    pub fn stop(&self) -> Result<(), EngineError> {
+        self.shared.stop(EXIT_TIME_MAX, "it was stopped")
+    }
+
+    /// Stops the kernel and launches it anew on the same device memory, in the same mode. Nothing is lost; clients see
+    /// a pause.
+    ///
+    /// # Errors
+    /// [`EngineError::NeedsProcessExit`] when a handler does not return; the engine has then failed. Else what launching says.
+    pub fn relaunch(&self) -> Result<(), EngineError> {
+        let _steps = self.shared.steps();
+        self.shared.relaunch()
+    }
+
+    /// The mode commanded last.
+    pub fn mode(&self) -> Mode {
+        self.shared.mode()
+    }
+
+    /// What the engine runs on.
+    pub fn backend(&self) -> BackendKind {
+        self.shared.kind
+    }
+
+    /// Why [`Backend::Auto`] runs on CPU threads; nothing when it does not.
+    pub fn fallback(&self) -> Option<&EngineError> {
+        self.fallback.as_ref()
+    }
+
+    /// Name of the device for people.
+    pub fn device_name(&self) -> &str {
+        &self.shared.device_name
+    }
+
+    /// How the engine is spread over the device.
+    pub fn geometry(&self) -> Geometry {
+        self.shared.geometry
+    }
+
+    /// Launches of the kernel since the engine was built.
+    pub fn launches(&self) -> u64 {
+        self.shared.launches.load(Ordering::Relaxed)
+    }
+
+    /// A copy of the telemetry page, which the device refreshes every few milliseconds.
+    pub fn telemetry(&self) -> TelemetryPage {
+        self.shared.page.read()
+    }
+
+    /// Where the telemetry page lies, for other processes.
+    pub fn telemetry_path(&self) -> &Path {
+        self.shared.page.path()
+    }
+
+    /// The device's counters by [`Counter`], summed over its warps, read from device memory: never older than the call.
+    ///
+    /// # Errors
+    /// What copying says.
+    pub fn device_counters(&self) -> Result<[u64; COUNTERS], EngineError> {
+        let mut sums = [0u64; COUNTERS];
+        for stats in self.shared.warp_stats()? {
+            for (i, (sum, count)) in sums.iter_mut().zip(stats.counters).enumerate() {
+                *sum = if i == Counter::LastFailure as usize { count.max(*sum) } else { sum.wrapping_add(count) };
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Copies between host and device memory since the engine was built.
+    pub fn copies(&self) -> Copies {
+        self.shared.core().machine.copies()
+    }
+
+    /// Host clock (Unix) minus device clock as the device was told, nanoseconds; it never decreases.
+    pub fn clock_offset_ns(&self) -> u64 {
+        self.shared.control.clock_offset_ns()
+    }
+
+    /// The state of the actor `A` at `key` and what the engine keeps of it; nothing when it was never activated.
+    ///
+    /// Pauses an active engine meanwhile, and counts as a copy of state.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchKind`], [`EngineError::TransitionTimeout`], [`EngineError::Stopped`], what copying says.
+    pub fn inspect<A: Actor>(&self, key: u64) -> Result<Option<(EntryHeader, A)>, EngineError> {
+        inspect::inspect(&self.shared, key)
+    }
+
+    /// The engine's memory in bytes by purpose; what ends in "(host)" is pinned host memory, the rest device memory.
+    ///
+    /// Device memory is `warps * 640 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride)`, where a
+    /// ring has 256 slots, `buckets` is the power of two from twice `actors_per_shard` on, and `stride` is 16 bytes and
+    /// the largest state; the partition table takes 32 KiB.
+    pub fn memory_sum(&self) -> Vec<(&'static str, u64)> {
+        memory_sum(&self.shared.geometry, self.shape)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.monitor = None;
+        if !self.shared.close() {
+            // The kernel that was left behind goes on using lanes, control block and telemetry page.
+            std::mem::forget(Arc::clone(&self.shared));
+        }
+    }
+}
+
+/// Device addresses of host memory.
+struct Mapped {
+    control: u64,
+    telemetry: u64,
+    lanes: Vec<LaneAddresses>,
+}
+
+fn lane_addresses(machine: &mut dyn Machine, lane: &Lane) -> Result<LaneAddresses, EngineError> {
+    let start = machine.map_host(lane.mapping())?;
+    Ok(LaneAddresses {
+        requests: start + lane.constants().request_offset,
+        replies: start + lane.constants().reply_offset,
+        capacity_log2: lane.constants().capacity_log2,
+        reserved: [0; 3],
+    })
+}
+
+/// Writes what the kernel finds in device memory at its first launch; the rest is zero.
+fn fill(
+    machine: &mut dyn Machine,
+    geometry: &Geometry,
+    memory: u64,
+    mapped: &Mapped,
+    first_position: u64,
+) -> Result<(), EngineError> {
+    let layout = DeviceLayout::new(geometry);
+    let table = even_table(geometry.shards);
+    // By words of eight bytes, little-endian as every supported device is.
+    let table: Vec<u64> =
+        table.chunks_exact(4).map(|part| part.iter().rev().fold(0, |w, s| w << 16 | u64::from(*s))).collect();
+    machine.write(layout.table, &table)?;
+    machine.write(layout.lane_heads, &vec![first_position; geometry.lanes as usize])?;
+    let arguments = KernelArguments {
+        abi_hash: abi::HASH,
+        control: mapped.control,
+        telemetry: mapped.telemetry,
+        lanes: memory + lanes_offset(geometry),
+        memory,
+        layout,
+        geometry: *geometry,
+        refresh_ns: REFRESH_NS,
+        beat_ns: BEAT_NS,
+    };
+    machine.write(lanes_offset(geometry), bytemuck::cast_slice(&mapped.lanes))?;
+    machine.write(arguments_offset(geometry), bytemuck::cast_slice(&[arguments]))
+}
+
+fn host_telemetry(machine: &dyn Machine, geometry: &Geometry) -> TelemetryHost {
+    let mut device_name = [0; 48];
+    let name = machine.device_name();
+    let mut end = name.len().min(device_name.len());
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    device_name[..end].copy_from_slice(&name.as_bytes()[..end]);
+    TelemetryHost {
+        magic: TELEMETRY_MAGIC,
+        abi_hash: abi::HASH,
+        process: std::process::id(),
+        backend: machine.kind().code(),
+        started_unix_ns: unix_ns(),
+        mode_commanded: Mode::Resident as u32,
+        warps: geometry.blocks * geometry.warps_per_block,
+        shards: geometry.shards,
+        lanes: geometry.lanes,
+        device_name,
+        ..TelemetryHost::zeroed()
+    }
+}
