@@ -1,8 +1,11 @@
-//! Chores of the workspace: `cargo xtask ptx [--check [--strict]] [--accept]` and `cargo xtask licences`.
+//! Chores of the workspace; `cargo xtask` lists them.
 
+mod binaries;
+mod bundle;
 mod check;
 mod licences;
 mod module;
+mod mutants;
 mod ptx;
 mod wrapper;
 
@@ -15,6 +18,8 @@ usage: cargo xtask <task>
   ptx --accept            the same, and record changed counts of collectives as reviewed
   ptx --check             check the texts in device/ptx against the sources and the rules for device code
   ptx --check --strict    the same, and fail when the device toolchain or ptxas is not there
+  mutants                 build with the seeded faults and see each one killed by its test
+  bundle                  lay out target/gpu-bundle for a machine with a GPU
   licences                check the licences of all dependencies against deny.toml";
 
 fn main() -> ExitCode {
@@ -28,6 +33,8 @@ fn main() -> ExitCode {
         ["ptx", "--accept"] => ptx::write(&workspace(), true),
         ["ptx", "--check"] => ptx::check(&workspace(), false),
         ["ptx", "--check", "--strict"] => ptx::check(&workspace(), true),
+        ["mutants"] => mutants::check(&workspace()),
+        ["bundle"] => bundle::write(&workspace()),
         ["licences"] => licences::check(&workspace()),
         _ => Err(vec![USAGE.into()]),
     };

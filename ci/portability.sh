@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# The crates for hosts compile for machines that are not here. It borrows the device toolchain, which has the library
+# sources: ci/setup-device-toolchain.sh.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+for target in aarch64-unknown-linux-gnu aarch64-apple-darwin; do
+    echo "checking for $target"
+    RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 /usr/bin/cargo check --workspace --exclude xtask --locked --quiet \
+        -Zbuild-std=std,panic_abort --target "$target" --target-dir target/portability
+done
