@@ -1,0 +1,175 @@
+//! `latency`: in one run the bare floors, what one does without a persistent kernel, and the engine.
+//!
+//! The phases follow each other; the engine's kernel and the others never run at the same time. After each phase the
+//! results file is written anew, so that a run that is cut short leaves what it has.
+
+#[allow(unsafe_code, reason = "driver calls")]
+mod cuda;
+mod engine;
+mod floor;
+mod offload;
+mod render;
+mod results;
+mod sweep;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use serde_json::{Map, Value};
+use tourbillon::Backend;
+use tourbillon_tools::environment::{COMMIT, Environment};
+use tourbillon_tools::gpu::{Driver, Gpu};
+
+use crate::cuda::{Context, Module};
+use crate::floor::{EXIT_CODE_STUCK, Kind};
+use crate::results::Results;
+
+/// A run that takes longer has met something that hangs, and ends.
+const RUN_TIME_MAX: Duration = Duration::from_secs(345);
+/// A sweep builds dozens of engines.
+const SWEEP_TIME_MAX: Duration = Duration::from_secs(580);
+
+/// Latency and rate of the engine, beside the bare floors.
+#[derive(Debug, Parser)]
+#[command(name = "latency", version)]
+struct Program {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Write the results to this file.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// `auto`, `cuda` or `cpu`.
+    #[arg(long, default_value = "auto")]
+    backend: Backend,
+    /// GPU, by index.
+    #[arg(long, default_value_t = 0)]
+    device: u32,
+    /// Compare geometries of the engine instead.
+    #[arg(long)]
+    sweep: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the table of results files, or put it into a document.
+    Render {
+        /// Results files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The document, such as README.md.
+        #[arg(long, value_name = "FILE")]
+        into: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let program = Program::parse();
+    let outcome = match &program.command {
+        Some(Command::Render { files, into }) => render_files(files, into.as_deref()),
+        None => run(&program),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("latency: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn render_files(files: &[PathBuf], into: Option<&Path>) -> Result<(), String> {
+    let tables = render::tables(files)?;
+    let Some(path) = into else {
+        print!("{tables}");
+        return Ok(());
+    };
+    let named = |error: std::io::Error| format!("{}: {error}", path.display());
+    let document = std::fs::read_to_string(path).map_err(named)?;
+    std::fs::write(path, render::insert(&document, &tables)?).map_err(named)
+}
+
+fn run(program: &Program) -> Result<(), String> {
+    give_up_after(if program.sweep { SWEEP_TIME_MAX } else { RUN_TIME_MAX })?;
+    let gpu = choose_gpu(program)?;
+    let setup = sweep::setup(if gpu.is_some() { Backend::Cuda } else { Backend::Cpu });
+    if program.sweep {
+        return sweep::run(setup, gpu.map(|gpu| gpu.multiprocessors)).map_err(|error| error.to_string());
+    }
+    let device_name = gpu.as_ref().map_or("CPU", |gpu| gpu.name.as_str());
+    let environment = Environment::gather(gpu.is_some(), device_name);
+    let Ok(Value::Object(env)) = serde_json::to_value(&environment) else {
+        return Err("the environment could not be written as JSON".into());
+    };
+    let mut results = Results::new(Map::from_iter(env.into_iter().filter(|(key, _)| key != "commit")), COMMIT);
+    let out = program.out.as_deref();
+    let save = |results: &Results| results.write(out).map_err(|error| error.to_string());
+    if gpu.is_some() {
+        measure_floors(program.device, &mut results).map_err(|error| error.to_string())?;
+        save(&results)?;
+    }
+    engine::measure_round_trips(setup, &mut results).map_err(|error| error.to_string())?;
+    save(&results)?;
+    engine::measure_rate(setup, &mut results).map_err(|error| error.to_string())?;
+    save(&results)
+}
+
+/// The GPU to measure on; none when the CPU backend is measured, which is said loudly.
+fn choose_gpu(program: &Program) -> Result<Option<Gpu>, String> {
+    let found = match program.backend {
+        Backend::Cpu => Err("the CPU backend was asked for".to_owned()),
+        _ => Driver::query().and_then(|driver| {
+            let count = driver.gpus.len();
+            let wanted = driver.gpus.into_iter().nth(program.device as usize);
+            wanted.ok_or_else(|| format!("no GPU {}; there are {count}", program.device))
+        }),
+    };
+    match (found, program.backend) {
+        (Ok(gpu), _) => Ok(Some(gpu)),
+        (Err(why), Backend::Cuda) => Err(why),
+        (Err(why), _) => {
+            println!("*** NO GPU FIGURES: {why}. The engine is measured on CPU threads. ***");
+            Ok(None)
+        }
+    }
+}
+
+fn measure_floors(device: u32, results: &mut Results) -> Result<(), Box<dyn std::error::Error>> {
+    let context = Context::new(device)?;
+    let ptx = tourbillon::shipped_image()
+        .ptx
+        .iter()
+        .filter(|text| text.compute_capability <= context.compute_capability)
+        .max_by_key(|text| text.compute_capability)
+        .ok_or("no kernel text for this GPU is compiled in")?;
+    results.env.insert("ptx".into(), format!("sm_{}", ptx.compute_capability).into());
+    let module = Module::load(&context, ptx.text)?;
+    println!("floors: kernels for sm_{}", ptx.compute_capability);
+    for (kind, name) in [(Kind::Direct, "floor_direct"), (Kind::Gate, "floor_gate")] {
+        let floor = floor::measure(&context, &module, kind)?;
+        let geometry = format!(
+            "{} block(s) of {} warp(s), {} slot(s) a poll",
+            floor.blocks, floor.geometry.warps, floor.geometry.poll_slots
+        );
+        println!("{name}: best with {geometry}");
+        results.env.insert(name.into(), geometry.into());
+        results.add(&format!("{name}_p50"), floor.p50, "ns", None);
+        results.add(&format!("{name}_p99"), floor.p99, "ns", None);
+    }
+    let offload = offload::measure(&context, &module)?;
+    results.add("launch_sync_p50", offload.launch_sync, "ns", None);
+    results.add("offload_copy_launch_p50", offload.copy_launch, "ns", None);
+    results.add("graph_launch_p50", offload.graph, "ns", None);
+    Ok(())
+}
+
+/// Ends the process after `time`: what hangs behind a GPU cannot be ended in any other way.
+fn give_up_after(time: Duration) -> Result<(), String> {
+    let watch = move || {
+        std::thread::sleep(time);
+        eprintln!("latency: not done within {time:?}; what was measured so far stands in the results file");
+        std::process::exit(EXIT_CODE_STUCK);
+    };
+    std::thread::Builder::new().name("deadline".into()).spawn(watch).map(|_| ()).map_err(|error| error.to_string())
+}

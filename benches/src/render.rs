@@ -1,0 +1,129 @@
+//! README's table, from results files.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use crate::results::{Entry, Results};
+
+/// What a result is called in the table; those that are not here are left out.
+const NAMES: [(&str, &str); 13] = [
+    ("rtt_64b_p50", "call to an actor and back, median"),
+    ("rtt_64b_p99", "call to an actor and back, 99 %"),
+    ("floor_direct_p50", "bare ping-pong, one block, median"),
+    ("floor_gate_p50", "bare ping-pong through a gate, median"),
+    ("launch_sync_p50", "empty kernel launch and wait, median"),
+    ("offload_copy_launch_p50", "copy in, launch, copy out, wait, median"),
+    ("graph_launch_p50", "the same as a CUDA graph, median"),
+    ("throughput_64b", "checked replies a second"),
+    ("messages_in_launch", "messages answered in one launch"),
+    ("launches", "launches meanwhile"),
+    ("state_copies", "copies of actor state meanwhile"),
+    ("state_copies_control", "copies of actor state when it is read back"),
+    ("rtt_64b_p90", "call to an actor and back, 90 %"),
+];
+
+/// The lines between these two in a file are replaced by `--into`.
+pub const MARKS: [&str; 2] = ["<!-- results: begin -->", "<!-- results: end -->"];
+
+/// The tables of these files.
+///
+/// # Errors
+/// A file cannot be read or is no results file; the text names it.
+pub fn tables(paths: &[PathBuf]) -> Result<String, String> {
+    let mut text = String::new();
+    for path in paths {
+        let results = Results::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let _ = writeln!(text, "{}", table(&results));
+    }
+    Ok(text)
+}
+
+fn table(results: &Results) -> String {
+    let env = |key: &str| results.env.get(key).and_then(|value| value.as_str()).unwrap_or("none").to_owned();
+    let mut text = format!(
+        "GPU: {}; driver: {}; CPU: {}; commit {}\n\n| | median of the runs | least to greatest | bare floor |\n| --- | --- | --- | --- |\n",
+        env("gpu"),
+        env("driver"),
+        env("cpu"),
+        results.commit
+    );
+    for (id, name) in NAMES {
+        let Some(entry) = results.get(id) else { continue };
+        let floor = entry.floor.map_or_else(
+            || "–".to_owned(),
+            |floor| format!("{} ({:.2} x)", figure(floor, &entry.unit), entry.value / floor),
+        );
+        let _ = writeln!(text, "| {name} | {} | {} | {floor} |", figure(entry.value, &entry.unit), spread(entry));
+    }
+    text
+}
+
+fn spread(entry: &Entry) -> String {
+    if entry.runs < 2 {
+        return "once".into();
+    }
+    format!(
+        "{} to {} ({} runs)",
+        figure(entry.spread[0], &entry.unit),
+        figure(entry.spread[1], &entry.unit),
+        entry.runs
+    )
+}
+
+fn figure(value: f64, unit: &str) -> String {
+    use tourbillon_tools::latency::{human_count, human_ns, human_rate};
+    match unit {
+        "ns" => human_ns(value.round() as u64),
+        "1/s" => human_rate(value),
+        _ => human_count(value.round() as u64),
+    }
+}
+
+/// `document` with what stands between [`MARKS`] replaced by `tables`.
+///
+/// # Errors
+/// The marks are not there, once each and in order.
+pub fn insert(document: &str, tables: &str) -> Result<String, String> {
+    let [begin, end] = MARKS;
+    let missing = || format!("the document needs the lines `{begin}` and `{end}`, in this order");
+    let (before, rest) = document.split_once(begin).ok_or_else(missing)?;
+    let (_, after) = rest.split_once(end).ok_or_else(missing)?;
+    Ok(format!("{before}{begin}\n{}\n{end}{after}", tables.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Figure;
+    use serde_json::{Map, Value};
+
+    fn results() -> Results {
+        let mut results = Results::new(Map::from_iter([("gpu".to_owned(), Value::from("A GPU"))]), "abc123");
+        results.add("rtt_64b_p50", Figure::median_of(&[2_500.0, 2_600.0, 2_700.0]), "ns", Some(2_000.0));
+        results.add("throughput_64b", Figure::once(25_000_000.0), "1/s", None);
+        results
+    }
+
+    #[test]
+    fn tables_show_value_spread_and_floor() {
+        let text = table(&results());
+        assert!(text.contains("GPU: A GPU") && text.contains("commit abc123"));
+        assert!(text.contains("| 2.60 us | 2.50 us to 2.70 us (3 runs) | 2.00 us (1.30 x) |"), "{text}");
+        assert!(text.contains("| 25.00 M/s | once | – |"), "{text}");
+    }
+
+    #[test]
+    fn only_what_is_between_the_marks_changes() {
+        let document = format!("a\n{}\nold\n{}\nb\n", MARKS[0], MARKS[1]);
+        let once = insert(&document, "new\n").unwrap();
+        assert_eq!(once, format!("a\n{}\nnew\n{}\nb\n", MARKS[0], MARKS[1]));
+        assert_eq!(insert(&once, "new\n").unwrap(), once);
+        assert!(insert("nothing", "new").is_err());
+    }
+
+    #[test]
+    fn files_that_are_no_results_are_named() {
+        let error = tables(&[PathBuf::from("no-such-file.json")]).unwrap_err();
+        assert!(error.contains("no-such-file.json"));
+    }
+}

@@ -1,0 +1,116 @@
+//! Load on `Echo`: each payload names its client, its key and its number, and must come back as it went.
+
+use std::sync::atomic::AtomicU64;
+
+use tourbillon::actors::echo::{Echo, Ping16, Ping64, Ping352};
+use tourbillon::{CallError, Client, ErrorOf, Handler, Message, ReplyOf};
+
+use super::judge::{Faults, Judge};
+use super::keys::{KeyChooser, key_of};
+use super::options::{ActorChoice, LoadOptions};
+use super::pump::{Check, Phase, Source, Tally, Ticket, pump};
+use crate::random::{Random, mix};
+
+/// The payload sizes that `Echo` has messages for.
+const SIZES: [usize; 3] = [size_of::<Ping16>(), size_of::<Ping64>(), size_of::<Ping352>()];
+
+/// Refuses payload sizes that no message has, and `--payload` for actors that have no payload.
+pub(super) fn check_payload(options: &LoadOptions) -> Result<(), String> {
+    if options.actor != ActorChoice::Echo || SIZES.contains(&options.payload) {
+        return Ok(());
+    }
+    Err(format!(
+        "Echo has no message of {} bytes; choose --payload {}, {} or {}",
+        options.payload, SIZES[0], SIZES[1], SIZES[2]
+    ))
+}
+
+/// Runs one client with the chosen payload; its faults.
+pub(super) fn run(
+    client: &mut Client,
+    number: u32,
+    options: &LoadOptions,
+    chooser: KeyChooser,
+    phase: &Phase,
+    progress: &AtomicU64,
+    tally: &mut Tally,
+) -> Faults {
+    let mut pings = Pings {
+        judge: Judge::new(options.keys as usize),
+        client: number,
+        seed: options.seed,
+        chooser,
+        random: Random::new(options.seed, u64::from(number)),
+    };
+    match options.payload {
+        size if size == SIZES[0] => pump::<Ping16, _>(client, &mut pings, phase, progress, tally),
+        size if size == SIZES[1] => pump::<Ping64, _>(client, &mut pings, phase, progress, tally),
+        _ => pump::<Ping352, _>(client, &mut pings, phase, progress, tally),
+    };
+    pings.judge.faults()
+}
+
+struct Pings {
+    judge: Judge,
+    client: u32,
+    seed: u64,
+    chooser: KeyChooser,
+    random: Random,
+}
+
+/// Bytes 0 to 3 are the client, 4 to 7 the key's index, 8 to 15 the number; the rest follows from these.
+fn fill(bytes: &mut [u8], client: u32, key: usize, number: u64) {
+    bytes[..4].copy_from_slice(&client.to_le_bytes());
+    bytes[4..8].copy_from_slice(&(key as u32).to_le_bytes());
+    bytes[8..16].copy_from_slice(&number.to_le_bytes());
+    for (i, word) in bytes[16..].chunks_mut(8).enumerate() {
+        let value = mix(number ^ mix((key as u64) << 32 | u64::from(client)).wrapping_add(i as u64));
+        word.copy_from_slice(&value.to_le_bytes()[..word.len()]);
+    }
+}
+
+impl<M> Source<M> for Pings
+where
+    M: Message<Actor = Echo> + bytemuck::Pod + PartialEq,
+    Echo: Handler<M, Reply = M>,
+{
+    fn next(&mut self) -> Option<(u64, M, Ticket)> {
+        let key = self.chooser.next(&mut self.random) as usize;
+        let number = self.judge.number_next(key);
+        let mut message = M::zeroed();
+        fill(bytemuck::bytes_of_mut(&mut message), self.client, key, number);
+        Some((key_of(self.seed, 0, key as u64), message, Ticket { key, number, expected: number - 1 }))
+    }
+
+    fn take_back(&mut self, ticket: Ticket) {
+        self.judge.unsend(ticket.key);
+    }
+
+    fn check(&mut self, ticket: Ticket, reply: Result<ReplyOf<M>, CallError<ErrorOf<M>>>) -> Check {
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.judge.refused(ticket.key, ticket.number);
+                return Check::Wrong(error.to_string());
+            }
+        };
+        let mut expected = M::zeroed();
+        fill(bytemuck::bytes_of_mut(&mut expected), self.client, ticket.key, ticket.number);
+        if reply == expected {
+            // Echo has no state: that the replies come in the order of the requests is all that can be seen.
+            self.judge.answered(ticket.key, ticket.number, ticket.expected);
+            return Check::Right;
+        }
+        let bytes = bytemuck::bytes_of(&reply);
+        let answered = bytes[8..16].try_into().map_or(0, u64::from_le_bytes);
+        let mut other = M::zeroed();
+        fill(bytemuck::bytes_of_mut(&mut other), self.client, ticket.key, answered);
+        if reply == other && (1..=self.judge.sent(ticket.key)).contains(&answered) {
+            // The whole reply to another message of this key.
+            self.judge.answered(ticket.key, answered, answered - 1);
+            return Check::Wrong(format!("message {} was answered with the reply to {answered}", ticket.number));
+        }
+        self.judge.refused(ticket.key, ticket.number);
+        Check::Wrong(format!("message {} came back with other bytes", ticket.number))
+    }
+}
