@@ -296,7 +296,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        let pending = self.port.into_pending();
+        let pending = self.port.take_pending();
         self.shared.lanes.give_back(self.port.lane(), pending, &self.shared.control);
     }
 }

@@ -143,14 +143,15 @@ impl Engine {
             (0..geometry.lanes).map(|lane| Lane::create(lane, shape, first_position)).collect::<Result<_, _>>()?;
         let control = Control::create()?;
         let page = OwnPage::create(&host_telemetry(&*machine, &geometry))?;
-        // The machine unregisters what it maps before these mappings go: see `Shared::close`.
-        let memory = machine.allocate(needed)?;
-        let mapped = Mapped {
-            control: machine.map_host(control.mapping())?,
-            telemetry: machine.map_host(page.mapping())?,
-            lanes: lanes.iter().map(|lane| lane_addresses(&mut *machine, lane)).collect::<Result<_, _>>()?,
+        // What the machine has mapped must be given back before the mappings go: here on an error, later in `Shared::close`.
+        let prepared = prepare(&mut *machine, &geometry, &control, &page, &lanes, first_position);
+        let memory = match prepared {
+            Ok(memory) => memory,
+            Err(error) => {
+                machine.release();
+                return Err(error);
+            }
         };
-        fill(&mut *machine, &geometry, memory, &mapped, first_position)?;
 
         let lanes = LaneTable::new(lanes);
         let shared = Arc::new(Shared::new(builder.image.clone(), geometry, machine, control, lanes, page, memory));
@@ -368,6 +369,26 @@ fn lane_addresses(machine: &mut dyn Machine, lane: &Lane) -> Result<LaneAddresse
     })
 }
 
+/// Allocates device memory, maps host memory for the device and writes what the kernel finds at its first launch; returns the
+/// address of the device memory.
+fn prepare(
+    machine: &mut dyn Machine,
+    geometry: &Geometry,
+    control: &Control,
+    page: &OwnPage,
+    lanes: &[Lane],
+    first_position: u64,
+) -> Result<u64, EngineError> {
+    let memory = machine.allocate(device_bytes(geometry))?;
+    let mapped = Mapped {
+        control: machine.map_host(control.mapping())?,
+        telemetry: machine.map_host(page.mapping())?,
+        lanes: lanes.iter().map(|lane| lane_addresses(&mut *machine, lane)).collect::<Result<_, _>>()?,
+    };
+    fill(machine, geometry, memory, &mapped, first_position)?;
+    Ok(memory)
+}
+
 /// Writes what the kernel finds in device memory at its first launch; the rest is zero.
 fn fill(
     machine: &mut dyn Machine,
@@ -418,5 +439,55 @@ fn host_telemetry(machine: &dyn Machine, geometry: &Geometry) -> TelemetryHost {
         lanes: geometry.lanes,
         device_name,
         ..TelemetryHost::zeroed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_gpu_cuda_is_refused_and_auto_falls_back() {
+        let cuda = Engine::builder().backend(Backend::Cuda).build();
+        let auto = Engine::builder().build().unwrap();
+        match cuda {
+            Ok(engine) => {
+                assert_eq!((engine.backend(), auto.backend()), (BackendKind::Cuda, BackendKind::Cuda));
+                assert!(auto.fallback().is_none());
+            }
+            Err(error) => {
+                assert_eq!(auto.backend(), BackendKind::Cpu);
+                let reason = auto.fallback().map(ToString::to_string);
+                assert_eq!(reason, Some(error.to_string()), "the same cause");
+                if crate::probe_devices().is_err_and(|error| matches!(error, EngineError::NoDriver)) {
+                    assert!(matches!(error, EngineError::NoDriver), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_lifecycle_refuses_what_it_has_no_step_for() {
+        let engine = Engine::builder().backend(Backend::Cpu).resident(true).build().unwrap();
+        assert_eq!((engine.mode(), engine.launches()), (Mode::Resident, 1));
+        assert!(matches!(engine.pause(), Err(EngineError::NoTransition { from: Mode::Resident, to: Mode::Paused })));
+        engine.activate().unwrap();
+        engine.pause().unwrap();
+        assert!(engine.drain(Duration::from_secs(1)).unwrap().is_complete());
+        assert!(matches!(engine.client(), Err(EngineError::Stopped { .. })));
+        assert!(matches!(engine.activate(), Err(EngineError::NoTransition { .. })));
+        engine.stop().unwrap();
+        assert_eq!(engine.mode(), Mode::Stopped);
+        assert!(matches!(engine.activate(), Err(EngineError::Stopped { .. })));
+        engine.stop().unwrap();
+    }
+
+    #[test]
+    fn the_clock_is_stated_before_anything_is_handled() {
+        let engine = Engine::builder().backend(Backend::Cpu).resident(true).build().unwrap();
+        let page = engine.telemetry();
+        let unix = page.status.device_ns + engine.clock_offset_ns();
+        let error_ns = unix_ns().abs_diff(unix);
+        assert!(error_ns < 100_000_000, "{error_ns} ns apart");
     }
 }

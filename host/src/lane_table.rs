@@ -121,7 +121,7 @@ mod tests {
         let mut port = Port::new(Arc::clone(&lane), None);
         port.begin_run(1);
         port.publish(Header { kind: 1, flags: Flags::new(1, 0), ..Header::default() }, &[]);
-        table.give_back(&lane, port.into_pending(), &control);
+        table.give_back(&lane, port.take_pending(), &control);
         assert!(matches!(table.take(&control), Err(EngineError::NoFreeLane { lanes: 1, held: 0, waiting: 1 })));
         write_slot(&lane.replies(), lane.shape(), 0, &[0; 12]);
         let again = table.take(&control).unwrap();

@@ -190,7 +190,7 @@ impl Port {
     }
 
     /// What is still unanswered, for whoever watches the lane after this client.
-    pub(crate) fn into_pending(&mut self) -> VecDeque<Pending> {
+    pub(crate) fn take_pending(&mut self) -> VecDeque<Pending> {
         self.end_run();
         self.settle();
         std::mem::take(&mut self.pending)

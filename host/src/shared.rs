@@ -65,7 +65,6 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    #[expect(clippy::too_many_arguments, reason = "called once, with what the builder made")]
     pub(crate) fn new(
         image: SystemImage,
         geometry: Geometry,

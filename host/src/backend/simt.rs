@@ -68,8 +68,7 @@ impl Machine for Simt {
     }
 
     fn start(&mut self, _geometry: &Geometry, arguments: u64) -> Result<(), EngineError> {
-        let (image, lanes, options, memory) =
-            (self.image.clone(), self.lanes, self.options.clone(), self.memory.mapping());
+        let (image, lanes, options, memory) = (self.image.clone(), self.lanes, self.options, self.memory.mapping());
         let has_ended = Arc::new(AtomicBool::new(false));
         let failure = Arc::new(Mutex::new(None));
         let (ended, failed) = (Arc::clone(&has_ended), Arc::clone(&failure));
