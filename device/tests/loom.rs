@@ -1,0 +1,202 @@
+//! Models of the lock-free parts, explored by loom in every interleaving up to a bound on preemptions.
+//!
+//! They use the engine's own code (slots, credit) and its table of orderings; only memory is loom's.
+
+use std::sync::Arc;
+
+use loom::cell::UnsafeCell;
+use loom::model::Builder;
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use tourbillon_device::arch::ordering;
+use tourbillon_shared::control::{Command, Mode};
+use tourbillon_shared::position::RingShape;
+use tourbillon_shared::ring::{Cells, has_room, read_slot, write_slot};
+use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_SLOT, TAG_WORD};
+
+/// Preemptions a path: enough for every defect seeded here, few enough to end in seconds.
+const PREEMPTIONS: usize = 2;
+
+/// Steps of one path; the loops that wait make paths long.
+const BRANCHES_MAX: usize = 20_000;
+
+fn explore(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.max_branches = BRANCHES_MAX;
+    builder.check(model);
+}
+
+/// A chunk of a host: words first, the tag with release; the tag with acquire, then the words.
+struct LoomChunk([AtomicU32; 4]);
+
+impl LoomChunk {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| AtomicU32::new(0)))
+    }
+
+    fn load(&self) -> Chunk {
+        let tag = self.0[TAG_WORD].load(ordering::tag_load());
+        Chunk::new(std::array::from_fn(|word| self.0[word].load(Ordering::Relaxed)), tag)
+    }
+
+    fn store(&self, value: Chunk) {
+        for word in 0..TAG_WORD {
+            self.0[word].store(value.words[word], Ordering::Relaxed);
+        }
+        self.0[TAG_WORD].store(value.tag(), ordering::tag_store());
+    }
+}
+
+struct LoomCells(Vec<[LoomChunk; CHUNKS_PER_SLOT]>);
+
+impl LoomCells {
+    fn new(slots: u32) -> Self {
+        Self((0..slots).map(|_| std::array::from_fn(|_| LoomChunk::new())).collect())
+    }
+}
+
+impl Cells for LoomCells {
+    fn load(&self, index: u32, chunk: u32) -> Chunk {
+        self.0[index as usize][chunk as usize].load()
+    }
+    fn store(&self, index: u32, chunk: u32, value: Chunk) {
+        self.0[index as usize][chunk as usize].store(value);
+    }
+}
+
+fn content(position: u64) -> [u32; DATA_WORDS_PER_SLOT] {
+    std::array::from_fn(|word| (position as u32 + 1) * 100 + word as u32)
+}
+
+/// One writer, one reader, fewer slots than messages: whoever finds a slot finds all of it, in order, and nothing is
+/// overwritten before it was read.
+#[test]
+fn a_ring_delivers_each_slot_whole_and_once() {
+    explore(|| {
+        // One slot: every write after the first needs the reader's credit, and every lap is a new one.
+        let shape = RingShape::from_log2(0);
+        let cells = Arc::new(LoomCells::new(1));
+        let freed = Arc::new(AtomicU64::new(0));
+        // Plain memory that lives and dies with the slot: loom reports any access that the protocol does not order.
+        let shadow = Arc::new(UnsafeCell::new(0u64));
+        let messages = 2u64;
+        let writer = {
+            let (cells, freed, shadow) = (Arc::clone(&cells), Arc::clone(&freed), Arc::clone(&shadow));
+            loom::thread::spawn(move || {
+                for tail in 0..messages {
+                    while !has_room(shape, tail, freed.load(ordering::freed_load()), 1) {
+                        loom::thread::yield_now();
+                    }
+                    // SAFETY: the slot is the writer's, as the credit says.
+                    shadow.with_mut(|shadow| unsafe { *shadow = tail });
+                    write_slot(&*cells, shape, tail, &content(tail));
+                }
+            })
+        };
+        for head in 0..messages {
+            let data = loop {
+                match read_slot(&*cells, shape, head) {
+                    Some(data) => break data,
+                    None => loom::thread::yield_now(),
+                }
+            };
+            assert_eq!(data, content(head));
+            // SAFETY: the slot is the reader's, as its tags say.
+            assert_eq!(shadow.with(|shadow| unsafe { *shadow }), head);
+            freed.store(head + 1, ordering::freed_store());
+        }
+        writer.join().unwrap();
+    });
+}
+
+/// The lock word of a turn or a gate guards plain memory.
+#[test]
+fn a_turn_is_exclusive() {
+    explore(|| {
+        let turn = Arc::new((AtomicU32::new(0), UnsafeCell::new(0u32)));
+        let run = |turn: &(AtomicU32, UnsafeCell<u32>)| {
+            if turn.0.compare_exchange(0, 1, ordering::turn_take(), Ordering::Relaxed).is_ok() {
+                // SAFETY: the turn is held.
+                turn.1.with_mut(|state| unsafe { *state += 1 });
+                turn.0.store(0, ordering::turn_give());
+                1
+            } else {
+                0
+            }
+        };
+        let other = {
+            let turn = Arc::clone(&turn);
+            loom::thread::spawn(move || run(&turn))
+        };
+        let ran = run(&turn) + other.join().unwrap();
+        // SAFETY: the other thread has ended.
+        assert_eq!(turn.1.with(|state| unsafe { *state }), ran);
+        assert!(ran >= 1);
+    });
+}
+
+/// The host commands, the control warp mirrors, a warp obeys: it sees the whole command or none of it.
+#[test]
+fn a_command_arrives_whole() {
+    explore(|| {
+        let words = Arc::new((LoomChunk::new(), LoomChunk::new()));
+        let command = Command { mode: Mode::Paused as u32, lanes: 0x5_0000_0003, epoch: 1 };
+        let control = {
+            let words = Arc::clone(&words);
+            loom::thread::spawn(move || {
+                loop {
+                    let chunk = words.0.load();
+                    if chunk.tag() == 1 {
+                        return words.1.store(chunk);
+                    }
+                    loom::thread::yield_now();
+                }
+            })
+        };
+        words.0.store(command.encode());
+        loop {
+            let obeyed = Command::decode(words.1.load());
+            if obeyed.epoch == 1 {
+                assert_eq!(obeyed, command);
+                break;
+            }
+            loom::thread::yield_now();
+        }
+        control.join().unwrap();
+    });
+}
+
+/// A warp obeys a pause, the control warp reports it: the host may then read what the warp wrote.
+///
+/// Each looks once: two loops that wait for each other have more interleavings than loom can hold.
+#[test]
+fn a_pause_that_is_reported_has_happened() {
+    static REPORTED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    explore(|| {
+        let words = Arc::new((AtomicU32::new(0), AtomicU32::new(0), UnsafeCell::new(0u32)));
+        let warp = {
+            let words = Arc::clone(&words);
+            loom::thread::spawn(move || {
+                // SAFETY: the host reads only after the report.
+                words.2.with_mut(|state| unsafe { *state = 7 });
+                words.0.store(1, ordering::obeyed_store());
+            })
+        };
+        let control = {
+            let words = Arc::clone(&words);
+            loom::thread::spawn(move || {
+                if words.0.load(ordering::obeyed_load()) == 1 {
+                    words.1.store(1, ordering::obeyed_store());
+                }
+            })
+        };
+        if words.1.load(ordering::obeyed_load()) == 1 {
+            // SAFETY: the warp has obeyed, and writes no more.
+            assert_eq!(words.2.with(|state| unsafe { *state }), 7);
+            REPORTED.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        warp.join().unwrap();
+        control.join().unwrap();
+    });
+    assert!(REPORTED.load(std::sync::atomic::Ordering::Relaxed), "no interleaving reported the pause");
+}
