@@ -9,11 +9,11 @@ use crate::error::EngineError;
 use crate::shared::Shared;
 use crate::telemetry::unix_ns;
 
-/// Time between two rounds: a kernel that lost warps is launched anew within a few milliseconds, and 500 short rounds a second
+/// Time between two rounds: a kernel that lost warps is launched anew within a few milliseconds, and 200 short rounds a second
 /// cost far below 1 % of a processor.
-const PERIOD: Duration = Duration::from_millis(2);
+const PERIOD: Duration = Duration::from_millis(5);
 /// Rounds between two questions whether the kernel still runs; asking a driver costs some microseconds.
-const ROUNDS_PER_CHECK: u32 = 5;
+const ROUNDS_PER_CHECK: u32 = 2;
 /// Time between two measurements of the device clock: crystals drift by some 10 us in it.
 const RECALIBRATION_PERIOD: Duration = Duration::from_secs(10);
 /// How long such a measurement may take: some beats of a parked CPU kernel.
