@@ -59,14 +59,15 @@ fn place(program: &Path, folder: &Path, name: &str) -> Result<(), Vec<String>> {
     if status.success() { Ok(()) } else { Err(vec![format!("strip {} failed", to.display())]) }
 }
 
-/// The commit that the programs were built from, with a mark when the tree holds more than that.
+/// The commit that the programs were built from, with a mark when a tracked file differs from it.
 fn commit_of(workspace: &Path) -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").current_dir(workspace).args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let Some(head) = git(&["rev-parse", "HEAD"]) else { return "unknown".into() };
-    let is_clean = git(&["status", "--porcelain"]).is_some_and(|changes| changes.is_empty());
+    let is_clean = git(&["--no-optional-locks", "status", "--porcelain", "--untracked-files=no"])
+        .is_some_and(|changes| changes.is_empty());
     if is_clean { head } else { head + "-dirty" }
 }
 
