@@ -17,6 +17,13 @@ fn main() {
     // A build outside a repository (an unpacked archive) may say what it was made from.
     let commit = std::env::var("TOURBILLON_COMMIT").ok().or_else(commit_of_tree);
     println!("cargo::rustc-env=TOURBILLON_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+    println!("cargo::rustc-env=TOURBILLON_COMPILER={}", compiler().as_deref().unwrap_or("unknown"));
+}
+
+/// The compiler's name of itself.
+fn compiler() -> Option<String> {
+    let output = Command::new(std::env::var_os("RUSTC")?).arg("--version").output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// The commit of the tree, with `-dirty` behind it when a tracked file differs from it.

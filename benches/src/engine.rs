@@ -233,17 +233,18 @@ fn client_numbers(engine: &Engine) -> Vec<u32> {
     numbers
 }
 
-/// The number of clients with the best rate.
-pub fn best_clients(engine: &Engine) -> EngineResult<u32> {
-    let mut best = (0.0, 1);
+/// The number of clients with the best rate, and the replies that were compared to find it.
+pub fn best_clients(engine: &Engine) -> EngineResult<(u32, u64)> {
+    let (mut best, mut compared) = ((0.0, 1), 0);
     for clients in client_numbers(engine) {
-        let (per_second, _) = rate(engine, clients, TRIAL_TIME, u64::MAX)?;
+        let (per_second, replies) = rate(engine, clients, TRIAL_TIME, u64::MAX)?;
+        compared += replies;
         println!("  {clients} client(s): {per_second:.0} replies/s");
         if per_second > best.0 {
             best = (per_second, clients);
         }
     }
-    Ok(best.1)
+    Ok((best.1, compared))
 }
 
 /// Calls, one at a time.
@@ -263,13 +264,15 @@ pub fn measure_round_trips(setup: Setup, results: &mut Results) -> EngineResult<
 pub fn measure_rate(setup: Setup, results: &mut Results) -> EngineResult<()> {
     let engine = setup.builder().build()?;
     note(&engine, results);
-    let clients = best_clients(&engine)?;
+    let (clients, mut compared) = best_clients(&engine)?;
     results.env.insert("throughput_clients".into(), clients.into());
     results.env.insert("throughput_outstanding".into(), OUTSTANDING.into());
     let copies_before = engine.copies().state;
     let mut rates = Vec::new();
     for _ in 0..RATE_RUNS {
-        rates.push(rate(&engine, clients, RATE_TIME, u64::MAX)?.0);
+        let (per_second, replies) = rate(&engine, clients, RATE_TIME, u64::MAX)?;
+        rates.push(per_second);
+        compared += replies;
     }
     results.add("throughput_64b", Figure::median_of(&rates), "1/s", None);
 
@@ -277,10 +280,12 @@ pub fn measure_rate(setup: Setup, results: &mut Results) -> EngineResult<()> {
     let answered_before = engine.device_counters()?[processed];
     if answered_before < MESSAGES {
         let missing = MESSAGES - answered_before;
-        rate(&engine, clients, MESSAGES_TIME_MAX, missing)?;
+        compared += rate(&engine, clients, MESSAGES_TIME_MAX, missing)?.1;
     }
     let state_copies = engine.copies().state - copies_before;
     let (messages, launches) = (engine.device_counters()?[processed], engine.launches());
+    // Beside the device's own count, what the clients compared: the two must tell the same story.
+    results.env.insert("replies_compared".into(), compared.into());
     results.add("messages_in_launch", Figure::once(messages as f64), "count", None);
     results.add("launches", Figure::once(launches as f64), "count", None);
     results.add("state_copies", Figure::once(state_copies as f64), "count", None);

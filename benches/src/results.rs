@@ -93,6 +93,9 @@ impl Results {
     pub fn write(&self, path: Option<&Path>) -> std::io::Result<()> {
         let Some(path) = path else { return Ok(()) };
         let text = serde_json::to_string_pretty(self)? + "\n";
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            std::fs::create_dir_all(directory)?;
+        }
         let draft = path.with_extension("draft");
         std::fs::write(&draft, text)?;
         std::fs::rename(&draft, path)

@@ -22,7 +22,7 @@ const SHARDS_PER_BLOCK: [u32; 3] = [1, 2, 4];
 
 /// Prints a line for each geometry. A geometry that cannot be built is reported and left out.
 pub fn run(setup: Setup, multiprocessors: Option<u32>) -> EngineResult<()> {
-    let clients = best_clients(&setup.builder().build()?)?;
+    let (clients, _) = best_clients(&setup.builder().build()?)?;
     println!(
         "{clients} client(s) with full pipelines for the rate; latencies with one client, median of {LAUNCHES} launches"
     );

@@ -29,6 +29,8 @@ pub struct Environment {
     pub commit: &'static str,
     /// Version of the program.
     pub version: &'static str,
+    /// The compiler of the host crates.
+    pub compiler: &'static str,
     /// Whether the program was built with optimisation.
     pub profile: &'static str,
 }
@@ -48,6 +50,7 @@ impl Environment {
             system: system(),
             commit: COMMIT,
             version: env!("CARGO_PKG_VERSION"),
+            compiler: env!("TOURBILLON_COMPILER"),
             profile: if cfg!(debug_assertions) { "debug" } else { "release" },
         }
     }

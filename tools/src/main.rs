@@ -1,5 +1,6 @@
 //! The program `tourbillon`.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -29,7 +30,12 @@ enum Command {
 fn main() -> ExitCode {
     // Logs go to standard error: standard output may be read by a program.
     let filter = EnvFilter::try_from_env("TOURBILLON_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
     let outcome = match Program::parse().command {
         Command::Load(options) => load::run(&options).map_err(|error| error.to_string()),
         Command::Doctor(options) => doctor::run(&options).map_err(|error| error.to_string()),
