@@ -1,6 +1,7 @@
 //! The few driver calls that the floors and the alternatives need, outside the engine.
 //!
-//! One context, used by one thread, gone before an engine is built: the engine's kernel and these never run at the same time.
+//! One context, used by one thread, gone before an engine is built: the engine's kernel and these never run at the
+//! same time.
 
 use std::ffi::{CStr, CString, c_void};
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tourbillon::actors::counter::{Add, Added, Counter, SENDERS};
-use tourbillon::{Backend, BackendKind, Client, Engine, EngineBuilder};
+use tourbillon::{Backend, BackendKind, Client, DeviceSelector, Engine, EngineBuilder};
 use tourbillon_shared::telemetry;
 use tourbillon_tools::environment::{cores, geometry_text};
 use tourbillon_tools::latency::new_histogram;
@@ -13,7 +13,8 @@ use tourbillon_tools::random::{Random, mix};
 
 use crate::results::{Figure, Results};
 
-/// Actors that a client calls: enough that all shards live, few enough that they stay in the caches, as the floors' words do.
+/// Actors that a client calls: enough that all shards live, few enough that they stay in the caches, as the
+/// floors' words do.
 const KEYS: u64 = 1024;
 /// Messages of one round of calls.
 const TRIPS: u32 = 20_000;
@@ -48,12 +49,14 @@ pub type EngineResult<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 pub struct Setup {
     /// The backend; never one that falls back.
     pub backend: Backend,
+    /// The GPU, by index.
+    pub device: u32,
 }
 
 impl Setup {
     /// A builder of the default engine of this backend.
     pub fn builder(self) -> EngineBuilder {
-        Engine::builder().backend(self.backend)
+        Engine::builder().backend(self.backend).device(DeviceSelector::Index(self.device))
     }
 }
 
@@ -319,7 +322,7 @@ mod tests {
 
     #[test]
     fn calls_and_streams_are_compared() {
-        let engine = Setup { backend: Backend::Cpu }.builder().cpu_threads(1).build().unwrap();
+        let engine = Setup { backend: Backend::Cpu, device: 0 }.builder().cpu_threads(1).build().unwrap();
         let trips = round_trips(&engine, 2, 200).unwrap();
         assert!(trips.p50.value > 0.0 && trips.p50.value <= trips.p99.value);
         assert_eq!(engine.launches(), 2);

@@ -3,7 +3,6 @@
 //! The phases follow each other; the engine's kernel and the others never run at the same time. After each phase the
 //! results file is written anew, so that a run that is cut short leaves what it has.
 
-#[allow(unsafe_code, reason = "driver calls")]
 mod cuda;
 mod engine;
 mod floor;
@@ -23,6 +22,7 @@ use tourbillon_tools::environment::{COMMIT, Environment};
 use tourbillon_tools::gpu::{Driver, Gpu};
 
 use crate::cuda::{Context, Module};
+use crate::engine::Setup;
 use crate::floor::{EXIT_CODE_STUCK, Kind};
 use crate::results::Results;
 
@@ -93,7 +93,8 @@ fn render_files(files: &[PathBuf], into: Option<&Path>) -> Result<(), String> {
 fn run(program: &Program) -> Result<(), String> {
     give_up_after(if program.sweep { SWEEP_TIME_MAX } else { RUN_TIME_MAX })?;
     let gpu = choose_gpu(program)?;
-    let setup = sweep::setup(if gpu.is_some() { Backend::Cuda } else { Backend::Cpu });
+    let backend = if gpu.is_some() { Backend::Cuda } else { Backend::Cpu };
+    let setup = Setup { backend, device: program.device };
     if program.sweep {
         return sweep::run(setup, gpu.map(|gpu| gpu.multiprocessors)).map_err(|error| error.to_string());
     }

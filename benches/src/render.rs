@@ -41,7 +41,8 @@ pub fn tables(paths: &[PathBuf]) -> Result<String, String> {
 fn table(results: &Results) -> String {
     let env = |key: &str| results.env.get(key).and_then(|value| value.as_str()).unwrap_or("none").to_owned();
     let mut text = format!(
-        "GPU: {}; driver: {}; CPU: {}; commit {}\n\n| | median of the runs | least to greatest | bare floor |\n| --- | --- | --- | --- |\n",
+        "GPU: {}; driver: {}; CPU: {}; commit {}\n\n\
+         | | median of the runs | least to greatest | bare floor |\n| --- | --- | --- | --- |\n",
         env("gpu"),
         env("driver"),
         env("cpu"),

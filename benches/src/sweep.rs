@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tourbillon::{Backend, Engine, GpuGeometry};
+use tourbillon::{Engine, GpuGeometry};
 use tourbillon_tools::environment::cores;
 
 use crate::engine::{EngineResult, Setup, best_clients, rate, round_trips};
@@ -70,9 +70,4 @@ fn line([gates, warps, shards]: [u32; 3], built: Result<Engine, tourbillon::Engi
             println!("{gates:>6} {warps:>6} {shards:>7} {error}");
         }
     }
-}
-
-/// The setup of a sweep on `backend`.
-pub fn setup(backend: Backend) -> Setup {
-    Setup { backend }
 }

@@ -48,7 +48,8 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Asks the driver. Makes a context on each device for a moment, to learn how much memory is free: 0.1 to 0.3 s each.
+    /// Asks the driver. Makes a context on each device for a moment, to learn how much memory is free: 0.1 to 0.3
+    /// s each.
     ///
     /// # Errors
     /// There is no driver, or it refuses to work; the text says why.

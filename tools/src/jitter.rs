@@ -1,7 +1,7 @@
 //! What the machine itself does to a thread: a control thread that only reads the clock.
 //!
-//! Its longest gaps are those that no engine can avoid on this machine: interrupts, the scheduler, a hypervisor. A tail
-//! latency below them is luck, one far above them is ours.
+//! Its longest gaps are those that no engine can avoid on this machine: interrupts, the scheduler, a hypervisor. A
+//! tail latency below them is luck, one far above them is ours.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

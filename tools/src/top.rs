@@ -1,7 +1,7 @@
 //! `tourbillon top`: the telemetry pages of the engines that run on this machine.
 //!
-//! Everything here is read from pages that the engines' device loops write; nothing is asked of the engines, so this works
-//! while one is paused or hangs.
+//! Everything here is read from pages that the engines' device loops write; nothing is asked of the engines, so
+//! this works while one is paused or hangs.
 
 use std::io::Write;
 use std::time::Duration;

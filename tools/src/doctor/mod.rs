@@ -16,8 +16,8 @@ use crate::environment::{COMMIT, cores, cpu_model};
 use crate::gpu::{Driver, Gpu};
 use crate::latency::human_bytes;
 
-/// Locked memory below this is too little where the system counts pinned memory against the limit: the lanes of the default
-/// engine, some times over.
+/// Locked memory below this is too little where the system counts pinned memory against the limit: the lanes of
+/// the default engine, some times over.
 const MEMLOCK_BYTES_LEAST: u64 = 64 << 20;
 /// `/dev/shm` below this is too small for the pages of many engines: 4 KiB each, and other programs want some.
 const SHM_BYTES_LEAST: u64 = 16 << 20;
@@ -128,7 +128,7 @@ fn advice_on(gpu: &Gpu) -> Vec<String> {
     let mut advice = Vec::new();
     if gpu.has_kernel_time_limit {
         advice.push(format!(
-            "{} drives a display: the driver ends kernels that run for seconds, a ring kernel included; use a GPU without one",
+            "{} drives a display: its kernels are ended after seconds, a ring kernel too; use a GPU without one",
             gpu.name
         ));
     }

@@ -1,8 +1,8 @@
 //! Load on `Account`: every client has accounts of its own and knows what each balance must be.
 //!
-//! Deposits and withdrawals alternate in runs, because a pipeline carries messages of one type. Some withdrawals ask for
-//! too much and must be refused with the actor's typed error. A message lost, doubled or swapped shows as a wrong
-//! balance, in that reply and in all later ones of the account.
+//! Deposits and withdrawals alternate in runs, because a pipeline carries messages of one type. Some withdrawals
+//! ask for too much and must be refused with the actor's typed error. A message lost, doubled or swapped shows as
+//! a wrong balance, in that reply and in all later ones of the account.
 
 use std::sync::atomic::AtomicU64;
 

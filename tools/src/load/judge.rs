@@ -3,19 +3,20 @@
 //! # What is known
 //! A client numbers its messages to one key 1, 2, 3… The actor remembers, for every client, the number of the last
 //! message that it executed, and the reply to message `s` carries what it remembered just before: its *predecessor*.
-//! In a faultless run the predecessor of `s` is `s - 1`. In general the replies describe a graph with an edge from each
-//! answered message to its predecessor. If every message was executed once, in whatever order, that graph is one
+//! In a faultless run the predecessor of `s` is `s - 1`. In general the replies describe a graph with an edge from
+//! each answered message to its predecessor. If every message was executed once, in whatever order, that graph is one
 //! path: no two messages have the same predecessor, and there is no cycle. So:
 //!
 //! - *lost*: sent and not answered; also answered, but missing from the actor's final count ([`Judge::audit`]);
-//! - *duplicated*: a message answered twice; a message that is the predecessor of two others, or that lies on a cycle (each
-//!   shows that it was executed more than once, and a repeated execution is counted once); also what the final
-//!   count has too much;
+//! - *duplicated*: a message answered twice; a message that is the predecessor of two others, or that lies on a
+//!   cycle (each shows that it was executed more than once, and a repeated execution is counted once); also what
+//!   the final count has too much;
 //! - *out of order*: a message executed after a later one, so that its predecessor is a higher number, if that is not
 //!   the trace of a duplicate. A swapped pair is one message out of order.
 //!
-//! A gap alone (`s` after `s - 2`) is not counted by itself: either the missing message was never answered, which is a loss, or
-//! it came later, which is out of order, or it left no trace in the state, which makes two successors of `s - 2`.
+//! A gap alone (`s` after `s - 2`) is not counted by itself: either the missing message was never answered, which
+//! is a loss, or it came later, which is out of order, or it left no trace in the state, which makes two
+//! successors of `s - 2`.
 //!
 //! Ordinary replies cost one comparison and no memory; only edges that are not ordinary are kept, up to a bound.
 
@@ -132,8 +133,8 @@ impl Judge {
         }
     }
 
-    /// Message `number` to `key` was answered with a failure: answered, but not executed. Answers are expected in the order of
-    /// the numbers then.
+    /// Message `number` to `key` was answered with a failure: answered, but not executed. Answers are expected in
+    /// the order of the numbers then.
     pub fn refused(&mut self, key: usize, number: u64) {
         self.answered(key, number, number - 1);
         self.troubles.entry(key).or_default().refused.insert(number);
@@ -162,15 +163,16 @@ impl Judge {
         (0..self.keys.len()).map(|key| self.faults_of(key)).fold(Faults::default(), Faults::plus)
     }
 
-    /// Compares the number of executions that an actor counted, `executed`, with what the judges of all clients of that key know.
-    /// Returns the faults that the replies alone do not show.
+    /// Compares the number of executions that an actor counted, `executed`, with what the judges of all clients of
+    /// that key know. Returns the faults that the replies alone do not show.
     pub fn audit(judges: &[&Self], key: usize, executed: u64) -> Faults {
         let sum = |f: &dyn Fn(&Self) -> u64| judges.iter().map(|judge| f(judge)).sum::<u64>();
         let sent = sum(&|judge| judge.keys[key].sent);
         let faults = judges.iter().map(|judge| judge.faults_of(key)).fold(Faults::default(), Faults::plus);
         let refused = sum(&|judge| judge.troubles.get(&key).map_or(0, |trouble| trouble.refused.len() as u64));
         let answered = sent - faults.lost - refused;
-        // An unanswered message may have been executed or not; an execution that is known to be a repetition was counted.
+        // An unanswered message may have been executed or not; an execution that is known to be a repetition was
+        // counted.
         let (least, most) = (answered, answered + faults.lost + faults.duplicated);
         Faults { lost: least.saturating_sub(executed), duplicated: executed.saturating_sub(most), out_of_order: 0 }
     }
@@ -213,8 +215,9 @@ impl Trouble {
         repeated
     }
 
-    /// Counts the cycles on which no message is known as repeated yet. Every cycle has an edge to a higher number (or to
-    /// itself), which is one of `edges`; ordinary edges lead down by one, so a walk jumps from one of `edges` to the next below.
+    /// Counts the cycles on which no message is known as repeated yet. Every cycle has an edge to a higher number
+    /// (or to itself), which is one of `edges`; ordinary edges lead down by one, so a walk jumps from one of
+    /// `edges` to the next below.
     fn count_cycles(&self, highest: u64, repeated: &mut Repeated) {
         let mut done = BTreeSet::new();
         for &start in self.edges.keys() {
@@ -419,8 +422,8 @@ mod tests {
         assert_eq!(judge.faults(), Faults { lost: 1, ..NONE });
     }
 
-    /// Every order of five executions of messages 1 to 4 (each at least once but for one loss): nothing faulty passes,
-    /// nothing faultless is blamed.
+    /// Every order of five executions of messages 1 to 4 (each at least once but for one loss): nothing faulty
+    /// passes, nothing faultless is blamed.
     #[test]
     fn no_faulty_order_of_executions_passes() {
         let mut orders = vec![Vec::new()];

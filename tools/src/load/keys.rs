@@ -74,17 +74,17 @@ impl KeyChooser {
     }
 }
 
-/// The actor's key for an index: sparse and well spread, as real keys are. Different indices below 2^32 and different groups
-/// below 2^32 have different keys.
+/// The actor's key for an index: sparse and well spread, as real keys are. Different indices below 2^32 and
+/// different groups below 2^32 have different keys.
 pub fn key_of(seed: u64, group: u32, index: u64) -> u64 {
     mix((u64::from(group) << 32 | (index & u64::from(u32::MAX))) ^ mix(seed))
 }
 
 /// Sampling from a Zipf distribution by rejection-inversion, in constant time and without a table.
 ///
-/// Hörmann and Derflinger, *Rejection-inversion to generate variates from monotone discrete distributions* (ACM TOMACS
-/// 6(3), 1996). With `h(x) = x^-s` and its antiderivative `H`, a point is drawn evenly from `(H(3/2) - 1, H(n + 1/2)]`,
-/// inverted and rounded; it is refused where the histogram lies above the hat.
+/// Hörmann and Derflinger, *Rejection-inversion to generate variates from monotone discrete distributions* (ACM
+/// TOMACS 6(3), 1996). With `h(x) = x^-s` and its antiderivative `H`, a point is drawn evenly from `(H(3/2) - 1,
+/// H(n + 1/2)]`, inverted and rounded; it is refused where the histogram lies above the hat.
 #[derive(Clone, Debug)]
 struct Zipf {
     count: f64,

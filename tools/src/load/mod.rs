@@ -1,7 +1,7 @@
 //! `tourbillon load`: a closed loop of checked messages, with a latency histogram.
 //!
-//! Counts cover the whole run; rate and latencies the time after the warm-up. A latency is that of one message, from the
-//! push into the lane to the pop of its reply.
+//! Counts cover the whole run; rate and latencies the time after the warm-up. A latency is that of one message,
+//! from the push into the lane to the pop of its reply.
 
 mod account;
 mod counter;

@@ -56,7 +56,8 @@ pub struct LoadOptions {
     /// How long to run, warm-up included: `10s`, `500ms`, `2m`.
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub duration: Duration,
-    /// Time at the start that is checked, but not in rate and latencies [default: a fifth of the duration, 1 s at most].
+    /// Time at the start that is checked, but not in rate and latencies [default: a fifth of the duration, 1 s at
+    /// most].
     #[arg(long, value_parser = parse_duration)]
     pub warmup: Option<Duration>,
     /// `auto`, `cuda` or `cpu`; `cuda` never falls back.
