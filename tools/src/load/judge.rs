@@ -202,7 +202,7 @@ impl Trouble {
             *successors.entry(predecessor).or_default() += 1;
         }
         for (&message, count) in &mut successors {
-            let next = message + 1;
+            let next = message.saturating_add(1);
             if self.is_answered(next, highest) && self.predecessor(next) == message {
                 *count += 1;
             }
@@ -392,6 +392,14 @@ mod tests {
         assert_eq!(Judge::audit(&[&judge], 0, 6), Faults { duplicated: 1, ..NONE });
         assert_eq!(Judge::audit(&[&judge, &judge], 0, 10), NONE);
         assert_eq!(Judge::audit(&[&judge, &judge], 0, 11), Faults { duplicated: 1, ..NONE });
+    }
+
+    #[test]
+    fn impossible_predecessors_are_faults_and_not_panics() {
+        let mut judge = Judge::new(1);
+        judge.number_next(0);
+        judge.answered(0, 1, u64::MAX);
+        assert_eq!(judge.faults(), Faults { out_of_order: 1, ..NONE });
     }
 
     #[test]
