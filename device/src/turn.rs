@@ -51,6 +51,18 @@ struct Ring {
     gate: u32,
 }
 
+/// A ring whose head was found staged.
+#[derive(Clone, Copy, Debug)]
+struct Visit {
+    ring: Ring,
+    /// What was looked at.
+    position: u64,
+    /// Where it is staged.
+    base: u32,
+    /// Whether heads of other rings are staged behind it.
+    others_staged: bool,
+}
+
 /// What came of a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -107,18 +119,21 @@ impl Turns {
             let ring = Ring { local: warp.broadcast(ring.local, from), gate: warp.broadcast(ring.gate, from) };
             let position = warp.broadcast_u64(position, from);
             let size = warp.size();
-            found |= self.run_ring::<A, S>(warp, block, scratch, stats, clock_offset, ring, position, base);
-            if size != warp.size() {
-                // Ranks moved: what the lanes remember of the look no longer stands where it stood.
+            let visit = Visit { ring, position, base, others_staged: rest != 0 };
+            let (some, looked) = self.run_ring::<A, S>(warp, block, scratch, stats, clock_offset, visit);
+            found |= some;
+            if looked || size != warp.size() {
+                // The stage holds another look now, or the ranks moved: what the first look found stands nowhere any more.
+                self.next = first.wrapping_add(base).wrapping_add(1);
                 break;
             }
         }
         found
     }
 
-    /// Takes the turn of the ring's shard, if it is free, and works off the ring; whether there was anything.
+    /// Takes the turn of the ring's shard, if it is free, and works off the ring; whether there was anything, and whether the stage
+    /// was filled anew.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
     fn run_ring<A: Arch, S: System>(
         &self,
         warp: &mut Warp<A>,
@@ -126,21 +141,20 @@ impl Turns {
         scratch: *mut WarpScratch,
         stats: Stats,
         clock_offset: u64,
-        ring: Ring,
-        position: u64,
-        base: u32,
-    ) -> bool {
+        visit: Visit,
+    ) -> (bool, bool) {
+        let ring = visit.ring;
         // SAFETY: the turn is a word of the block's memory.
         let got = warp.rank() == 0 && unsafe { A::try_acquire_cta(block.turn(ring.local)) };
         if !warp.any(got) {
-            return false;
+            return (false, false);
         }
         warp.sync();
         let head = block.ring_head(ring.local, ring.gate);
-        let mut found = false;
+        let (mut found, mut looked) = (false, false);
         // SAFETY: a position of the block's memory, under the turn.
-        if unsafe { A::load_cta(head) } == position {
-            let (mut position, mut base, mut slots) = (position, base, 1);
+        if unsafe { A::load_cta(head) } == visit.position {
+            let (mut position, mut base, mut slots) = (visit.position, visit.base, 1);
             let mut windows = 0u32;
             loop {
                 // SAFETY: the look staged these slots; only this warp uses its scratch.
@@ -156,6 +170,13 @@ impl Turns {
                 if windows >= WINDOWS_MAX || !warp.is_viable() {
                     break;
                 }
+                // A look for more would overwrite what the first look found in other rings; those come first, unless this
+                // ring's frame is longer than that look.
+                let keeps_stage = visit.others_staged && frames.count != 0;
+                if keeps_stage && !tourbillon_shared::mutant!("stage_overwritten") {
+                    break;
+                }
+                looked = !tourbillon_shared::mutant!("stage_overwritten");
                 let wide = if warp.size() < FRAME_SLOTS { FRAME_SLOTS } else { warp.size() };
                 let capacity = block.arguments.geometry.ring_shape().capacity();
                 let wide = if wide < capacity { wide } else { capacity };
@@ -177,7 +198,7 @@ impl Turns {
             // SAFETY: this warp holds the turn.
             unsafe { A::release_cta(block.turn(ring.local)) };
         }
-        found
+        (found, looked)
     }
 
     /// Moves the head of a ring, and tells its gate now and then.
