@@ -222,26 +222,27 @@ impl Trouble {
         let mut done = BTreeSet::new();
         for &start in self.edges.keys() {
             let mut walk = Vec::new();
-            let mut at = start;
-            while done.insert(at) {
-                walk.push(at);
-                let to = self.edges[&at];
-                let Some((&below, _)) = self.edges.range(..=to).next_back() else { break };
-                // Between `to` and `below` the path runs down by one, unless a message without an answer ends it.
-                if to > highest || self.missing.range(below..=to).next().is_some() {
-                    break;
-                }
-                at = below;
+            let mut at = Some(start);
+            while let Some(message) = at.filter(|&message| done.insert(message)) {
+                walk.push(message);
+                at = self.next_edge(message, highest);
             }
-            let Some(first) = walk.iter().position(|&message| message == at) else { continue };
+            // The walk stopped at an end of the path, at a message of an earlier walk, or where it had been: a cycle.
+            let Some(first) = walk.iter().position(|&message| Some(message) == at) else { continue };
             let cycle = &walk[first..];
-            let closes =
-                self.edges.range(..=self.edges[cycle.last().unwrap_or(&at)]).next_back().map(|(&n, _)| n) == Some(at);
-            if closes && !self.touches_repeated(cycle, repeated) {
+            if !self.touches_repeated(cycle, repeated) {
                 repeated.executions += 1;
                 repeated.messages.extend(cycle);
             }
         }
+    }
+
+    /// The message of `edges` that the path from `message` meets next; nothing when it ends before.
+    fn next_edge(&self, message: u64, highest: u64) -> Option<u64> {
+        let to = self.edges[&message];
+        let (&below, _) = self.edges.range(..=to).next_back()?;
+        // Between `to` and `below` the path runs down by one, unless a message without an answer ends it.
+        (to <= highest && self.missing.range(below..=to).next().is_none()).then_some(below)
     }
 
     fn touches_repeated(&self, cycle: &[u64], repeated: &Repeated) -> bool {
@@ -392,6 +393,19 @@ mod tests {
         assert_eq!(Judge::audit(&[&judge], 0, 6), Faults { duplicated: 1, ..NONE });
         assert_eq!(Judge::audit(&[&judge, &judge], 0, 10), NONE);
         assert_eq!(Judge::audit(&[&judge, &judge], 0, 11), Faults { duplicated: 1, ..NONE });
+    }
+
+    #[test]
+    fn a_path_with_a_gap_is_no_cycle() {
+        // Executed 1, 2, 4, 5, 3; the reply to 4 was lost.
+        let mut judge = Judge::new(1);
+        (0..5).for_each(|_| {
+            judge.number_next(0);
+        });
+        for (number, predecessor) in [(1, 0), (2, 1), (3, 5), (5, 4)] {
+            judge.answered(0, number, predecessor);
+        }
+        assert_eq!(judge.faults(), Faults { lost: 1, duplicated: 0, out_of_order: 1 });
     }
 
     #[test]
