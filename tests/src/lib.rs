@@ -1,0 +1,120 @@
+//! What the engine's tests share: one body that runs on every machine, deadlines, processes of their own, and a load whose
+//! every message is accounted for.
+//!
+//! | machine | what it is |
+//! | --- | --- |
+//! | `native_1`, `native_3` | one and three CPU threads |
+//! | `simt_4`, `simt_32` | simulated warps of 4 and 32 lanes |
+//! | `simt_32_hostile` | the same behind a bus that delivers stores late and in any order |
+//! | `gpu` | the first GPU; where there is none, the test says `SKIPPED` and passes |
+//!
+//! With `TOURBILLON_REQUIRE_GPU=1` in the environment a missing GPU is a failure.
+//!
+//! # What no frame carries is refused when it is compiled
+//! A message of 352 bytes is the largest:
+//! ```
+//! # use bytemuck::{Pod, Zeroable};
+//! # use tourbillon::{Context, Handler, NoError, actor};
+//! #[repr(C)]
+//! #[derive(Clone, Copy, Pod, Zeroable)]
+//! struct Largest([u64; 44]);
+//! # #[repr(C)]
+//! # #[derive(Clone, Copy, Pod, Zeroable)]
+//! # struct Sink { seen: u64 }
+//! impl Handler<Largest> for Sink {
+//!     type Reply = Largest;
+//!     fn handle(&mut self, message: &Largest, _context: &mut Context) -> Result<Largest, NoError> {
+//!         Ok(*message)
+//!     }
+//! }
+//! actor!(Sink { kind: 900, error: NoError, messages: { 0: Largest } });
+//! ```
+//! One of 360 bytes does not compile:
+//! ```compile_fail
+//! # use bytemuck::{Pod, Zeroable};
+//! # use tourbillon::{Context, Handler, NoError, actor};
+//! #[repr(C)]
+//! #[derive(Clone, Copy, Pod, Zeroable)]
+//! struct TooLarge([u64; 45]);
+//! # #[repr(C)]
+//! # #[derive(Clone, Copy, Pod, Zeroable)]
+//! # struct Sink { seen: u64 }
+//! impl Handler<TooLarge> for Sink {
+//!     type Reply = u64;
+//!     fn handle(&mut self, _message: &TooLarge, _context: &mut Context) -> Result<u64, NoError> {
+//!         Ok(0)
+//!     }
+//! }
+//! actor!(Sink { kind: 900, error: NoError, messages: { 0: TooLarge } });
+//! ```
+//! Nor does a reply of that size:
+//! ```compile_fail
+//! # use bytemuck::{Pod, Zeroable};
+//! # use tourbillon::{Context, Handler, NoError, actor};
+//! #[repr(C)]
+//! #[derive(Clone, Copy, Pod, Zeroable)]
+//! struct Ask { size: u64 }
+//! # #[repr(C)]
+//! # #[derive(Clone, Copy, Pod, Zeroable)]
+//! # struct Sink { seen: u64 }
+//! impl Handler<Ask> for Sink {
+//!     type Reply = [u64; 45];
+//!     fn handle(&mut self, _message: &Ask, _context: &mut Context) -> Result<[u64; 45], NoError> {
+//!         Ok([0; 45])
+//!     }
+//! }
+//! actor!(Sink { kind: 900, error: NoError, messages: { 0: Ask } });
+//! ```
+
+pub mod bench;
+pub mod child;
+pub mod deadline;
+pub mod load;
+pub mod raw;
+
+pub use bench::{Bench, Place};
+
+/// Makes one test on each named machine out of one body: `on_backends! { [native_1, gpu] fn name(bench: &Bench) { .. } }`.
+///
+/// The tests are called `name::native_1` and so on. With `apart` in front each runs in a process of its own, for what it does
+/// to the process cannot be undone.
+#[macro_export]
+macro_rules! on_backends {
+    ([$($place:ident),+ $(,)?] $(#[$attribute:meta])* fn $name:ident($bench:ident: &Bench) $body:block) => {
+        $(#[$attribute])*
+        mod $name {
+            #[allow(unused_imports, reason = "a body may need nothing of its module")]
+            use super::*;
+
+            fn body($bench: &$crate::Bench) $body
+
+            $(#[test]
+            fn $place() {
+                $crate::bench::run($crate::Place::$place(), body);
+            })+
+        }
+    };
+    (apart [$($place:ident),+ $(,)?] $(#[$attribute:meta])* fn $name:ident($bench:ident: &Bench) $body:block) => {
+        $(#[$attribute])*
+        mod $name {
+            #[allow(unused_imports, reason = "a body may need nothing of its module")]
+            use super::*;
+
+            fn body($bench: &$crate::Bench) $body
+
+            $(#[test]
+            fn $place() {
+                let name = concat!(module_path!(), "::", stringify!($place));
+                $crate::child::run($crate::Place::$place(), name, body);
+            })+
+        }
+    };
+}
+
+/// As [`on_backends`], on all machines.
+#[macro_export]
+macro_rules! on_every_backend {
+    ($($rest:tt)+) => {
+        $crate::on_backends! { [native_1, native_3, simt_4, simt_32, simt_32_hostile, gpu] $($rest)+ }
+    };
+}
