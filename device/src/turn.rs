@@ -309,8 +309,9 @@ impl Turns {
         let mut next = next;
         let mut rest = lost;
         while rest != 0 {
-            let lane = lowest(rest);
-            rest &= rest.wrapping_sub(1);
+            // The highest first: what is put back fills the batch from its end, where nothing is looked up any more.
+            let lane = 31u32.wrapping_sub(rest.leading_zeros());
+            rest &= !1u32.wrapping_shl(lane);
             // The runner of rank `r` had the group `r - 1` of the batch.
             let rank = (before & low_bits(lane)).count_ones();
             let group = batch.wrapping_add(rank.wrapping_sub(1));
