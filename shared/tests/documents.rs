@@ -1,0 +1,266 @@
+//! What `docs/protocol.md` and `README.md` say is what the sources say.
+
+use std::mem::offset_of;
+
+use tourbillon_shared::control::{ControlBlock, Mode};
+use tourbillon_shared::error::FailureCode;
+use tourbillon_shared::geometry::{
+    Bucket, DeviceLayout, EntryHeader, Geometry, KernelArguments, LaneAddresses, ShardState,
+};
+use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
+use tourbillon_shared::lane::{LaneClient, LaneConstants};
+use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, SLOT_BYTES, Slot};
+use tourbillon_shared::telemetry::{Counter, TelemetryHost, TelemetryPage, TelemetryStatus, WarpStats};
+use tourbillon_shared::{frame, geometry, hlc, lane, partition, position, slot};
+
+const PROTOCOL: &str = include_str!("../../docs/protocol.md");
+const README: &str = include_str!("../../README.md");
+const HELLO: &str = include_str!("../../examples/01_hello.rs");
+
+/// A field as the sources have it: name, byte offset, bytes.
+type Field = (&'static str, usize, usize);
+
+fn field_bytes<T, F>(_: impl Fn(&T) -> &F) -> usize {
+    size_of::<F>()
+}
+
+/// All fields of a structure; one that is left out does not compile.
+macro_rules! fields {
+    ($name:ident { $($field:ident),+ $(,)? }) => {{
+        let _complete = |$name { $($field: _),+ }: $name| ();
+        (
+            stringify!($name),
+            size_of::<$name>(),
+            vec![$((
+                stringify!($field),
+                offset_of!($name, $field),
+                field_bytes(|value: &$name| &value.$field),
+            )),+],
+        )
+    }};
+}
+
+/// The rows of the tables below the heading that begins with `heading`, without the lines above their rules.
+fn rows(heading: &str) -> Vec<Vec<&'static str>> {
+    let start = PROTOCOL.find(heading).unwrap_or_else(|| panic!("no heading `{heading}`")) + heading.len();
+    let section = PROTOCOL[start..].split("\n#").next().unwrap_or_default();
+    let cells = |line: &'static str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>();
+    section
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .map(cells)
+        .filter(|row| row[0].parse::<u64>().is_ok() || row[0].starts_with('`'))
+        .collect()
+}
+
+fn check_layout((name, bytes, fields): (&str, usize, Vec<Field>)) {
+    let heading = format!("\n### `{name}` ({bytes} bytes");
+    let documented: Vec<_> =
+        rows(&heading).iter().map(|row| (row[2].to_owned(), row[0].to_owned(), row[1].to_owned())).collect();
+    let actual: Vec<_> = fields
+        .iter()
+        .map(|(field, offset, bytes)| (format!("`{field}`"), offset.to_string(), bytes.to_string()))
+        .collect();
+    assert_eq!(documented, actual, "{name}");
+}
+
+#[test]
+fn layouts_are_as_documented() {
+    check_layout(fields!(Slot { chunks }));
+    check_layout(fields!(LaneConstants {
+        magic,
+        abi_hash,
+        version,
+        capacity_log2,
+        total_bytes,
+        request_offset,
+        reply_offset,
+        first_position,
+        lane,
+        reserved
+    }));
+    check_layout(fields!(LaneClient { published, freed, process, reserved }));
+    check_layout(fields!(ControlBlock { command, clock_offset, reserved }));
+    check_layout(fields!(TelemetryPage { host, status, counters, reserved, latency }));
+    check_layout(fields!(TelemetryHost {
+        magic,
+        abi_hash,
+        process,
+        backend,
+        launches,
+        started_unix_ns,
+        mode_commanded,
+        warps,
+        shards,
+        lanes,
+        state_copies,
+        device_name,
+        reserved
+    }));
+    check_layout(fields!(TelemetryStatus {
+        heartbeat,
+        device_ns,
+        epoch_obeyed,
+        warps_running,
+        relaunch_wanted,
+        launched_device_ns,
+        refreshes,
+        reserved
+    }));
+    check_layout(fields!(WarpStats { counters, latency }));
+    check_layout(fields!(KernelArguments {
+        abi_hash,
+        control,
+        telemetry,
+        lanes,
+        memory,
+        layout,
+        geometry,
+        refresh_ns,
+        beat_ns
+    }));
+    check_layout(fields!(LaneAddresses { requests, replies, capacity_log2, reserved }));
+    check_layout(fields!(Geometry {
+        blocks,
+        gates,
+        warps_per_block,
+        combined,
+        shards,
+        lanes,
+        ring_log2,
+        actors_per_shard,
+        entry_stride,
+        directory_log2
+    }));
+    check_layout(fields!(DeviceLayout {
+        mirror,
+        table,
+        obeyed,
+        stats,
+        lane_heads,
+        ring_tails,
+        ring_heads,
+        ring_freed,
+        rings,
+        shards,
+        directories,
+        slabs,
+        total_bytes
+    }));
+    check_layout(fields!(ShardState { hlc, actors, reserved }));
+    check_layout(fields!(Bucket { key, kind, entry }));
+    check_layout(fields!(EntryHeader { hlc, version }));
+}
+
+/// Which bytes of a frame's first slot a header's encoding touches.
+fn touched(header: Header) -> (usize, usize) {
+    let mut bytes = [0u8; SLOT_BYTES];
+    for (word, value) in header.encode().into_iter().enumerate() {
+        let at = 4 * (word + word / DATA_WORDS_PER_CHUNK);
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+    let first = bytes.iter().position(|byte| *byte != 0).unwrap_or_default();
+    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();
+    (first, last + 1 - first)
+}
+
+#[test]
+fn the_header_is_as_documented() {
+    let zero = Header::default();
+    let actual = [
+        ("`key`", touched(Header { key: u64::MAX, ..zero })),
+        ("`kind`", touched(Header { kind: u16::MAX, ..zero })),
+        ("`message`", touched(Header { message: u8::MAX, ..zero })),
+        ("`hops`", touched(Header { hops: u8::MAX, ..zero })),
+        ("`length`", touched(Header { length: u16::MAX, ..zero })),
+        ("`flags`", touched(Header { flags: Flags(u16::MAX), ..zero })),
+        ("`hint`", touched(Header { hint: u64::MAX, ..zero })),
+        ("`hlc`", touched(Header { hlc: u64::MAX, ..zero })),
+    ];
+    let heading = format!("\n### Header ({} bytes", HEADER_WORDS * 4);
+    let documented: Vec<_> = rows(&heading)
+        .into_iter()
+        .map(|row| (row[2], (row[0].parse::<usize>().unwrap(), row[1].parse::<usize>().unwrap())))
+        .collect();
+    assert_eq!(documented, actual);
+}
+
+#[test]
+fn flags_are_as_documented() {
+    macro_rules! flags {
+        ($($name:ident),+) => { [$((concat!("`", stringify!($name), "`"), Flags::$name)),+] };
+    }
+    let flags = flags!(
+        TELL, URGENT, DEADLINE, MESSAGE_ID, SENDER, TRACE, CAUSAL, ARENA, REPLY, FAILED, DEFERRED, MALFORMED, DRIFTED
+    );
+    let rows = rows("\n### Flags");
+    assert_eq!(rows.len(), flags.len());
+    for (row, (name, bit)) in rows.iter().zip(flags) {
+        assert_eq!((row[0], row[1]), (bit.trailing_zeros().to_string().as_str(), name));
+        assert_eq!(row[2], Flags(bit).extension_words().to_string(), "{name}");
+        assert_eq!(row[3] != "refused", Flags::OF_REQUESTS & bit != 0, "{name}");
+    }
+}
+
+#[test]
+fn codes_modes_and_counters_are_as_documented() {
+    let numbered = |heading: &str| -> Vec<(String, String)> {
+        rows(heading).iter().map(|row| (row[0].to_owned(), row[1].to_owned())).collect()
+    };
+    let codes: Vec<_> = (0..100)
+        .filter_map(|word| Some((word.to_string(), format!("`{:?}`", FailureCode::from_word(word)?))))
+        .collect();
+    assert_eq!(numbered("\n### Replies"), codes);
+
+    let modes: Vec<_> =
+        (0..100).filter_map(|word| Some((word.to_string(), format!("`{:?}`", Mode::from_word(word)?)))).collect();
+    assert_eq!(numbered("\n### Modes"), modes);
+
+    use Counter::*;
+    let counters = [
+        Claimed,
+        Processed,
+        Failed,
+        Panicked,
+        Activated,
+        BusyNs,
+        Turns,
+        NoRoom,
+        Malformed,
+        Drifted,
+        Dropped,
+        LanesLost,
+        WarpsRetired,
+        LastFailure,
+    ];
+    let counters = counters.map(|counter| ((counter as u32).to_string(), format!("`{counter:?}`")));
+    assert_eq!(numbered("\n### Counters"), counters);
+}
+
+#[test]
+fn bounds_are_as_documented() {
+    let bounds = [
+        ("`SLOT_BYTES`", slot::SLOT_BYTES as u64),
+        ("`FRAME_SLOTS_MAX`", frame::FRAME_SLOTS_MAX as u64),
+        ("`PAYLOAD_BYTES_MAX`", frame::PAYLOAD_BYTES_MAX as u64),
+        ("`PAYLOAD_BYTES_OF_ONE_SLOT`", frame::PAYLOAD_BYTES_OF_ONE_SLOT as u64),
+        ("`RING_CAPACITY_MIN`", position::RING_CAPACITY_MIN.into()),
+        ("`RING_CAPACITY_MAX`", position::RING_CAPACITY_MAX.into()),
+        ("`LANES_MAX`", lane::LANES_MAX.into()),
+        ("`SHARDS_MAX`", partition::SHARDS_MAX.into()),
+        ("`PARTITIONS`", partition::PARTITIONS as u64),
+        ("`GATES_MAX`", geometry::GATES_MAX.into()),
+        ("`WARPS_PER_BLOCK_MAX`", geometry::WARPS_PER_BLOCK_MAX.into()),
+        ("`BLOCK_MEMORY_BYTES`", geometry::BLOCK_MEMORY_BYTES as u64),
+        ("`DRIFT_US_MAX`", hlc::DRIFT_US_MAX),
+    ];
+    let documented: Vec<_> = rows("\n## Bounds").iter().map(|row| (row[0], row[1].parse::<u64>().unwrap())).collect();
+    assert_eq!(documented, bounds);
+    assert!(PROTOCOL.contains(&format!("Version of the lane layout: {}.", lane::LANE_VERSION)));
+}
+
+#[test]
+fn the_readme_shows_the_example() {
+    let code = HELLO.split_once("\n\n").map_or(HELLO, |(_, code)| code).trim();
+    assert!(README.contains(code), "README.md does not show examples/01_hello.rs");
+}
