@@ -235,12 +235,15 @@ impl Gate {
         if !is_well_formed(&header) {
             header.kind = 0;
             header.flags = Flags::new(span, Flags::MALFORMED);
+            // A timestamp that was refused must not move the shard's clock.
+            header.hlc = 0;
             if is_mine {
                 stats.add::<A>(Counter::Malformed, 1);
             }
         } else if hlc::is_beyond_drift(header.hlc, physical) {
             header.kind = 0;
             header.flags = Flags::new(span, Flags::DRIFTED);
+            header.hlc = 0;
             if is_mine {
                 stats.add::<A>(Counter::Drifted, 1);
             }
