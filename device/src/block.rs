@@ -142,7 +142,7 @@ impl<'k> Block<'k> {
     }
 
     /// Copies the positions between the block's memory and device memory, all lanes of one warp together.
-    fn copy_positions<A: Arch>(&self, warp: &Warp<A>, copy: impl Fn(*mut u64, *mut u64)) {
+    fn copy_positions<A: Arch, const WHOLE: bool>(&self, warp: &Warp<A, WHOLE>, copy: impl Fn(*mut u64, *mut u64)) {
         let geometry = &self.arguments.geometry;
         let (layout, step) = (&self.arguments.layout, warp.size());
         if self.is_gate() {
@@ -171,7 +171,7 @@ impl<'k> Block<'k> {
     }
 
     /// Fills the block's memory at the kernel's start. Every warp calls it; all have what it loads when it returns.
-    pub fn load<A: Arch>(&self, warp: &Warp<A>) {
+    pub fn load<A: Arch, const WHOLE: bool>(&self, warp: &Warp<A, WHOLE>) {
         if A::warp() == 0 {
             self.copy_positions(warp, |near, far| {
                 // SAFETY: both lead to words of their arrays; nobody else runs before the barrier below.
@@ -209,7 +209,7 @@ impl<'k> Block<'k> {
     }
 
     /// Called by every warp that leaves; the last one of the block spills.
-    pub fn leave<A: Arch>(&self, warp: &Warp<A>) {
+    pub fn leave<A: Arch, const WHOLE: bool>(&self, warp: &Warp<A, WHOLE>) {
         warp.sync();
         let mut is_last = false;
         if warp.rank() == 0 {

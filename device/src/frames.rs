@@ -66,7 +66,7 @@ pub unsafe fn staged_header(scratch: *mut WarpScratch, index: u32) -> Header {
 /// The slots are staged and nobody writes them meanwhile.
 #[inline(always)]
 #[track_caller]
-pub unsafe fn split<A: Arch>(warp: &Warp<A>, scratch: *mut WarpScratch, base: u32, slots: u32) -> Frames {
+pub unsafe fn split<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, scratch: *mut WarpScratch, base: u32, slots: u32) -> Frames {
     let size = warp.size();
     let rank = warp.rank();
     if slots <= size {

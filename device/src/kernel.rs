@@ -6,7 +6,7 @@
 //! warp serves as well.
 
 use tourbillon_shared::control::{Command, ControlBlock, Mode};
-use tourbillon_shared::geometry::KernelArguments;
+use tourbillon_shared::geometry::{KernelArguments, WarpScratch};
 use tourbillon_shared::slot::Chunk;
 use tourbillon_shared::telemetry::{COUNTERS, Counter, LATENCY_BUCKETS, TelemetryPage, WarpStats};
 
@@ -61,90 +61,137 @@ pub unsafe fn run<A: Arch, S: System>(arguments: *const KernelArguments) {
     }
     let geometry = &arguments.geometry;
     let block = Block::new::<A>(arguments);
-    let mut warp = Warp::<A>::whole();
+    let mut warp = Warp::<A, true>::whole();
     block.load(&warp);
 
     let in_block = A::warp();
     let in_grid = block.number.wrapping_mul(geometry.warps_per_block).wrapping_add(in_block);
-    let stats = Stats::new(arguments, in_grid);
-    let scratch = block.scratch(in_block);
-    let is_control = in_grid == 0;
     // A control warp of its own, where there are warps to spare.
-    let is_control_only = is_control && geometry.combined == 0 && geometry.warps_per_block > 1;
-    let polls = block.is_gate() && !is_control_only;
-    let first_poller = u32::from(block.number == 0 && geometry.combined == 0 && geometry.warps_per_block > 1);
-    let mut gate = Gate::new(in_block.wrapping_sub(first_poller), geometry.warps_per_block.wrapping_sub(first_poller));
-    let mut turns = Turns::new(in_block);
+    let spares = geometry.combined == 0 && geometry.warps_per_block > 1;
+    let is_control = in_grid == 0;
+    let first_poller = u32::from(block.number == 0 && spares);
+    let pollers = geometry.warps_per_block.wrapping_sub(first_poller);
     // Every lane reads another time: what the warp branches on must be one of them.
     let now_ns = warp.broadcast_u64(A::now_ns(), 0);
-    let mut control =
-        Control { mirrored: (0, 0), beats: 0, next_beat_ns: now_ns, next_refresh_ns: now_ns, refreshes: 0 };
+    let mut server = Server {
+        block,
+        in_grid,
+        stats: Stats::new(arguments, in_grid),
+        scratch: block.scratch(in_block),
+        is_control,
+        is_control_only: is_control && spares,
+        gate: Gate::new(in_block.wrapping_sub(first_poller), pollers),
+        turns: Turns::new(in_block),
+        control: Control { mirrored: (0, 0), beats: 0, next_beat_ns: now_ns, next_refresh_ns: now_ns, refreshes: 0 },
+        orders: Orders {
+            command: Command { mode: Mode::Resident as u32, lanes: 0, epoch: 0 },
+            mode: Mode::Resident,
+            clock_offset: 0,
+        },
+    };
     if is_control && warp.rank() == 0 {
         // SAFETY: the page is mapped, and this lane its only writer.
         unsafe { A::store_relaxed_sys(&raw mut (*page(arguments)).status.launched_device_ns, now_ns) };
     }
+    server.serve::<A, S, true>(&mut warp);
+    if warp.has_losses() {
+        server.serve_damaged::<A, S>(&mut warp.damaged());
+    } else {
+        server.leave(&warp);
+    }
+}
 
-    let mut orders = Orders {
-        command: Command { mode: Mode::Resident as u32, lanes: 0, epoch: 0 },
-        mode: Mode::Resident,
-        clock_offset: 0,
-    };
-    let mut idle = 0u32;
-    let mut rounds = 0u32;
-    loop {
-        if is_control {
-            control.step(&warp, arguments, &orders);
-        }
-        if rounds & (ROUNDS_PER_COMMAND - 1) == 0 || !orders.mode.serves() || idle > ROUNDS_PER_COMMAND {
-            let before = orders.command;
-            orders = read_mirror::<A>(arguments);
-            // Lanes may see different mirrors; all go by rank 0's.
-            orders = agree(&warp, orders);
-            if orders.command != before {
-                gate.assign(&block, orders.command.lanes);
-                obey::<A>(&warp, arguments, in_grid, orders.command.epoch);
+/// What a warp knows while it serves.
+#[derive(Debug)]
+struct Server<'k> {
+    block: Block<'k>,
+    in_grid: u32,
+    stats: Stats,
+    scratch: *mut WarpScratch,
+    is_control: bool,
+    is_control_only: bool,
+    gate: Gate,
+    turns: Turns,
+    control: Control,
+    orders: Orders,
+}
+
+impl Server<'_> {
+    /// The dispatch loop: ends when the kernel is stopped, when too few lanes are left, and, for a warp that was whole, when it
+    /// has lost a lane.
+    #[inline(always)]
+    fn serve<A: Arch, S: System, const WHOLE: bool>(&mut self, warp: &mut Warp<A, WHOLE>) {
+        let Self { block, stats, scratch, .. } = *self;
+        let arguments = block.arguments;
+        let polls = block.is_gate() && !self.is_control_only;
+        let mut idle = 0u32;
+        let mut rounds = 0u32;
+        loop {
+            if self.is_control {
+                self.control.step(warp, arguments, &self.orders);
             }
-            if orders.mode == Mode::Stopped && !tourbillon_shared::mutant!("lost_stop_check") {
-                break;
+            let is_slow = !self.orders.mode.serves() || (A::SLEEPS && idle > ROUNDS_PER_COMMAND);
+            if is_slow || rounds & (ROUNDS_PER_COMMAND - 1) == 0 {
+                let before = self.orders.command;
+                // Lanes may see different mirrors; all go by rank 0's.
+                self.orders = agree(warp, read_mirror::<A>(arguments));
+                if self.orders.command != before {
+                    self.gate.assign(&block, self.orders.command.lanes);
+                    obey(warp, arguments, self.in_grid, self.orders.command.epoch);
+                }
+                if self.orders.mode == Mode::Stopped && !tourbillon_shared::mutant!("lost_stop_check") {
+                    return;
+                }
+            }
+            rounds = rounds.wrapping_add(1);
+            if self.is_control_only {
+                A::rest(arguments.beat_ns / 2);
+                continue;
+            }
+            if !self.orders.mode.serves() {
+                idle = idle.wrapping_add(1);
+                A::relax(idle);
+                A::rest(PAUSE_NS);
+                continue;
+            }
+            let clock_offset = self.orders.clock_offset;
+            let mut found = polls && self.gate.step(warp, &block, scratch, stats, clock_offset);
+            found |= self.turns.step::<A, S, WHOLE>(warp, &block, scratch, stats, clock_offset);
+            if !warp.is_viable() || (WHOLE && warp.has_losses()) {
+                return;
+            }
+            if found {
+                idle = 0;
+            } else {
+                idle = idle.wrapping_add(1);
+                A::relax(idle);
             }
         }
-        rounds = rounds.wrapping_add(1);
-        if is_control_only {
-            A::rest(arguments.beat_ns / 2);
-            continue;
+    }
+
+    /// The loop of a warp that has lost lanes, and its end. Kept out of the way of warps that have not.
+    #[cold]
+    #[inline(never)]
+    fn serve_damaged<A: Arch, S: System>(&mut self, warp: &mut Warp<A, false>) {
+        if warp.is_viable() && self.orders.mode != Mode::Stopped {
+            self.serve::<A, S, false>(warp);
         }
-        if !orders.mode.serves() {
-            idle = idle.wrapping_add(1);
-            A::relax(idle);
-            A::rest(PAUSE_NS);
-            continue;
+        self.leave(warp);
+    }
+
+    /// The end of a warp: the last one of a block spills, the control warp sees to the telemetry.
+    fn leave<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>) {
+        let arguments = self.block.arguments;
+        if self.is_control {
+            self.control.finish(warp, arguments, &self.orders);
         }
-        let mut found = false;
-        if polls {
-            found |= gate.step(&warp, &block, scratch, stats, orders.clock_offset);
-        }
-        found |= turns.step::<A, S>(&mut warp, &block, scratch, stats, orders.clock_offset);
+        self.block.leave(warp);
         if !warp.is_viable() {
-            break;
+            if warp.rank() == 0 {
+                self.stats.add::<A>(Counter::WarpsRetired, 1);
+            }
+            obey(warp, arguments, self.in_grid, EPOCH_OF_THE_DEPARTED);
         }
-        if found {
-            idle = 0;
-        } else {
-            idle = idle.wrapping_add(1);
-            A::relax(idle);
-        }
-    }
-
-    let is_viable = warp.is_viable();
-    if is_control {
-        control.finish(&warp, arguments, &orders);
-    }
-    block.leave(&warp);
-    if !is_viable {
-        if warp.rank() == 0 {
-            stats.add::<A>(Counter::WarpsRetired, 1);
-        }
-        obey::<A>(&warp, arguments, in_grid, EPOCH_OF_THE_DEPARTED);
     }
 }
 
@@ -173,7 +220,7 @@ fn read_mirror<A: Arch>(arguments: &KernelArguments) -> Orders {
 
 /// Rank 0's view of the mirror, for all lanes.
 #[inline(always)]
-fn agree<A: Arch>(warp: &Warp<A>, orders: Orders) -> Orders {
+fn agree<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, orders: Orders) -> Orders {
     if A::LANES == 1 {
         return orders;
     }
@@ -190,7 +237,7 @@ fn agree<A: Arch>(warp: &Warp<A>, orders: Orders) -> Orders {
 }
 
 /// Notes that this warp acts by the command of `epoch`.
-fn obey<A: Arch>(warp: &Warp<A>, arguments: &KernelArguments, in_grid: u32, epoch: u32) {
+fn obey<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, arguments: &KernelArguments, in_grid: u32, epoch: u32) {
     warp.sync();
     if warp.rank() == 0 {
         let obeyed = arguments.memory.wrapping_add(arguments.layout.obeyed) as *mut u32;
@@ -206,7 +253,7 @@ fn warps(arguments: &KernelArguments) -> u32 {
 
 impl Control {
     /// Mirrors the control block and, when it is time, beats and refreshes.
-    fn step<A: Arch>(&mut self, warp: &Warp<A>, arguments: &KernelArguments, orders: &Orders) {
+    fn step<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>, arguments: &KernelArguments, orders: &Orders) {
         let now_ns = warp.broadcast_u64(A::now_ns(), 0);
         self.mirror_control(warp, arguments);
         if now_ns < self.next_beat_ns {
@@ -239,7 +286,7 @@ impl Control {
 
     /// Copies the control block to its mirror when it has changed.
     #[inline(always)]
-    fn mirror_control<A: Arch>(&mut self, warp: &Warp<A>, arguments: &KernelArguments) {
+    fn mirror_control<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>, arguments: &KernelArguments) {
         let control = arguments.control as *const ControlBlock;
         // SAFETY: the control block is mapped for the launch.
         let (command, offset) = unsafe {
@@ -261,7 +308,7 @@ impl Control {
     }
 
     /// Sums every warp's counters into the telemetry page, each lane its share of the words.
-    fn refresh<A: Arch>(&mut self, warp: &Warp<A>, arguments: &KernelArguments) {
+    fn refresh<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>, arguments: &KernelArguments) {
         const WORDS: u32 = (COUNTERS + LATENCY_BUCKETS) as u32;
         let stats = arguments.memory.wrapping_add(arguments.layout.stats) as *const WarpStats;
         let status = page(arguments);
@@ -301,9 +348,9 @@ impl Control {
     }
 
     /// After the stop: waits a little for the other warps' last counts, then writes them to the page.
-    fn finish<A: Arch>(&mut self, warp: &Warp<A>, arguments: &KernelArguments, orders: &Orders) {
+    fn finish<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>, arguments: &KernelArguments, orders: &Orders) {
         let epoch = orders.command.epoch;
-        obey::<A>(warp, arguments, 0, epoch);
+        obey(warp, arguments, 0, epoch);
         let until_ns = warp.broadcast_u64(A::now_ns(), 0).wrapping_add(LAST_REFRESH_NS);
         loop {
             let (all_obey, _) = survey(warp, arguments, epoch);
@@ -322,7 +369,7 @@ impl Control {
 }
 
 /// Whether every warp that runs obeys the command of `epoch`, and how many warps have departed.
-fn survey<A: Arch>(warp: &Warp<A>, arguments: &KernelArguments, epoch: u32) -> (bool, u32) {
+fn survey<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, arguments: &KernelArguments, epoch: u32) -> (bool, u32) {
     let obeyed = arguments.memory.wrapping_add(arguments.layout.obeyed) as *const u32;
     let (mut lags, mut departed) = (false, 0u32);
     let mut first = 0;

@@ -41,8 +41,8 @@ const fn full_nibbles(mask: u32) -> u32 {
 /// `scratch` is the warp's own; `locate` returns valid addresses of slots for all `i < slots`.
 #[inline(always)]
 #[track_caller]
-pub unsafe fn look<A: Arch>(
-    warp: &Warp<A>,
+pub unsafe fn look<A: Arch, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
     scratch: *mut WarpScratch,
     way: Way,
     slots: u32,

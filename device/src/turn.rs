@@ -42,6 +42,10 @@ const WINDOWS_MAX: u32 = 8;
 pub struct Turns {
     /// Ring (shard of the block and gate) to begin the next look with.
     next: u32,
+    /// The first ring of the look that `mine` was found for; `u32::MAX` before the first look.
+    first: u32,
+    /// The ring at which this lane looks.
+    mine: Ring,
 }
 
 /// One ring of a shard of this block.
@@ -49,6 +53,8 @@ pub struct Turns {
 struct Ring {
     local: u32,
     gate: u32,
+    /// Its first slot.
+    slots: *const Slot,
 }
 
 /// A ring whose head was found staged.
@@ -75,14 +81,15 @@ enum Verdict {
 impl Turns {
     /// The shard warp number `warp` of its block.
     pub fn new(warp: u32) -> Self {
-        Self { next: warp }
+        let nothing = Ring { local: 0, gate: 0, slots: core::ptr::null() };
+        Self { next: warp, first: u32::MAX, mine: nothing }
     }
 
     /// Looks once at rings of the block's shards and runs what it finds; whether it found anything.
     #[inline(always)]
-    pub fn step<A: Arch, S: System>(
+    pub fn step<A: Arch, S: System, const WHOLE: bool>(
         &mut self,
-        warp: &mut Warp<A>,
+        warp: &mut Warp<A, WHOLE>,
         block: &Block<'_>,
         scratch: *mut WarpScratch,
         stats: Stats,
@@ -95,36 +102,46 @@ impl Turns {
         }
         let room = if warp.size() < PARTS { 1 } else { warp.size() / PARTS };
         let count = if rings < room { rings } else { room };
-        let first = self.next.checked_rem(rings).unwrap_or(0);
+        // Where one look covers all rings, it always begins with the same.
+        let first = if count == rings { 0 } else { self.next.checked_rem(rings).unwrap_or(0) };
         self.next = first.wrapping_add(count);
-        // Slot `i` of the look is the head of the ring `i` places on.
-        let mine = warp.rank() / PARTS;
-        let index = first.wrapping_add(if mine < count { mine } else { 0 });
-        let index = if index >= rings { index.wrapping_sub(rings) } else { index };
-        let ring = Ring {
-            local: index.checked_div(gates).unwrap_or(0),
-            gate: index.checked_rem(gates).unwrap_or(0),
-        };
+        if first != self.first {
+            // Slot `i` of the look is the head of the ring `i` places on. Divisions are dear: found once for each `first`.
+            let place = warp.rank() / PARTS;
+            let index = first.wrapping_add(if place < count { place } else { 0 });
+            let index = if index >= rings { index.wrapping_sub(rings) } else { index };
+            let (local, gate) = (index.checked_div(gates).unwrap_or(0), index.checked_rem(gates).unwrap_or(0));
+            self.mine = Ring { local, gate, slots: ring_slots(block, local, gate) };
+            self.first = first;
+        }
+        let ring = self.mine;
         // SAFETY: a position of the block's memory.
         let position = unsafe { A::load_cta(block.ring_head(ring.local, ring.gate)) };
         // SAFETY: the scratch is the warp's own; positions are masked into the ring.
-        let ready = unsafe { look(warp, scratch, Way::Cache, count, |_| ring_slot(block, ring, position)) };
+        let ready = unsafe { look(warp, scratch, Way::Cache, count, |_| ring_slot(block, &ring, position)) };
         let mut found = false;
         let mut rest = ready;
-        while rest != 0 && warp.is_viable() {
+        while rest != 0 {
             let base = lowest(rest);
             rest &= rest.wrapping_sub(1);
             let from = base.wrapping_mul(PARTS);
             let from = if from < warp.size() { from } else { 0 };
-            let ring = Ring { local: warp.broadcast(ring.local, from), gate: warp.broadcast(ring.gate, from) };
+            let ring = Ring {
+                local: warp.broadcast(ring.local, from),
+                gate: warp.broadcast(ring.gate, from),
+                slots: warp.broadcast_u64(ring.slots as u64, from) as *const Slot,
+            };
             let position = warp.broadcast_u64(position, from);
-            let size = warp.size();
+            let live = warp.live();
             let visit = Visit { ring, position, base, others_staged: rest != 0 };
-            let (some, looked) = self.run_ring::<A, S>(warp, block, scratch, stats, clock_offset, visit);
+            let (some, looked) = self.run_ring::<A, S, WHOLE>(warp, block, scratch, stats, clock_offset, visit);
             found |= some;
-            if looked || size != warp.size() {
+            if looked || live != warp.live() {
                 // The stage holds another look now, or the ranks moved: what the first look found stands nowhere any more.
                 self.next = first.wrapping_add(base).wrapping_add(1);
+                if live != warp.live() {
+                    self.first = u32::MAX;
+                }
                 break;
             }
         }
@@ -134,9 +151,9 @@ impl Turns {
     /// Takes the turn of the ring's shard, if it is free, and works off the ring; whether there was anything, and whether the stage
     /// was filled anew.
     #[inline(always)]
-    fn run_ring<A: Arch, S: System>(
+    fn run_ring<A: Arch, S: System, const WHOLE: bool>(
         &self,
-        warp: &mut Warp<A>,
+        warp: &mut Warp<A, WHOLE>,
         block: &Block<'_>,
         scratch: *mut WarpScratch,
         stats: Stats,
@@ -162,12 +179,12 @@ impl Turns {
                 if frames.count != 0 {
                     found = true;
                     let done =
-                        self.run_window::<A, S>(warp, block, scratch, stats, clock_offset, ring, position, base, frames);
+                        self.run_window::<A, S, WHOLE>(warp, block, scratch, stats, clock_offset, ring, position, base, frames);
                     position = position.wrapping_add(done.into());
                     self.advance(warp, block, ring, position);
                     windows = windows.wrapping_add(1);
                 }
-                if windows >= WINDOWS_MAX || !warp.is_viable() {
+                if windows >= WINDOWS_MAX || !warp.is_viable() || (WHOLE && warp.has_losses()) {
                     break;
                 }
                 // A look for more would overwrite what the first look found in other rings; those come first, unless this
@@ -183,7 +200,7 @@ impl Turns {
                 let at = position;
                 // SAFETY: as above; positions are masked into the ring.
                 let ready = unsafe {
-                    look(warp, scratch, Way::Cache, wide, |slot| ring_slot(block, ring, at.wrapping_add(slot.into())))
+                    look(warp, scratch, Way::Cache, wide, |slot| ring_slot(block, &ring, at.wrapping_add(slot.into())))
                 };
                 base = 0;
                 slots = (!ready).trailing_zeros();
@@ -203,7 +220,7 @@ impl Turns {
 
     /// Moves the head of a ring, and tells its gate now and then.
     #[inline(always)]
-    fn advance<A: Arch>(&self, warp: &Warp<A>, block: &Block<'_>, ring: Ring, position: u64) {
+    fn advance<A: Arch, const WHOLE: bool>(&self, warp: &Warp<A, WHOLE>, block: &Block<'_>, ring: Ring, position: u64) {
         if warp.rank() != 0 {
             return;
         }
@@ -226,9 +243,9 @@ impl Turns {
     /// The four phases for one window, whose first slot is at `position`; how many slots of it are done.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
-    fn run_window<A: Arch, S: System>(
+    fn run_window<A: Arch, S: System, const WHOLE: bool>(
         &self,
-        warp: &mut Warp<A>,
+        warp: &mut Warp<A, WHOLE>,
         block: &Block<'_>,
         scratch: *mut WarpScratch,
         stats: Stats,
@@ -238,111 +255,162 @@ impl Turns {
         base: u32,
         frames: Frames,
     ) -> u32 {
-        let began_ns = A::now_ns();
+        // Every lane reads another time: timestamps must come from one of them.
+        let began_ns = warp.broadcast_u64(A::now_ns(), 0);
         let directory = Directory::new(block.arguments, block.shard(ring.local));
         let (groups, first_hlc) = take(warp, block, scratch, &directory, began_ns, clock_offset, frames);
-        let mut next = 0u32;
-        while next < groups && warp.runners() != 0 {
-            let batch = next;
-            let mine = batch.wrapping_add(warp.runner());
-            let has_work = warp.runner() < warp.runners() && mine < groups;
-            let end = batch.wrapping_add(warp.runners());
-            next = if end < groups { end } else { groups };
-            // SAFETY: `take` filled the groups before a sync.
-            let todo = if has_work { unsafe { read_word(&raw const (*scratch).group, mine) } } else { 0 };
-            let entry = resolve::<A, S>(warp, scratch, &directory, stats, todo);
-            if todo != 0 {
-                run_frames::<A, S>(scratch, stats, todo, entry, first_hlc);
-            }
-            let runners = warp.live();
-            let lost = warp.regather();
-            if lost != 0 {
-                next = self.recover(warp, scratch, stats, runners, lost, batch, next, first_hlc);
-            }
-            warp.sync();
+        let window = Window { ring, position, base, frames, groups, first_hlc, began_ns, directory };
+        run_groups::<A, S, WHOLE>(warp, block, scratch, stats, &window, 0)
+    }
+}
+
+/// A window whose frames are grouped.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    ring: Ring,
+    position: u64,
+    base: u32,
+    frames: Frames,
+    groups: u32,
+    /// Timestamp of frame 0.
+    first_hlc: u64,
+    began_ns: u64,
+    directory: Directory,
+}
+
+/// Phases two to four for the groups from `first` on; how many slots are done.
+#[inline(always)]
+fn run_groups<A: Arch, S: System, const WHOLE: bool>(
+    warp: &mut Warp<A, WHOLE>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    window: &Window,
+    first: u32,
+) -> u32 {
+    let (frames, groups) = (window.frames, window.groups);
+    let mut next = first;
+    while next < groups && warp.runners() != 0 {
+        let batch = next;
+        let mine = batch.wrapping_add(warp.runner());
+        let has_work = warp.runner() < warp.runners() && mine < groups;
+        let end = batch.wrapping_add(warp.runners());
+        next = if end < groups { end } else { groups };
+        // SAFETY: `take` filled the groups before a sync.
+        let todo = if has_work { unsafe { read_word(&raw const (*scratch).group, mine) } } else { 0 };
+        let entry = resolve::<A, S, WHOLE>(warp, scratch, &window.directory, stats, todo);
+        if todo != 0 {
+            run_frames::<A, S>(scratch, stats, todo, entry, window.first_hlc);
         }
-        let (left, left_slots) = if next < groups {
-            put_back(warp, block, scratch, ring, position, frames, next, groups)
-        } else {
-            (0, 0)
-        };
-        // SAFETY: `take` set the targets; the replies are staged.
-        unsafe { copy_out(warp, scratch, Way::Bus, base, frames.slots) };
-        let ended_ns = A::now_ns();
-        let mut frame = warp.rank();
-        while frame < frames.count {
-            if left & 1u32.wrapping_shl(frame) != 0 {
-                frame = frame.wrapping_add(warp.size());
-                continue;
+        let runners = warp.live();
+        let lost = warp.regather();
+        if lost != 0 {
+            if WHOLE {
+                let mut damaged = warp.damaged();
+                next = recover(&damaged, scratch, stats, runners, lost, batch, next, window.first_hlc);
+                let done = finish_damaged::<A, S>(&mut damaged, block, scratch, stats, window, next);
+                // More may have been lost since.
+                warp.regather();
+                return done;
             }
+            next = recover(warp, scratch, stats, runners, lost, batch, next, window.first_hlc);
+        }
+        warp.sync();
+    }
+    let (left, left_slots) = if next < groups {
+        put_back(warp, block, scratch, window.ring, window.position, frames, next, groups)
+    } else {
+        (0, 0)
+    };
+    // SAFETY: `take` set the targets; the replies are staged.
+    unsafe { copy_out(warp, scratch, Way::Bus, window.base, frames.slots) };
+    let ended_ns = A::now_ns();
+    let mut frame = warp.rank();
+    while frame < frames.count {
+        if left & 1u32.wrapping_shl(frame) == 0 {
             // SAFETY: `take` noted every frame's arrival.
             let arrival = unsafe { read_word(&raw const (*scratch).arrival, frame) };
             let arrival = Arrival { device_ns: arrival, hlc_delta: 0 };
             stats.latency::<A>(ended_ns.wrapping_sub(arrival.full_ns(ended_ns)));
-            frame = frame.wrapping_add(warp.size());
         }
-        if warp.rank() == 0 {
-            stats.add::<A>(Counter::Processed, frames.count.wrapping_sub(left.count_ones()).into());
-            stats.add::<A>(Counter::Turns, 1);
-            stats.add::<A>(Counter::BusyNs, ended_ns.wrapping_sub(began_ns));
-        }
-        // The stage may be filled again.
-        warp.sync();
-        frames.slots.wrapping_sub(left_slots)
+        frame = frame.wrapping_add(warp.size());
     }
+    if warp.rank() == 0 {
+        stats.add::<A>(Counter::Processed, frames.count.wrapping_sub(left.count_ones()).into());
+        stats.add::<A>(Counter::Turns, 1);
+        stats.add::<A>(Counter::BusyNs, ended_ns.wrapping_sub(window.began_ns));
+    }
+    // The stage may be filled again.
+    warp.sync();
+    frames.slots.wrapping_sub(left_slots)
+}
 
-    /// Answers the frames whose handlers panicked, and puts what those lanes had not begun back in line.
-    ///
-    /// Returns the first group that is still to be run.
-    #[expect(clippy::too_many_arguments, reason = "called once, from the window it belongs to")]
-    fn recover<A: Arch>(
-        &self,
-        warp: &Warp<A>,
-        scratch: *mut WarpScratch,
-        stats: Stats,
-        before: u32,
-        lost: u32,
-        batch: u32,
-        next: u32,
-        first_hlc: u64,
-    ) -> u32 {
-        let mut next = next;
-        let mut rest = lost;
-        while rest != 0 {
-            // The highest first: what is put back fills the batch from its end, where nothing is looked up any more.
-            let lane = 31u32.wrapping_sub(rest.leading_zeros());
-            rest &= !1u32.wrapping_shl(lane);
-            // The runner of rank `r` had the group `r - 1` of the batch.
-            let rank = (before & low_bits(lane)).count_ones();
-            let group = batch.wrapping_add(rank.wrapping_sub(1));
-            // SAFETY: the lane wrote its words before it left; regathering ordered that before this.
-            let (frame, frames) = unsafe {
-                (read_word(&raw const (*scratch).running, lane).wrapping_sub(1), read_word(&raw const (*scratch).group, group))
-            };
-            let left = frames & !low_bits(frame.wrapping_add(1));
-            if left != 0 {
-                // Groups below `next` are done, so their places are free.
-                next = next.wrapping_sub(1);
-            }
-            warp.sync();
-            if warp.rank() == 0 {
-                // SAFETY: rank 0 alone writes between the two syncs.
-                unsafe {
-                    if left != 0 {
-                        (&raw mut (*scratch).group).cast::<u32>().wrapping_add(next as usize).write(left);
-                    }
-                    let place = (&raw const (*scratch).panic).cast::<PanicPlace>().wrapping_add(lane as usize).read();
-                    let mut call = call_of(scratch, frame, first_hlc, 0);
-                    call.fail(FailureCode::Panicked, place);
-                }
-                note_failure::<A>(stats, FailureCode::Panicked);
-                stats.add::<A>(Counter::Panicked, 1);
-                stats.add::<A>(Counter::LanesLost, 1);
-            }
-            warp.sync();
+/// What is left of a window after a warp that was whole has lost lanes. Kept out of the way of warps that have not.
+#[cold]
+#[inline(never)]
+fn finish_damaged<A: Arch, S: System>(
+    warp: &mut Warp<A, false>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    window: &Window,
+    next: u32,
+) -> u32 {
+    run_groups::<A, S, false>(warp, block, scratch, stats, window, next)
+}
+
+/// Answers the frames whose handlers panicked, and puts what those lanes had not begun back in line.
+///
+/// Returns the first group that is still to be run.
+#[cold]
+#[inline(never)]
+#[expect(clippy::too_many_arguments, reason = "what the window it belongs to knows")]
+fn recover<A: Arch, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    before: u32,
+    lost: u32,
+    batch: u32,
+    next: u32,
+    first_hlc: u64,
+) -> u32 {
+    let mut next = next;
+    let mut rest = lost;
+    while rest != 0 {
+        // The highest first: what is put back fills the batch from its end, where nothing is looked up any more.
+        let lane = 31u32.wrapping_sub(rest.leading_zeros());
+        rest &= !1u32.wrapping_shl(lane);
+        // The runner of rank `r` had the group `r - 1` of the batch.
+        let rank = (before & low_bits(lane)).count_ones();
+        let group = batch.wrapping_add(rank.wrapping_sub(1));
+        // SAFETY: the lane wrote its words before it left; regathering ordered that before this.
+        let (frame, frames) = unsafe {
+            (read_word(&raw const (*scratch).running, lane).wrapping_sub(1), read_word(&raw const (*scratch).group, group))
+        };
+        let left = frames & !low_bits(frame.wrapping_add(1));
+        if left != 0 {
+            // Groups below `next` are done, so their places are free.
+            next = next.wrapping_sub(1);
         }
-        next
+        warp.sync();
+        if warp.rank() == 0 {
+            // SAFETY: rank 0 alone writes between the two syncs.
+            unsafe {
+                if left != 0 {
+                    (&raw mut (*scratch).group).cast::<u32>().wrapping_add(next as usize).write(left);
+                }
+                let place = (&raw const (*scratch).panic).cast::<PanicPlace>().wrapping_add(lane as usize).read();
+                let mut call = call_of(scratch, frame, first_hlc, 0);
+                call.fail(FailureCode::Panicked, place);
+            }
+            note_failure::<A>(stats, FailureCode::Panicked);
+            stats.add::<A>(Counter::Panicked, 1);
+            stats.add::<A>(Counter::LanesLost, 1);
+        }
+        warp.sync();
     }
+    next
 }
 
 /// When so many handlers panicked at once that no lane is left to run the rest of the window: addresses the frames of the groups
@@ -350,8 +418,8 @@ impl Turns {
 ///
 /// The gate cannot write there before this window is given back, and the stage still holds the frames as they came.
 #[expect(clippy::too_many_arguments, reason = "called once, from the window it belongs to")]
-fn put_back<A: Arch>(
-    warp: &Warp<A>,
+fn put_back<A: Arch, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
     block: &Block<'_>,
     scratch: *mut WarpScratch,
     ring: Ring,
@@ -384,7 +452,7 @@ fn put_back<A: Arch>(
                 if pass == 0 {
                     left_slots = left_slots.wrapping_add(1);
                 } else if warp.rank() == 0 {
-                    let (target, lap) = ring_slot(block, ring, at);
+                    let (target, lap) = ring_slot(block, &ring, at);
                     let index = start.wrapping_add(slot) as usize;
                     // SAFETY: the slots of a frame lie inside the stage; rank 0 alone writes.
                     unsafe {
@@ -403,17 +471,26 @@ fn put_back<A: Arch>(
     (left, left_slots)
 }
 
+/// Bytes of a cache line: an entry of a small state begins in one and mostly ends in the next.
+const LINE: usize = 64;
+
 /// Slots of the longest frame.
 const FRAME_SLOTS: u32 = tourbillon_shared::frame::FRAME_SLOTS_MAX as u32;
 
+/// The first slot of the ring from `gate` to the block's shard `local`.
+fn ring_slots(block: &Block<'_>, local: u32, gate: u32) -> *const Slot {
+    let (arguments, shape) = (block.arguments, block.arguments.geometry.ring_shape());
+    let pair = gate.wrapping_mul(arguments.geometry.shards).wrapping_add(block.shard(local));
+    let bytes = (SLOT_BYTES as u64).wrapping_shl(shape.capacity_log2());
+    let rings = arguments.memory.wrapping_add(arguments.layout.rings);
+    rings.wrapping_add(u64::from(pair).wrapping_mul(bytes)) as *const Slot
+}
+
 /// The slot of a ring at `position`, and its lap.
 #[inline(always)]
-fn ring_slot(block: &Block<'_>, ring: Ring, position: u64) -> (*const Slot, u32) {
-    let (arguments, shape) = (block.arguments, block.arguments.geometry.ring_shape());
-    let pair = ring.gate.wrapping_mul(arguments.geometry.shards).wrapping_add(block.shard(ring.local));
-    let bytes = (SLOT_BYTES as u64).wrapping_shl(shape.capacity_log2());
-    let first = arguments.memory.wrapping_add(arguments.layout.rings).wrapping_add(u64::from(pair).wrapping_mul(bytes));
-    ((first as *const Slot).wrapping_add(shape.index(position) as usize), shape.lap(position))
+fn ring_slot(block: &Block<'_>, ring: &Ring, position: u64) -> (*const Slot, u32) {
+    let shape = block.arguments.geometry.ring_shape();
+    (ring.slots.wrapping_add(shape.index(position) as usize), shape.lap(position))
 }
 
 /// Word `index` of an array of the scratch.
@@ -430,8 +507,8 @@ unsafe fn read_word<const N: usize>(array: *const [u32; N], index: u32) -> u32 {
 ///
 /// Returns the number of groups and the timestamp of frame 0; frame `f` has that plus `f`.
 #[inline(always)]
-fn take<A: Arch>(
-    warp: &Warp<A>,
+fn take<A: Arch, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
     block: &Block<'_>,
     scratch: *mut WarpScratch,
     directory: &Directory,
@@ -448,8 +525,8 @@ fn take<A: Arch>(
         // SAFETY: the frame is staged and this lane's.
         header = unsafe { staged_header(scratch, frames.start) };
         let arrival = Arrival::decode(header.hlc);
-        let came_ns = arrival.full_ns(now_ns);
-        remote = hlc::from_delta(arrival.hlc_delta, hlc::physical_from_unix_ns(came_ns.wrapping_add(clock_offset)));
+        // Relative to now in place of the arrival: as late as the sender's or later, and still inside the drift bound.
+        remote = hlc::from_delta(arrival.hlc_delta, physical);
         let address = ReturnAddress::decode(header.hint);
         let lane = lane_addresses(block, address.lane.into());
         let capacity = RingShape::from_log2(lane.capacity_log2).capacity();
@@ -509,8 +586,8 @@ fn take<A: Arch>(
 
 /// Phase two: the entry of the actor of the frames `todo`; null when it has none.
 #[inline(always)]
-fn resolve<A: Arch, S: System>(
-    warp: &Warp<A>,
+fn resolve<A: Arch, S: System, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
     scratch: *mut WarpScratch,
     directory: &Directory,
     stats: Stats,
@@ -527,7 +604,11 @@ fn resolve<A: Arch, S: System>(
             hashed = hash(header.kind, header.key);
             // SAFETY: the warp holds the turn.
             match unsafe { directory.find(hashed, header.kind, header.key) } {
-                Place::Found(found) => entry = found,
+                Place::Found(found) => {
+                    entry = found;
+                    A::prefetch(found.cast());
+                    A::prefetch(found.cast::<u8>().wrapping_add(LINE));
+                }
                 Place::Missing(_) => missing = true,
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! A panic costs a lane. What is left of the warp goes on, so everything above this module counts lanes by *rank*: the
 //! living lanes in order, `0 .. size`. Collectives take and return masks of ranks. While all lanes live, ranks are lanes
-//! and nothing is translated.
+//! and nothing is translated: that is a type of its own, `Warp<A, true>`, so that the code of a warp without losses, which is
+//! nearly every warp, contains no translation. A warp that loses a lane finishes its window and goes on as `Warp<A, false>`.
 //!
 //! The token is never given to user code, which runs divergent and must not call a collective.
 
@@ -12,7 +13,7 @@ use crate::arch::Arch;
 
 /// The living lanes of the warp that runs.
 #[derive(Debug)]
-pub struct Warp<A: Arch> {
+pub struct Warp<A: Arch, const WHOLE: bool> {
     /// Physical lanes that live. Never empty.
     live: u32,
     /// This lane's place among them.
@@ -57,27 +58,31 @@ pub const fn lane_of_rank(live: u32, rank: u32) -> u32 {
     rest.trailing_zeros()
 }
 
-impl<A: Arch> Warp<A> {
+impl<A: Arch> Warp<A, true> {
+    /// The warp at the kernel's start, when all lanes live.
+    pub fn whole() -> Self {
+        Self { live: Self::ALL, rank: A::lane(), size: A::LANES, arch: PhantomData }
+    }
+}
+
+impl<A: Arch, const WHOLE: bool> Warp<A, WHOLE> {
+    /// The mask of every collective. Lanes that have left are skipped, as PTX says of its `.sync` instructions, and a constant mask
+    /// makes each of them one machine instruction in place of a dozen.
     const ALL: u32 = low_bits(A::LANES);
     /// Fewest lanes with which a warp goes on: a quarter, for below that the other warps of its block are faster, and two where
     /// a panic costs a lane, for one never runs handlers.
     const SIZE_MIN: u32 = if A::LANES >= 8 { A::LANES / 4 } else if A::LANES > 1 { 2 } else { 1 };
 
-    /// The warp at the kernel's start, when all lanes live.
-    pub fn whole() -> Self {
-        Self { live: Self::ALL, rank: A::lane(), size: A::LANES, arch: PhantomData }
-    }
-
     /// This lane's place among the living.
     #[inline(always)]
     pub fn rank(&self) -> u32 {
-        self.rank
+        if A::LANES == 1 { 0 } else { self.rank }
     }
 
-    /// How many lanes live.
+    /// How many lanes live; in a warp that was whole, how many lived before [`regather`](Self::regather) found some missing.
     #[inline(always)]
     pub fn size(&self) -> u32 {
-        if A::LANES == 1 { 1 } else { self.size }
+        if WHOLE { A::LANES } else { self.size }
     }
 
     /// The physical lanes that live.
@@ -86,21 +91,23 @@ impl<A: Arch> Warp<A> {
         self.live
     }
 
+    /// Whether lanes are missing. A warp that was whole may then only give back what it holds and become [`damaged`](Self::damaged):
+    /// rank 0 never runs handlers and is still there, other ranks may not be.
     #[inline(always)]
-    fn is_whole(&self) -> bool {
-        self.live == Self::ALL
+    pub fn has_losses(&self) -> bool {
+        self.live != Self::ALL
     }
 
     /// Whether enough lanes are left to go on.
     #[inline(always)]
     pub fn is_viable(&self) -> bool {
-        self.size() >= Self::SIZE_MIN
+        self.live.count_ones() >= Self::SIZE_MIN
     }
 
     /// How many lanes may run user code at once. One never does, so that somebody is left to tell of a panic.
     #[inline(always)]
     pub fn runners(&self) -> u32 {
-        if A::LANES == 1 { 1 } else { self.size.wrapping_sub(1) }
+        if A::LANES == 1 { 1 } else { self.size().wrapping_sub(1) }
     }
 
     /// This lane's place among the runners; out of their range for the lane that is none.
@@ -117,36 +124,42 @@ impl<A: Arch> Warp<A> {
             return 0;
         }
         let before = self.live;
-        let now = A::ballot(before, true);
-        if now != before {
-            self.live = now;
-            self.size = now.count_ones();
-            self.rank = (now & low_bits(A::lane())).count_ones();
+        self.live = A::ballot(Self::ALL, true);
+        if !WHOLE && self.live != before {
+            self.size = self.live.count_ones();
+            self.rank = (self.live & low_bits(A::lane())).count_ones();
         }
-        before & !now
+        before & !self.live
+    }
+
+    /// The warp as one whose lanes are counted by rank.
+    #[inline(always)]
+    pub fn damaged(&self) -> Warp<A, false> {
+        let rank = (self.live & low_bits(A::lane())).count_ones();
+        Warp { live: self.live, rank, size: self.live.count_ones(), arch: PhantomData }
     }
 
     /// The ranks whose `predicate` holds.
     #[inline(always)]
     #[track_caller]
     pub fn ballot(&self, predicate: bool) -> u32 {
-        let lanes = A::ballot(self.live, predicate);
-        if self.is_whole() { lanes } else { compress(lanes, self.live) }
+        let lanes = A::ballot(Self::ALL, predicate);
+        if WHOLE { lanes } else { compress(lanes, self.live) }
     }
 
     /// Whether `predicate` holds for any lane.
     #[inline(always)]
     #[track_caller]
     pub fn any(&self, predicate: bool) -> bool {
-        A::ballot(self.live, predicate) != 0
+        A::ballot(Self::ALL, predicate) != 0
     }
 
     /// The value of the lane of rank `rank`, which must be below the size.
     #[inline(always)]
     #[track_caller]
     pub fn broadcast(&self, value: u32, rank: u32) -> u32 {
-        let lane = if self.is_whole() { rank } else { lane_of_rank(self.live, rank) };
-        A::shuffle(self.live, value, lane)
+        let lane = if WHOLE { rank } else { lane_of_rank(self.live, rank) };
+        A::shuffle(Self::ALL, value, lane)
     }
 
     /// As [`broadcast`](Self::broadcast), for 64 bits.
@@ -162,8 +175,8 @@ impl<A: Arch> Warp<A> {
     #[inline(always)]
     #[track_caller]
     pub fn match_any(&self, value: u64) -> u32 {
-        let lanes = A::match_any(self.live, value);
-        if self.is_whole() { lanes } else { compress(lanes, self.live) }
+        let lanes = A::match_any(Self::ALL, value);
+        if WHOLE { lanes } else { compress(lanes, self.live) }
     }
 
     /// The greatest of all lanes' values.
@@ -171,6 +184,7 @@ impl<A: Arch> Warp<A> {
     #[track_caller]
     pub fn max_u64(&self, value: u64) -> u64 {
         let mut most = value;
+        // After the last round rank 0 has the greatest of all, for any size.
         let mut distance = A::LANES / 2;
         while distance != 0 {
             let from = self.rank.wrapping_add(distance);
@@ -188,7 +202,7 @@ impl<A: Arch> Warp<A> {
     #[inline(always)]
     #[track_caller]
     pub fn sync(&self) {
-        A::sync_warp(self.live);
+        A::sync_warp(Self::ALL);
     }
 }
 

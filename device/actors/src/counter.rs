@@ -68,10 +68,18 @@ impl Handler<Add> for Counter {
     type Reply = Added;
 
     fn handle(&mut self, message: &Add, _context: &mut Context) -> Result<Added, CounterError> {
-        let last = self.last_sequence.get_mut(message.sender as usize).ok_or(CounterError::SenderOutOfRange)?;
+        if message.sender as usize >= SENDERS {
+            return Err(CounterError::SenderOutOfRange);
+        }
         let sequence = u32::try_from(message.sequence).map_err(|_| CounterError::SequenceTooLarge)?;
-        let added = Added { previous: self.value, last_sequence: u64::from(*last) };
-        *last = sequence;
+        let mut added = Added { previous: self.value, last_sequence: 0 };
+        // A loop in place of an index: unrolled, it keeps the state in registers, which have no addresses.
+        for (sender, last) in self.last_sequence.iter_mut().enumerate() {
+            if sender == message.sender as usize {
+                added.last_sequence = u64::from(*last);
+                *last = sequence;
+            }
+        }
         self.value = self.value.wrapping_add(message.amount.into());
         Ok(added)
     }

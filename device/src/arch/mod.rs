@@ -41,6 +41,8 @@ use tourbillon_shared::slot::Chunk;
 pub trait Arch: Copy + 'static {
     /// Lanes of a whole warp, at most 32.
     const LANES: u32;
+    /// Whether [`relax`](Self::relax) may sleep, so that a round of an idle warp can take milliseconds.
+    const SLEEPS: bool;
 
     /// The lane that runs, `0 .. LANES`.
     fn lane() -> u32;
@@ -123,6 +125,8 @@ pub trait Arch: Copy + 'static {
     /// # Safety
     /// `to` is valid and aligned.
     unsafe fn store_obeyed_gpu(to: *mut u32, value: u32);
+    /// Hints that the block will soon access the lines at `from`.
+    fn prefetch(from: *const u8);
     /// Adds to a counter of device memory; what it was before is not returned, so nobody waits for it.
     ///
     /// # Safety

@@ -259,6 +259,8 @@ macro_rules! host_memory_operations {
             unsafe { $crate::arch::native::double(to) }.store(value, $crate::arch::ordering::obeyed_store())
         }
         #[inline(always)]
+        fn prefetch(_from: *const u8) {}
+        #[inline(always)]
         unsafe fn add_relaxed_gpu(to: *mut u64, value: u64) {
             // SAFETY: the caller vouches for the pointer.
             unsafe { $crate::arch::native::double(to) }.fetch_add(value, std::sync::atomic::Ordering::Relaxed);
@@ -306,6 +308,7 @@ pub(super) use host_memory_operations;
 
 impl Arch for Native {
     const LANES: u32 = 1;
+    const SLEEPS: bool = true;
 
     fn lane() -> u32 {
         0

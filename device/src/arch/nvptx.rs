@@ -60,6 +60,7 @@ pub fn leave_after_panic(info: &PanicInfo<'_>) -> ! {
 
 impl Arch for Nvptx {
     const LANES: u32 = 32;
+    const SLEEPS: bool = false;
 
     #[inline(always)]
     fn lane() -> u32 {
@@ -207,6 +208,11 @@ impl Arch for Nvptx {
         unsafe { asm!("st.release.gpu.global.u32 [{0}], {1};", in(reg64) to, in(reg32) value, options(nostack)) };
     }
     #[inline(always)]
+    fn prefetch(from: *const u8) {
+        // SAFETY: a hint; it touches nothing.
+        unsafe { asm!("prefetch.global.L1 [{0}];", in(reg64) from, options(nostack)) };
+    }
+    #[inline(always)]
     unsafe fn add_relaxed_gpu(to: *mut u64, value: u64) {
         // SAFETY: the caller vouches for the pointer.
         unsafe { asm!("red.relaxed.gpu.global.add.u64 [{0}], {1};", in(reg64) to, in(reg64) value, options(nostack)) };
@@ -228,21 +234,21 @@ impl Arch for Nvptx {
         let old: u32;
         // SAFETY: the caller vouches for the pointer.
         unsafe {
-            asm!("atom.acquire.cta.cas.b32 {0}, [{1}], 0, 1;", out(reg32) old, in(reg64) word, options(nostack));
+            asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {1}; atom.acquire.cta.shared.cas.b32 {0}, [a], 0, 1; }}", out(reg32) old, in(reg64) word, options(nostack));
         }
         old == 0
     }
     #[inline(always)]
     unsafe fn release_cta(word: *mut u32) {
         // SAFETY: the caller vouches for the pointer.
-        unsafe { asm!("st.release.cta.u32 [{0}], {1};", in(reg64) word, in(reg32) 0u32, options(nostack)) };
+        unsafe { asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {0}; st.release.cta.shared.u32 [a], {1}; }}", in(reg64) word, in(reg32) 0u32, options(nostack)) };
     }
     #[inline(always)]
     unsafe fn decrement_cta(word: *mut u32) -> u32 {
         let old;
         // SAFETY: the caller vouches for the pointer.
         unsafe {
-            asm!("atom.acq_rel.cta.add.u32 {0}, [{1}], {2};",
+            asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {1}; atom.acq_rel.cta.shared.add.u32 {0}, [a], {2}; }}",
                 out(reg32) old, in(reg64) word, in(reg32) u32::MAX, options(nostack));
         }
         old
@@ -251,13 +257,13 @@ impl Arch for Nvptx {
     unsafe fn load_cta(from: *const u64) -> u64 {
         let value;
         // SAFETY: the caller vouches for the pointer.
-        unsafe { asm!("ld.relaxed.cta.u64 {0}, [{1}];", out(reg64) value, in(reg64) from, options(nostack)) };
+        unsafe { asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {1}; ld.relaxed.cta.shared.u64 {0}, [a]; }}", out(reg64) value, in(reg64) from, options(nostack)) };
         value
     }
     #[inline(always)]
     unsafe fn store_cta(to: *mut u64, value: u64) {
         // SAFETY: the caller vouches for the pointer.
-        unsafe { asm!("st.relaxed.cta.u64 [{0}], {1};", in(reg64) to, in(reg64) value, options(nostack)) };
+        unsafe { asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {0}; st.relaxed.cta.shared.u64 [a], {1}; }}", in(reg64) to, in(reg64) value, options(nostack)) };
     }
 
     #[inline(always)]
