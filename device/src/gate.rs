@@ -30,9 +30,9 @@ use crate::warp::{Warp, low_bits, lowest};
 const PARTS: u32 = CHUNKS_PER_SLOT as u32;
 /// Slots that an idle look takes from a lane that is looked at alone: a burst is then found whole more often, and the loads
 /// are in flight together anyway.
-const IDLE_SLOTS_MAX: u32 = 4;
+const IDLE_SLOTS_MAX: u32 = 1;
 /// Most warps that poll the same lane: more wait for each other on the bus.
-const POLLERS_MAX: u32 = 3;
+const POLLERS_MAX: u32 = 2;
 
 /// What a gate warp remembers between two looks.
 #[derive(Debug)]
@@ -102,9 +102,9 @@ impl Gate {
 
     /// Looks once at this warp's lanes and forwards what it finds; whether it found anything.
     #[inline(always)]
-    pub fn step<A: Arch>(
+    pub fn step<A: Arch, const WHOLE: bool>(
         &mut self,
-        warp: &Warp<A>,
+        warp: &Warp<A, WHOLE>,
         block: &Block<'_>,
         scratch: *mut WarpScratch,
         stats: Stats,
@@ -145,18 +145,17 @@ impl Gate {
         let mut rest = ready;
         while rest != 0 {
             let first = lowest(rest);
-            let place = if each == 1 { first } else { 0 };
-            let base = place.wrapping_mul(each);
+            let base = if each == 1 { first } else { 0 };
             let slots = (!ready.wrapping_shr(base)).trailing_zeros();
             let slots = min(slots, each);
             rest &= !low_bits(each).wrapping_shl(base);
-            // Ask the lane that looked there for what it looked at.
-            let from = min(base.wrapping_mul(PARTS), warp.size().wrapping_sub(1));
-            let lane = warp.broadcast(lane, from);
-            let position = warp.broadcast_u64(position, from);
             if slots == 0 {
                 continue;
             }
+            // Ask the lane that looked there for what it looked at.
+            let from = min(base.wrapping_mul(PARTS), warp.size().wrapping_sub(1));
+            let lane = if lanes == 1 { lane } else { warp.broadcast(lane, from) };
+            let position = warp.broadcast_u64(position, from);
             if lanes == 1 || slots == each {
                 self.next = lane.wrapping_add(1);
             }
@@ -182,9 +181,9 @@ impl Gate {
     /// Looks at up to `slots` slots of one lane.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
-    fn visit_backlog<A: Arch>(
+    fn visit_backlog<A: Arch, const WHOLE: bool>(
         &mut self,
-        warp: &Warp<A>,
+        warp: &Warp<A, WHOLE>,
         block: &Block<'_>,
         scratch: *mut WarpScratch,
         stats: Stats,
@@ -213,9 +212,9 @@ impl Gate {
 
     /// Claims the frames in the staged slots of one lane and forwards them; whether any was.
     #[inline(always)]
-    fn visit<A: Arch>(
+    fn visit<A: Arch, const WHOLE: bool>(
         &mut self,
-        warp: &Warp<A>,
+        warp: &Warp<A, WHOLE>,
         block: &Block<'_>,
         scratch: *mut WarpScratch,
         stats: Stats,
@@ -223,6 +222,12 @@ impl Gate {
         visit: Visit,
     ) -> bool {
         // SAFETY: the look staged these slots; only this warp uses its scratch.
+        if visit.slots == 1 && unsafe { staged_flags(scratch, visit.base) }.span() == 1 {
+            if let Some(forwarded) = self.visit_one(warp, block, scratch, stats, clock_offset, visit) {
+                return forwarded;
+            }
+        }
+        // SAFETY: as above.
         let frames = unsafe { split(warp, scratch, visit.base, visit.slots) };
         if frames.count == 0 {
             // The frame is longer than the look: the next look at this lane takes enough.
@@ -231,30 +236,12 @@ impl Gate {
         }
         let is_mine = warp.rank() < frames.count;
         let now_ns = A::now_ns();
-        let physical = hlc::physical_from_unix_ns(now_ns.wrapping_add(clock_offset));
         // SAFETY: as above; lanes beyond the frames read some staged slot and ignore it.
-        let mut header = unsafe { staged_header(scratch, if is_mine { frames.start } else { visit.base }) };
-        let span = header.flags.span();
-        if !is_well_formed(&header) {
-            header.kind = 0;
-            header.flags = Flags::new(span, Flags::MALFORMED);
-            // A timestamp that was refused must not move the shard's clock.
-            header.hlc = 0;
-            if is_mine {
-                stats.add::<A>(Counter::Malformed, 1);
-            }
-        } else if hlc::is_beyond_drift(header.hlc, physical) {
-            header.kind = 0;
-            header.flags = Flags::new(span, Flags::DRIFTED);
-            header.hlc = 0;
-            if is_mine {
-                stats.add::<A>(Counter::Drifted, 1);
-            }
+        let header = unsafe { staged_header(scratch, if is_mine { frames.start } else { visit.base }) };
+        let (header, shard) = admit(block, now_ns, clock_offset, header);
+        if is_mine && header.kind == 0 {
+            note_refusal::<A>(stats, header.flags);
         }
-        let partition = partition_of(hash(header.kind, header.key));
-        let table = block.arguments.memory.wrapping_add(block.arguments.layout.table) as *const u16;
-        // SAFETY: a partition is inside the table, which nobody writes while the kernel runs.
-        let shard = u32::from(unsafe { table.wrapping_add(partition).read() });
 
         let Some((taken, slots, tail)) = self.claim(warp, block, scratch, visit, frames, shard) else { return false };
         if taken < frames.count {
@@ -270,8 +257,7 @@ impl Gate {
             let shape = RingShape::from_log2(lane_addresses(block, visit.lane).capacity_log2);
             let at = visit.position.wrapping_add(u64::from(frames.start.wrapping_sub(visit.base)));
             let address = ReturnAddress { lane: visit.lane as u16, index: shape.index(at) as u16, lap: shape.lap(at) };
-            let arrival = Arrival { device_ns: now_ns as u32, hlc_delta: hlc::delta(header.hlc, physical) };
-            let forwarded = Header { hint: address.encode(), hlc: arrival.encode(), ..header };
+            let forwarded = Header { hint: address.encode(), ..header };
             address_frame(block, scratch, frames.start, &forwarded, shard, tail);
         }
         warp.sync();
@@ -283,14 +269,82 @@ impl Gate {
         true
     }
 
+    /// As [`visit`](Self::visit) for one frame of one slot, the case that decides the latency of a lone request: all lanes know
+    /// all of it, so nothing is handed from lane to lane. Nothing when the shard's ring seems full: then the long way decides.
+    #[inline(always)]
+    fn visit_one<A: Arch, const WHOLE: bool>(
+        &mut self,
+        warp: &Warp<A, WHOLE>,
+        block: &Block<'_>,
+        scratch: *mut WarpScratch,
+        stats: Stats,
+        clock_offset: u64,
+        visit: Visit,
+    ) -> Option<bool> {
+        let rank = warp.rank();
+        // SAFETY: the slot is staged, and only this warp uses its scratch.
+        let header = unsafe { staged_header(scratch, visit.base) };
+        // Every lane reads another time: what the warp branches on must be one of them.
+        let now_ns = warp.broadcast_u64(A::now_ns(), 0);
+        self.lock(warp, block);
+        let (header, shard) = admit(block, now_ns, clock_offset, header);
+        let (lane_head, ring_tail) = (block.lane_head(visit.lane), block.ring_tail(shard));
+        let shape = block.arguments.geometry.ring_shape();
+        // SAFETY: positions of the block's memory, under the lock.
+        let (head, tail, freed) =
+            unsafe { (A::load_cta(lane_head), A::load_cta(ring_tail), A::load_cta(block.ring_freed(shard))) };
+        let is_first = head == visit.position || tourbillon_shared::mutant!("double_claim");
+        if !is_first || !has_room(shape, tail, freed, 1) {
+            self.unlock(warp, block);
+            return if is_first { None } else { Some(false) };
+        }
+        // The other lanes have read both before rank 0 writes.
+        warp.sync();
+        if rank == 0 {
+            // SAFETY: as above.
+            unsafe {
+                A::store_cta(ring_tail, tail.wrapping_add(1));
+                A::store_cta(lane_head, head.wrapping_add(1));
+            }
+        }
+        let lane_shape = RingShape::from_log2(lane_addresses(block, visit.lane).capacity_log2);
+        let (index, lap) = (lane_shape.index(visit.position), lane_shape.lap(visit.position));
+        let hint = ReturnAddress { lane: visit.lane as u16, index: index as u16, lap }.encode();
+        let [_, _, kind, flags, hint_low, hint_high, hlc_low, hlc_high] = Header { hint, ..header }.encode();
+        let target = ring_slots(block, shard).wrapping_add(shape.index(tail) as usize).cast_mut().cast::<Chunk>();
+        let mut part = rank;
+        while part < PARTS {
+            // SAFETY: the slot is staged; the shard's ring has room for it, which the lock gave to this warp.
+            unsafe {
+                let [a, b, c, _] = staged(scratch, visit.base).cast::<Chunk>().wrapping_add(part as usize).read().words;
+                let data = match part {
+                    0 => [a, b, kind],
+                    1 => [flags, hint_low, hint_high],
+                    2 => [hlc_low, hlc_high, c],
+                    _ => [a, b, c],
+                };
+                A::store_chunk_gpu(target.wrapping_add(part as usize), Chunk::new(data, shape.lap(tail)));
+            }
+            part = part.wrapping_add(warp.size());
+        }
+        self.unlock(warp, block);
+        if rank == 0 {
+            stats.add::<A>(Counter::Claimed, 1);
+            if header.kind == 0 {
+                note_refusal::<A>(stats, header.flags);
+            }
+        }
+        Some(true)
+    }
+
     /// The critical section: takes room for as many frames as have it, in order, and moves the lane's head past them.
     ///
     /// Returns how many frames and slots were taken and where in the shard's ring this lane's frame goes; nothing when another
     /// warp was faster.
     #[inline(always)]
-    fn claim<A: Arch>(
+    fn claim<A: Arch, const WHOLE: bool>(
         &self,
-        warp: &Warp<A>,
+        warp: &Warp<A, WHOLE>,
         block: &Block<'_>,
         scratch: *mut WarpScratch,
         visit: Visit,
@@ -307,15 +361,7 @@ impl Gate {
         } else {
             warp.match_any(if is_mine { shard.into() } else { (1u64 << 32) | u64::from(rank) })
         };
-        loop {
-            // SAFETY: the lock is a word of the block's memory.
-            let got = rank == 0 && unsafe { A::try_acquire_cta(block.gate_lock()) };
-            if warp.any(got) {
-                break;
-            }
-            A::relax(0);
-        }
-        warp.sync();
+        self.lock(warp, block);
         let lane_head = block.lane_head(visit.lane);
         // SAFETY: a position of the block's memory, under the lock.
         let head = unsafe { A::load_cta(lane_head) };
@@ -364,8 +410,22 @@ impl Gate {
         Some((taken, slots, tail))
     }
 
+    /// Takes the block's lock; held for a few hundred cycles and never while waiting for anything.
     #[inline(always)]
-    fn unlock<A: Arch>(&self, warp: &Warp<A>, block: &Block<'_>) {
+    fn lock<A: Arch, const WHOLE: bool>(&self, warp: &Warp<A, WHOLE>, block: &Block<'_>) {
+        loop {
+            // SAFETY: the lock is a word of the block's memory.
+            let got = warp.rank() == 0 && unsafe { A::try_acquire_cta(block.gate_lock()) };
+            if warp.any(got) {
+                break;
+            }
+            A::relax(0);
+        }
+        warp.sync();
+    }
+
+    #[inline(always)]
+    fn unlock<A: Arch, const WHOLE: bool>(&self, warp: &Warp<A, WHOLE>, block: &Block<'_>) {
         warp.sync();
         if warp.rank() == 0 {
             // SAFETY: the warp holds the lock.
@@ -411,6 +471,45 @@ fn request_slot(addresses: &LaneAddresses, shape: RingShape, position: u64) -> (
     (slot, shape.lap(position))
 }
 
+/// The first slot of this gate's ring to `shard`.
+#[inline(always)]
+fn ring_slots(block: &Block<'_>, shard: u32) -> *const Slot {
+    let geometry = &block.arguments.geometry;
+    let ring_bytes = (SLOT_BYTES as u64).wrapping_shl(geometry.ring_log2);
+    let pair = u64::from(block.number.wrapping_mul(geometry.shards).wrapping_add(shard));
+    let rings = block.arguments.memory.wrapping_add(block.arguments.layout.rings);
+    rings.wrapping_add(pair.wrapping_mul(ring_bytes)) as *const Slot
+}
+
+/// The header to forward, with the arrival in place of the timestamp, and the shard that it goes to. A frame that is refused
+/// gets kind 0 and a flag that says why, and its shard answers it.
+#[inline(always)]
+fn admit(block: &Block<'_>, now_ns: u64, clock_offset: u64, header: Header) -> (Header, u32) {
+    let mut header = header;
+    let span = header.flags.span();
+    let physical = hlc::physical_from_unix_ns(now_ns.wrapping_add(clock_offset));
+    if !is_well_formed(&header) {
+        header.kind = 0;
+        header.flags = Flags::new(span, Flags::MALFORMED);
+        // A timestamp that was refused must not move the shard's clock.
+        header.hlc = 0;
+    } else if hlc::is_beyond_drift(header.hlc, physical) {
+        header.kind = 0;
+        header.flags = Flags::new(span, Flags::DRIFTED);
+        header.hlc = 0;
+    }
+    header.hlc = Arrival { device_ns: now_ns as u32, hlc_delta: hlc::delta(header.hlc, physical) }.encode();
+    let partition = partition_of(hash(header.kind, header.key));
+    let table = block.arguments.memory.wrapping_add(block.arguments.layout.table) as *const u16;
+    // SAFETY: a partition is inside the table, which nobody writes while the kernel runs.
+    let shard = unsafe { table.wrapping_add(partition).read() };
+    (header, shard.into())
+}
+
+fn note_refusal<A: Arch>(stats: Stats, flags: Flags) {
+    stats.add::<A>(if flags.has(Flags::MALFORMED) { Counter::Malformed } else { Counter::Drifted }, 1);
+}
+
 /// Writes the forwarded header over the staged one, and the targets of the frame's slots.
 #[inline(always)]
 fn address_frame(block: &Block<'_>, scratch: *mut WarpScratch, start: u32, header: &Header, shard: u32, tail: u64) {
@@ -422,11 +521,7 @@ fn address_frame(block: &Block<'_>, scratch: *mut WarpScratch, start: u32, heade
         unsafe { staged_word(scratch, start, i as u32).write(*words.get_unchecked(i)) };
         i += 1;
     }
-    let ring_bytes = (SLOT_BYTES as u64).wrapping_shl(shape.capacity_log2());
-    let geometry = &block.arguments.geometry;
-    let pair = u64::from(block.number.wrapping_mul(geometry.shards).wrapping_add(shard));
-    let rings = block.arguments.memory.wrapping_add(block.arguments.layout.rings);
-    let ring = rings.wrapping_add(pair.wrapping_mul(ring_bytes));
+    let ring = ring_slots(block, shard) as u64;
     let mut slot = 0;
     while slot < header.flags.span() {
         let at = tail.wrapping_add(slot.into());
@@ -447,7 +542,7 @@ fn address_frame(block: &Block<'_>, scratch: *mut WarpScratch, start: u32, heade
 /// Targets and laps of these slots are set and valid for writes; the slots are the warp's alone.
 #[inline(always)]
 #[track_caller]
-pub unsafe fn copy_out<A: Arch>(warp: &Warp<A>, scratch: *mut WarpScratch, way: Way, base: u32, slots: u32) {
+pub unsafe fn copy_out<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, scratch: *mut WarpScratch, way: Way, base: u32, slots: u32) {
     let chunks = slots.wrapping_mul(PARTS);
     let mut chunk = warp.rank();
     while chunk < chunks {
