@@ -92,6 +92,27 @@ on_every_backend! {
 }
 
 on_every_backend! {
+    /// Half a frame at the head of a lane is looked at again and again: every other lane must still have its turn.
+    fn clients_that_died_in_the_middle_of_a_frame_stop_nobody(bench: &Bench) {
+        let engine = bench.builder().lanes(6).build().unwrap();
+        let mut clients: Vec<_> = (0..6).map(|_| client(&engine)).collect();
+        let mut half = [0; 12];
+        half[..8].copy_from_slice(&tourbillon_tests::raw::header_of::<Ping352>(1).encode());
+        let mut calls = 0;
+        while clients.len() > 1 {
+            clients.remove(0).publish_slots(&[half, half]).unwrap();
+            for (key, client) in (10..).zip(&mut clients) {
+                for _ in 0..bench.scale(50, 5) {
+                    client.call(key, Get {}).unwrap();
+                    calls += 1;
+                }
+            }
+        }
+        assert_eq!(counted(&engine, Counter::Processed), calls);
+    }
+}
+
+on_every_backend! {
     /// Each client's messages reach each actor in the order in which they were published, whatever other clients and keys do.
     fn order_holds_for_each_lane_and_key(bench: &Bench) {
         let engine = bench.builder().ring_capacity(64).build().unwrap();
