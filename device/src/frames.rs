@@ -20,6 +20,11 @@ pub struct Frames {
     pub needs: u32,
 }
 
+impl Frames {
+    /// One frame of one slot, where only rank 0 needs to know where.
+    pub const ONE: Self = Self { count: 1, slots: 1, start: 0, needs: 1 };
+}
+
 /// The staged slot `index`.
 #[inline(always)]
 pub fn staged(scratch: *mut WarpScratch, index: u32) -> *mut Slot {

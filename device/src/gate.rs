@@ -10,7 +10,7 @@
 //! memory, against the position that the shard publishes. A frame whose shard has no room stays at the head of its
 //! lane and holds up that lane alone.
 
-use tourbillon_shared::frame::{FRAME_SLOTS_MAX, is_well_formed};
+use tourbillon_shared::frame::{FRAME_SLOTS_MAX, PAYLOAD_BYTES_OF_ONE_SLOT, is_well_formed};
 use tourbillon_shared::geometry::{LaneAddresses, WarpScratch};
 use tourbillon_shared::header::{Arrival, Flags, Header, ReturnAddress};
 use tourbillon_shared::hlc;
@@ -52,12 +52,20 @@ pub struct Gate {
     next_backlog: u32,
     /// Alternates looks at a backlog with looks at all lanes.
     turn: u32,
+    /// What every frame needs of the arguments, kept at hand: the partition table, ...
+    table: *const u16,
+    /// ... this gate's ring to shard 0, behind which the others follow, ...
+    rings: *const Slot,
+    /// ... and their shape.
+    ring_shape: RingShape,
 }
 
 /// A lane, the position that was looked at, and where its slots are staged.
 #[derive(Clone, Copy, Debug)]
 struct Visit {
     lane: u32,
+    /// Shape of the lane's rings.
+    shape: RingShape,
     position: u64,
     base: u32,
     slots: u32,
@@ -65,8 +73,29 @@ struct Visit {
 
 impl Gate {
     /// The gate warp that is number `poller` of `pollers` in its block.
-    pub fn new(poller: u32, pollers: u32) -> Self {
-        Self { poller, pollers, mine: 0, backlog: 0, next: 0, next_backlog: 0, turn: 0 }
+    pub fn new(block: &Block<'_>, poller: u32, pollers: u32) -> Self {
+        let (arguments, layout) = (block.arguments, &block.arguments.layout);
+        let ring_shape = arguments.geometry.ring_shape();
+        let ring_bytes = (SLOT_BYTES as u64).wrapping_shl(ring_shape.capacity_log2());
+        let before = u64::from(block.number.wrapping_mul(arguments.geometry.shards)).wrapping_mul(ring_bytes);
+        Self {
+            poller,
+            pollers,
+            mine: 0,
+            backlog: 0,
+            next: 0,
+            next_backlog: 0,
+            turn: 0,
+            table: arguments.memory.wrapping_add(layout.table) as *const u16,
+            rings: arguments.memory.wrapping_add(layout.rings).wrapping_add(before) as *const Slot,
+            ring_shape,
+        }
+    }
+
+    /// The first slot of this gate's ring to `shard`.
+    #[inline(always)]
+    fn ring(&self, shard: u32) -> *const Slot {
+        self.rings.wrapping_add((shard as usize).wrapping_shl(self.ring_shape.capacity_log2()))
     }
 
     /// Chooses this warp's lanes among the block's lanes that clients hold.
@@ -154,12 +183,17 @@ impl Gate {
             }
             // Ask the lane that looked there for what it looked at.
             let from = min(base.wrapping_mul(PARTS), warp.size().wrapping_sub(1));
-            let lane = if lanes == 1 { lane } else { warp.broadcast(lane, from) };
+            let (lane, shape) = if lanes == 1 {
+                (lane, shape)
+            } else {
+                let log2 = warp.broadcast(shape.capacity_log2(), from);
+                (warp.broadcast(lane, from), RingShape::from_log2(log2))
+            };
             let position = warp.broadcast_u64(position, from);
             if lanes == 1 || slots == each {
                 self.next = lane.wrapping_add(1);
             }
-            found |= self.visit(warp, block, scratch, stats, clock_offset, Visit { lane, position, base, slots });
+            found |= self.visit(warp, block, scratch, stats, clock_offset, Visit { lane, shape, position, base, slots });
             if slots == each {
                 self.backlog |= 1u64.wrapping_shl(lane);
             }
@@ -207,7 +241,7 @@ impl Gate {
             self.backlog &= !1u64.wrapping_shl(lane);
             return false;
         }
-        self.visit(warp, block, scratch, stats, clock_offset, Visit { lane, position, base: 0, slots: ready })
+        self.visit(warp, block, scratch, stats, clock_offset, Visit { lane, shape, position, base: 0, slots: ready })
     }
 
     /// Claims the frames in the staged slots of one lane and forwards them; whether any was.
@@ -238,7 +272,7 @@ impl Gate {
         let now_ns = A::now_ns();
         // SAFETY: as above; lanes beyond the frames read some staged slot and ignore it.
         let header = unsafe { staged_header(scratch, if is_mine { frames.start } else { visit.base }) };
-        let (header, shard) = admit(block, now_ns, clock_offset, header);
+        let (header, shard) = self.admit(now_ns, clock_offset, header);
         if is_mine && header.kind == 0 {
             note_refusal::<A>(stats, header.flags);
         }
@@ -254,11 +288,11 @@ impl Gate {
             return false;
         }
         if warp.rank() < taken {
-            let shape = RingShape::from_log2(lane_addresses(block, visit.lane).capacity_log2);
+            let shape = visit.shape;
             let at = visit.position.wrapping_add(u64::from(frames.start.wrapping_sub(visit.base)));
             let address = ReturnAddress { lane: visit.lane as u16, index: shape.index(at) as u16, lap: shape.lap(at) };
             let forwarded = Header { hint: address.encode(), ..header };
-            address_frame(block, scratch, frames.start, &forwarded, shard, tail);
+            self.address_frame(scratch, frames.start, &forwarded, shard, tail);
         }
         warp.sync();
         // SAFETY: the targets of the taken slots were written by their frames' lanes before the sync.
@@ -287,9 +321,9 @@ impl Gate {
         // Every lane reads another time: what the warp branches on must be one of them.
         let now_ns = warp.broadcast_u64(A::now_ns(), 0);
         self.lock(warp, block);
-        let (header, shard) = admit(block, now_ns, clock_offset, header);
+        let (header, shard) = self.admit(now_ns, clock_offset, header);
         let (lane_head, ring_tail) = (block.lane_head(visit.lane), block.ring_tail(shard));
-        let shape = block.arguments.geometry.ring_shape();
+        let shape = self.ring_shape;
         // SAFETY: positions of the block's memory, under the lock.
         let (head, tail, freed) =
             unsafe { (A::load_cta(lane_head), A::load_cta(ring_tail), A::load_cta(block.ring_freed(shard))) };
@@ -307,11 +341,10 @@ impl Gate {
                 A::store_cta(lane_head, head.wrapping_add(1));
             }
         }
-        let lane_shape = RingShape::from_log2(lane_addresses(block, visit.lane).capacity_log2);
-        let (index, lap) = (lane_shape.index(visit.position), lane_shape.lap(visit.position));
+        let (index, lap) = (visit.shape.index(visit.position), visit.shape.lap(visit.position));
         let hint = ReturnAddress { lane: visit.lane as u16, index: index as u16, lap }.encode();
         let [_, _, kind, flags, hint_low, hint_high, hlc_low, hlc_high] = Header { hint, ..header }.encode();
-        let target = ring_slots(block, shard).wrapping_add(shape.index(tail) as usize).cast_mut().cast::<Chunk>();
+        let target = self.ring(shard).wrapping_add(shape.index(tail) as usize).cast_mut().cast::<Chunk>();
         let mut part = rank;
         while part < PARTS {
             // SAFETY: the slot is staged; the shard's ring has room for it, which the lock gave to this warp.
@@ -335,6 +368,60 @@ impl Gate {
             }
         }
         Some(true)
+    }
+
+    /// The header to forward, with the arrival in place of the timestamp, and the shard that it goes to. A frame that is refused
+    /// gets kind 0 and a flag that says why, and its shard answers it.
+    #[inline(always)]
+    fn admit(&self, now_ns: u64, clock_offset: u64, header: Header) -> (Header, u32) {
+        let mut header = header;
+        let span = header.flags.span();
+        let physical = hlc::physical_from_unix_ns(now_ns.wrapping_add(clock_offset));
+        // Mostly a frame of one slot with nothing special, which needs no arithmetic to be seen as well-formed.
+        let is_plain = header.flags.0 & !(Flags::TELL | Flags::URGENT) == 0
+            && header.length as usize <= PAYLOAD_BYTES_OF_ONE_SLOT
+            && header.kind != 0;
+        if !is_plain && !is_well_formed(&header) {
+            header.kind = 0;
+            header.flags = Flags::new(span, Flags::MALFORMED);
+            // A timestamp that was refused must not move the shard's clock.
+            header.hlc = 0;
+        } else if hlc::is_beyond_drift(header.hlc, physical) {
+            header.kind = 0;
+            header.flags = Flags::new(span, Flags::DRIFTED);
+            header.hlc = 0;
+        }
+        header.hlc = Arrival { device_ns: now_ns as u32, hlc_delta: hlc::delta(header.hlc, physical) }.encode();
+        let partition = partition_of(hash(header.kind, header.key));
+        // SAFETY: a partition is inside the table, which nobody writes while the kernel runs.
+        let shard = unsafe { self.table.wrapping_add(partition).read() };
+        (header, shard.into())
+    }
+
+    /// Writes the forwarded header over the staged one, and the targets of the frame's slots.
+    #[inline(always)]
+    fn address_frame(&self, scratch: *mut WarpScratch, start: u32, header: &Header, shard: u32, tail: u64) {
+        let shape = self.ring_shape;
+        let words = header.encode();
+        let mut i = 0;
+        while i < words.len() {
+            // SAFETY: the frame is staged and this lane's; `i` is below the array's length.
+            unsafe { staged_word(scratch, start, i as u32).write(*words.get_unchecked(i)) };
+            i += 1;
+        }
+        let ring = self.ring(shard) as u64;
+        let mut slot = 0;
+        while slot < header.flags.span() {
+            let at = tail.wrapping_add(slot.into());
+            let target = ring.wrapping_add(u64::from(shape.index(at)).wrapping_mul(SLOT_BYTES as u64));
+            let index = start.wrapping_add(slot) as usize;
+            // SAFETY: the slots of a frame lie inside the stage.
+            unsafe {
+                (&raw mut (*scratch).target).cast::<u64>().wrapping_add(index).write(target);
+                (&raw mut (*scratch).target_lap).cast::<u32>().wrapping_add(index).write(shape.lap(at));
+            }
+            slot = slot.wrapping_add(1);
+        }
     }
 
     /// The critical section: takes room for as many frames as have it, in order, and moves the lane's head past them.
@@ -369,7 +456,7 @@ impl Gate {
             self.unlock(warp, block);
             return None;
         }
-        let ring_shape = block.arguments.geometry.ring_shape();
+        let ring_shape = self.ring_shape;
         let span = if is_mine { self.span_of(scratch, frames.start) } else { 0 };
         let before = peers & low_bits(rank);
         let ahead = if frames.count == frames.slots { before.count_ones() } else { self.spans_of(scratch, before) };
@@ -471,69 +558,8 @@ fn request_slot(addresses: &LaneAddresses, shape: RingShape, position: u64) -> (
     (slot, shape.lap(position))
 }
 
-/// The first slot of this gate's ring to `shard`.
-#[inline(always)]
-fn ring_slots(block: &Block<'_>, shard: u32) -> *const Slot {
-    let geometry = &block.arguments.geometry;
-    let ring_bytes = (SLOT_BYTES as u64).wrapping_shl(geometry.ring_log2);
-    let pair = u64::from(block.number.wrapping_mul(geometry.shards).wrapping_add(shard));
-    let rings = block.arguments.memory.wrapping_add(block.arguments.layout.rings);
-    rings.wrapping_add(pair.wrapping_mul(ring_bytes)) as *const Slot
-}
-
-/// The header to forward, with the arrival in place of the timestamp, and the shard that it goes to. A frame that is refused
-/// gets kind 0 and a flag that says why, and its shard answers it.
-#[inline(always)]
-fn admit(block: &Block<'_>, now_ns: u64, clock_offset: u64, header: Header) -> (Header, u32) {
-    let mut header = header;
-    let span = header.flags.span();
-    let physical = hlc::physical_from_unix_ns(now_ns.wrapping_add(clock_offset));
-    if !is_well_formed(&header) {
-        header.kind = 0;
-        header.flags = Flags::new(span, Flags::MALFORMED);
-        // A timestamp that was refused must not move the shard's clock.
-        header.hlc = 0;
-    } else if hlc::is_beyond_drift(header.hlc, physical) {
-        header.kind = 0;
-        header.flags = Flags::new(span, Flags::DRIFTED);
-        header.hlc = 0;
-    }
-    header.hlc = Arrival { device_ns: now_ns as u32, hlc_delta: hlc::delta(header.hlc, physical) }.encode();
-    let partition = partition_of(hash(header.kind, header.key));
-    let table = block.arguments.memory.wrapping_add(block.arguments.layout.table) as *const u16;
-    // SAFETY: a partition is inside the table, which nobody writes while the kernel runs.
-    let shard = unsafe { table.wrapping_add(partition).read() };
-    (header, shard.into())
-}
-
 fn note_refusal<A: Arch>(stats: Stats, flags: Flags) {
     stats.add::<A>(if flags.has(Flags::MALFORMED) { Counter::Malformed } else { Counter::Drifted }, 1);
-}
-
-/// Writes the forwarded header over the staged one, and the targets of the frame's slots.
-#[inline(always)]
-fn address_frame(block: &Block<'_>, scratch: *mut WarpScratch, start: u32, header: &Header, shard: u32, tail: u64) {
-    let shape = block.arguments.geometry.ring_shape();
-    let words = header.encode();
-    let mut i = 0;
-    while i < words.len() {
-        // SAFETY: the frame is staged and this lane's; `i` is below the array's length.
-        unsafe { staged_word(scratch, start, i as u32).write(*words.get_unchecked(i)) };
-        i += 1;
-    }
-    let ring = ring_slots(block, shard) as u64;
-    let mut slot = 0;
-    while slot < header.flags.span() {
-        let at = tail.wrapping_add(slot.into());
-        let target = ring.wrapping_add(u64::from(shape.index(at)).wrapping_mul(SLOT_BYTES as u64));
-        let index = start.wrapping_add(slot) as usize;
-        // SAFETY: the slots of a frame lie inside the stage.
-        unsafe {
-            (&raw mut (*scratch).target).cast::<u64>().wrapping_add(index).write(target);
-            (&raw mut (*scratch).target_lap).cast::<u32>().wrapping_add(index).write(shape.lap(at));
-        }
-        slot = slot.wrapping_add(1);
-    }
 }
 
 /// Stores the staged slots `base .. base + slots` to their targets, all lanes together, each chunk under its target's lap.

@@ -80,7 +80,7 @@ pub unsafe fn run<A: Arch, S: System>(arguments: *const KernelArguments) {
         scratch: block.scratch(in_block),
         is_control,
         is_control_only: is_control && spares,
-        gate: Gate::new(in_block.wrapping_sub(first_poller), pollers),
+        gate: Gate::new(&block, in_block.wrapping_sub(first_poller), pollers),
         turns: Turns::new(in_block),
         control: Control { mirrored: (0, 0), beats: 0, next_beat_ns: now_ns, next_refresh_ns: now_ns, refreshes: 0 },
         orders: Orders {

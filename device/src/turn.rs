@@ -19,14 +19,14 @@ use tourbillon_shared::header::{Arrival, Flags, Header, ReturnAddress};
 use tourbillon_shared::hlc;
 use tourbillon_shared::partition::hash;
 use tourbillon_shared::position::{RingShape, lap_after};
-use tourbillon_shared::slot::{CHUNKS_PER_SLOT, SLOT_BYTES, Slot};
+use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, SLOT_BYTES, Slot};
 use tourbillon_shared::telemetry::Counter;
 
 use crate::arch::Arch;
 use crate::block::Block;
 use crate::call::{Call, Outcome, failure_of};
 use crate::directory::{Directory, Place};
-use crate::frames::{Frames, split, staged, staged_header};
+use crate::frames::{Frames, split, staged, staged_flags, staged_header};
 use crate::gate::{copy_out, lane_addresses};
 use crate::look::{Way, look};
 use crate::stats::Stats;
@@ -175,8 +175,17 @@ impl Turns {
             let mut windows = 0u32;
             loop {
                 // SAFETY: the look staged these slots; only this warp uses its scratch.
-                let frames = unsafe { split(warp, scratch, base, slots) };
-                if frames.count != 0 {
+                let plain = WHOLE && slots == 1 && is_plain(unsafe { staged_flags(scratch, base) });
+                // SAFETY: as above.
+                let frames = if plain { Frames::ONE } else { unsafe { split(warp, scratch, base, slots) } };
+                if plain {
+                    found = true;
+                    let done =
+                        self.run_one::<A, S, WHOLE>(warp, block, scratch, stats, clock_offset, ring, position, base);
+                    position = position.wrapping_add(done.into());
+                    self.advance(warp, block, ring, position);
+                    windows = windows.wrapping_add(1);
+                } else if frames.count != 0 {
                     found = true;
                     let done =
                         self.run_window::<A, S, WHOLE>(warp, block, scratch, stats, clock_offset, ring, position, base, frames);
@@ -238,6 +247,115 @@ impl Turns {
                 A::store_cta(published, position);
             }
         }
+    }
+
+    /// The four phases for one plain frame at `position`, the case that decides the latency of a lone request; how many slots are
+    /// done. One lane does all of it, so that nothing is handed from lane to lane.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
+    fn run_one<A: Arch, S: System, const WHOLE: bool>(
+        &self,
+        warp: &mut Warp<A, WHOLE>,
+        block: &Block<'_>,
+        scratch: *mut WarpScratch,
+        stats: Stats,
+        clock_offset: u64,
+        ring: Ring,
+        position: u64,
+        base: u32,
+    ) -> u32 {
+        // SAFETY: the slot is staged, and only this warp uses its scratch.
+        let header = unsafe { staged_header(scratch, base) };
+        let began_ns = A::now_ns();
+        // All lanes have the request's header before the reply is written over it.
+        warp.sync();
+        if warp.runner() == 0 {
+            let directory = Directory::new(block.arguments, block.shard(ring.local));
+            // SAFETY: the warp holds the turn, and this lane alone works.
+            unsafe {
+                let entry = if S::has_kind(header.kind) {
+                    let hashed = hash(header.kind, header.key);
+                    match directory.find(hashed, header.kind, header.key) {
+                        Place::Found(found) => found,
+                        Place::Missing(_) => {
+                            let made = directory.insert(hashed, header.kind, header.key);
+                            if made.is_some() {
+                                stats.add::<A>(Counter::Activated, 1);
+                            }
+                            made.unwrap_or(core::ptr::null_mut())
+                        }
+                    }
+                } else {
+                    core::ptr::null_mut()
+                };
+                let arrival = Arrival::decode(header.hlc);
+                let physical = hlc::physical_from_unix_ns(began_ns.wrapping_add(clock_offset));
+                let shard = directory.shard();
+                let event = hlc::update((*shard).hlc, hlc::from_delta(arrival.hlc_delta, physical), physical);
+                (*shard).hlc = event;
+                (&raw mut (*scratch).running).cast::<u32>().wrapping_add(A::lane() as usize).write(1);
+                let version = if entry.is_null() { 0 } else { (*entry).version };
+                let mut call = Call::new(staged(scratch, base), header, event, version);
+                run_call::<A, S>(stats, &mut call, entry, event);
+            }
+        }
+        let runners = warp.live();
+        let lost = warp.regather();
+        if lost != 0 {
+            return self.finish_one::<A, S>(
+                &mut warp.damaged(),
+                block,
+                scratch,
+                stats,
+                clock_offset,
+                (ring, position, base),
+                (runners, lost),
+            );
+        }
+        warp.sync();
+        let address = ReturnAddress::decode(header.hint);
+        let replies = lane_addresses(block, address.lane.into()).replies as *mut Slot;
+        let target = replies.wrapping_add(address.index.into()).cast::<Chunk>();
+        let mut part = warp.rank();
+        while part < PARTS {
+            // SAFETY: the gate wrote the address of a slot of the lane's reply ring; the reply is staged.
+            unsafe {
+                let [a, b, c, _] = staged(scratch, base).cast::<Chunk>().wrapping_add(part as usize).read().words;
+                A::store_chunk_sys(target.wrapping_add(part as usize), Chunk::new([a, b, c], address.lap));
+            }
+            part = part.wrapping_add(warp.size());
+        }
+        if warp.rank() == 0 {
+            let ended_ns = A::now_ns();
+            stats.latency::<A>(ended_ns.wrapping_sub(Arrival::decode(header.hlc).full_ns(ended_ns)));
+            stats.add::<A>(Counter::Processed, 1);
+            stats.add::<A>(Counter::Turns, 1);
+            stats.add::<A>(Counter::BusyNs, ended_ns.wrapping_sub(began_ns));
+        }
+        1
+    }
+
+    /// The end of [`run_one`](Self::run_one) when its handler panicked: the long way, which knows how to tell of it.
+    #[cold]
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "what the window it belongs to knows")]
+    fn finish_one<A: Arch, S: System>(
+        &self,
+        warp: &mut Warp<A, false>,
+        block: &Block<'_>,
+        scratch: *mut WarpScratch,
+        stats: Stats,
+        clock_offset: u64,
+        (ring, position, base): (Ring, u64, u32),
+        (runners, lost): (u32, u32),
+    ) -> u32 {
+        let began_ns = warp.broadcast_u64(A::now_ns(), 0);
+        let directory = Directory::new(block.arguments, block.shard(ring.local));
+        let frames = Frames { start: base, ..Frames::ONE };
+        let (groups, first_hlc) = take(warp, block, scratch, &directory, began_ns, clock_offset, frames);
+        let window = Window { ring, position, base, frames, groups, first_hlc, began_ns, directory };
+        let next = recover(warp, scratch, stats, runners, lost, 0, groups, first_hlc);
+        run_groups::<A, S, false>(warp, block, scratch, stats, &window, next)
     }
 
     /// The four phases for one window, whose first slot is at `position`; how many slots of it are done.
@@ -649,48 +767,60 @@ fn run_frames<A: Arch, S: System>(
         unsafe { (&raw mut (*scratch).running).cast::<u32>().wrapping_add(lane).write(frame.wrapping_add(1)) };
         // SAFETY: the frame is staged and this lane's while it runs.
         let mut call = unsafe { call_of(scratch, frame, first_hlc, if entry.is_null() { 0 } else { (*entry).version }) };
-        let flags = call.header().flags;
-        let failure = if flags.has(Flags::MALFORMED) {
-            Some(FailureCode::MalformedFrame)
-        } else if flags.has(Flags::DRIFTED) {
-            Some(FailureCode::ClockDrift)
-        } else if !S::has_kind(call.header().kind) {
-            Some(FailureCode::UnknownKind)
-        } else if entry.is_null() {
-            Some(FailureCode::DirectoryFull)
-        } else {
-            let mut verdict = Verdict::Panicked;
-            let ended = A::guard(|| {
-                // SAFETY: the warp holds the turn, and all frames of this actor are with this lane.
-                verdict = Verdict::Ended(unsafe { run_handler::<S>(entry, &mut call) });
-            });
-            match verdict {
-                Verdict::Ended(Outcome::Failed) => {
-                    note_failure::<A>(stats, FailureCode::Handler);
-                    None
-                }
-                Verdict::Ended(outcome) if ended => {
-                    if outcome == Outcome::Done {
-                        // SAFETY: as above.
-                        unsafe {
-                            (*entry).hlc = first_hlc.wrapping_add(frame.into());
-                            (*entry).version = (*entry).version.wrapping_add(1);
-                        }
-                    }
-                    failure_of(outcome)
-                }
-                _ => Some(FailureCode::Panicked),
-            }
-        };
-        if let Some(code) = failure {
-            let place = if code == FailureCode::Panicked { A::last_panic() } else { PanicPlace::default() };
-            if code == FailureCode::Panicked {
-                stats.add::<A>(Counter::Panicked, 1);
-            }
-            call.fail(code, place);
-            note_failure::<A>(stats, code);
-        }
+        run_call::<A, S>(stats, &mut call, entry, first_hlc.wrapping_add(frame.into()));
     }
+}
+
+/// Runs the handler of one frame and writes its answer, or the failure that stands in its place.
+#[inline(always)]
+fn run_call<A: Arch, S: System>(stats: Stats, call: &mut Call, entry: *mut EntryHeader, event_hlc: u64) {
+    let flags = call.header().flags;
+    let failure = if flags.has(Flags::MALFORMED) {
+        Some(FailureCode::MalformedFrame)
+    } else if flags.has(Flags::DRIFTED) {
+        Some(FailureCode::ClockDrift)
+    } else if !S::has_kind(call.header().kind) {
+        Some(FailureCode::UnknownKind)
+    } else if entry.is_null() {
+        Some(FailureCode::DirectoryFull)
+    } else {
+        let mut verdict = Verdict::Panicked;
+        let ended = A::guard(|| {
+            // SAFETY: the warp holds the turn, and all frames of this actor are with this lane.
+            verdict = Verdict::Ended(unsafe { run_handler::<S>(entry, call) });
+        });
+        match verdict {
+            Verdict::Ended(Outcome::Failed) => {
+                note_failure::<A>(stats, FailureCode::Handler);
+                None
+            }
+            Verdict::Ended(outcome) if ended => {
+                if outcome == Outcome::Done {
+                    // SAFETY: as above.
+                    unsafe {
+                        (*entry).hlc = event_hlc;
+                        (*entry).version = (*entry).version.wrapping_add(1);
+                    }
+                }
+                failure_of(outcome)
+            }
+            _ => Some(FailureCode::Panicked),
+        }
+    };
+    if let Some(code) = failure {
+        let place = if code == FailureCode::Panicked { A::last_panic() } else { PanicPlace::default() };
+        if code == FailureCode::Panicked {
+            stats.add::<A>(Counter::Panicked, 1);
+        }
+        call.fail(code, place);
+        note_failure::<A>(stats, code);
+    }
+}
+
+/// Whether a frame is of one slot, without extensions, and was not refused by its gate.
+#[inline(always)]
+fn is_plain(flags: Flags) -> bool {
+    flags.0 & !(Flags::TELL | Flags::URGENT) == 0
 }
 
 /// Runs one handler, and the actor's activation before its first message.
