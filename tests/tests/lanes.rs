@@ -138,6 +138,29 @@ on_every_backend! {
 }
 
 on_every_backend! {
+    /// What gathered in a pause comes all at once: a warp then finds the rings of several shards filled in one look.
+    fn bursts_for_several_shards_are_told_apart(bench: &Bench) {
+        let engine = bench.builder().shards(16).ring_capacity(256).build().unwrap();
+        let mut client = client(&engine);
+        let keys = 24;
+        for round in 0..bench.scale(200, 25) {
+            engine.pause().unwrap();
+            let mut pipeline = client.pipeline();
+            for i in 0..4 * keys {
+                let add = Add { amount: 1, sender: 0, sequence: round * 4 + i / keys + 1 };
+                assert!(pipeline.push(mixed(i % keys), &add).unwrap());
+            }
+            engine.resume().unwrap();
+            for i in 0..4 * keys {
+                let added = pipeline.pop().unwrap().unwrap();
+                let before = round * 4 + i / keys;
+                assert_eq!((added.previous, added.last_sequence), (before, before), "round {round}, message {i}");
+            }
+        }
+    }
+}
+
+on_every_backend! {
     fn a_client_may_outlive_its_engine(bench: &Bench) {
         let engine = bench.engine();
         let mut client = client(&engine);

@@ -1,0 +1,59 @@
+//! Short runs through everything that touches the device's memory, for a memory checker that slows a kernel down fifty times.
+
+use std::time::Duration;
+
+use tourbillon::actors::Counter as CounterActor;
+use tourbillon::actors::counter::{Add, Get};
+use tourbillon::actors::echo::{Ping16, Ping64, Ping352};
+use tourbillon::actors::faulty::{Fault, Trigger};
+use tourbillon::{CallError, Client, Counter, Engine};
+use tourbillon_tests::bench::counters;
+use tourbillon_tests::{Bench, on_backends};
+
+/// Longer than anywhere else: the checker's own time comes on top.
+const REPLY_TIME_MAX: Duration = Duration::from_secs(40);
+
+/// A small engine, as quick to check as one can be, and a client.
+fn small(bench: &Bench) -> (Engine, Client) {
+    let engine = bench.builder().shards(8).lanes(2).ring_capacity(64).actors_per_shard(32).build().unwrap();
+    let mut client = engine.client().unwrap();
+    client.set_timeout(Some(REPLY_TIME_MAX));
+    (engine, client)
+}
+
+on_backends! {
+    [native_1, simt_32, gpu]
+    fn bounded_frames_of_all_sizes(bench: &Bench) {
+        let (engine, mut client) = small(bench);
+        for round in 0..60u32 {
+            let (small, middle, large) =
+                (Ping16 { words: [round; 4] }, Ping64 { words: [round; 16] }, Ping352 { words: [round; 88] });
+            assert_eq!(client.call(round.into(), small), Ok(small));
+            assert_eq!(client.call(round.into(), middle), Ok(middle));
+            assert_eq!(client.call(round.into(), large), Ok(large));
+        }
+        assert_eq!(counters(&engine)[Counter::Processed as usize], 180);
+    }
+}
+
+on_backends! {
+    [native_1, simt_32, gpu]
+    fn bounded_faults_full_directories_and_relaunches(bench: &Bench) {
+        let (engine, mut client) = small(bench);
+        let faults = [Fault::Index, Fault::Divide, Fault::Overflow, Fault::Panic];
+        let triggers = (0..24).map(|i| (i % 3, Trigger { fault: faults[i as usize % 4], argument: 0 }));
+        for reply in client.call_many(triggers) {
+            assert!(matches!(reply, Err(CallError::Panicked { line, .. }) if line > 0), "{reply:?}");
+        }
+        // Eight shards of 32 actors.
+        let replies = client.call_many((0..400).map(|key| (key, Get {})));
+        let full = replies.iter().filter(|reply| **reply == Err(CallError::DirectoryFull)).count();
+        assert!(full >= 400 - 8 * 32, "{full}");
+        for round in 1..=3 {
+            client.call(0, Add { amount: 1, sender: 0, sequence: round }).unwrap();
+            engine.relaunch().unwrap();
+        }
+        assert_eq!(engine.inspect::<CounterActor>(0).unwrap().unwrap().1.value, 3);
+        assert!(engine.drain(REPLY_TIME_MAX).unwrap().is_complete());
+    }
+}
