@@ -251,6 +251,9 @@ pub unsafe fn note_panic(memory: *mut u8, warp: u32, lane: u32, place: tourbillo
     unsafe {
         let offset = (*memory.cast::<BlockWords>()).scratch_offset;
         let scratch = memory.wrapping_add(offset as usize).cast::<WarpScratch>().wrapping_add(warp as usize);
-        (&raw mut (*scratch).panic).cast::<tourbillon_shared::error::PanicPlace>().wrapping_add(lane as usize).write(place);
+        (&raw mut (*scratch).panic)
+            .cast::<tourbillon_shared::error::PanicPlace>()
+            .wrapping_add(lane as usize)
+            .write(place);
     }
 }

@@ -27,14 +27,14 @@ impl Frames {
 
 /// The staged slot `index`.
 #[inline(always)]
-pub fn staged(scratch: *mut WarpScratch, index: u32) -> *mut Slot {
+pub(crate) fn staged(scratch: *mut WarpScratch, index: u32) -> *mut Slot {
     // SAFETY: only an address; callers stay below the stage's length.
     unsafe { (&raw mut (*scratch).stage).cast::<Slot>().wrapping_add(index as usize) }
 }
 
 /// Address of data word `word` of the staged slot `index`.
 #[inline(always)]
-pub fn staged_word(scratch: *mut WarpScratch, index: u32, word: u32) -> *mut u32 {
+pub(crate) fn staged_word(scratch: *mut WarpScratch, index: u32, word: u32) -> *mut u32 {
     let chunk = word / DATA_WORDS_PER_CHUNK as u32;
     staged(scratch, index).cast::<u32>().wrapping_add(word.wrapping_add(chunk) as usize)
 }
@@ -71,7 +71,12 @@ pub unsafe fn staged_header(scratch: *mut WarpScratch, index: u32) -> Header {
 /// The slots are staged and nobody writes them meanwhile.
 #[inline(always)]
 #[track_caller]
-pub unsafe fn split<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, scratch: *mut WarpScratch, base: u32, slots: u32) -> Frames {
+pub unsafe fn split<A: Arch, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
+    scratch: *mut WarpScratch,
+    base: u32,
+    slots: u32,
+) -> Frames {
     let size = warp.size();
     let rank = warp.rank();
     if slots <= size {

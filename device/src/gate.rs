@@ -131,7 +131,7 @@ impl Gate {
 
     /// Looks once at this warp's lanes and forwards what it finds; whether it found anything.
     #[inline(always)]
-    pub fn step<A: Arch, const WHOLE: bool>(
+    pub(crate) fn step<A: Arch, const WHOLE: bool>(
         &mut self,
         warp: &Warp<A, WHOLE>,
         block: &Block<'_>,
@@ -193,7 +193,8 @@ impl Gate {
             if lanes == 1 || slots == each {
                 self.next = lane.wrapping_add(1);
             }
-            found |= self.visit(warp, block, scratch, stats, clock_offset, Visit { lane, shape, position, base, slots });
+            found |=
+                self.visit(warp, block, scratch, stats, clock_offset, Visit { lane, shape, position, base, slots });
             if slots == each {
                 self.backlog |= 1u64.wrapping_shl(lane);
             }
@@ -234,7 +235,9 @@ impl Gate {
         let position = warp.broadcast_u64(unsafe { A::load_cta(block.lane_head(lane)) }, 0);
         // SAFETY: the scratch is the warp's own; positions are masked into the lane's ring.
         let ready = unsafe {
-            look(warp, scratch, Way::Bus, slots, |slot| request_slot(&addresses, shape, position.wrapping_add(slot.into())))
+            look(warp, scratch, Way::Bus, slots, |slot| {
+                request_slot(&addresses, shape, position.wrapping_add(slot.into()))
+            })
         };
         let ready = (!ready).trailing_zeros();
         if ready == 0 {
@@ -256,10 +259,9 @@ impl Gate {
         visit: Visit,
     ) -> bool {
         // SAFETY: the look staged these slots; only this warp uses its scratch.
-        if visit.slots == 1 && unsafe { staged_flags(scratch, visit.base) }.span() == 1 {
-            if let Some(forwarded) = self.visit_one(warp, block, scratch, stats, clock_offset, visit) {
-                return forwarded;
-            }
+        let is_short = visit.slots == 1 && unsafe { staged_flags(scratch, visit.base) }.span() == 1;
+        if is_short && let Some(forwarded) = self.visit_one(warp, block, scratch, stats, clock_offset, visit) {
+            return forwarded;
         }
         // SAFETY: as above.
         let frames = unsafe { split(warp, scratch, visit.base, visit.slots) };
@@ -531,7 +533,8 @@ impl Gate {
         let (mut rest, mut slots) = (frames, 0u32);
         while rest != 0 {
             // SAFETY: the lock's sync made every lane's `start` visible.
-            let start = unsafe { (&raw const (*scratch).start).cast::<u32>().wrapping_add(lowest(rest) as usize).read() };
+            let start =
+                unsafe { (&raw const (*scratch).start).cast::<u32>().wrapping_add(lowest(rest) as usize).read() };
             slots = slots.wrapping_add(self.span_of(scratch, start));
             rest &= rest.wrapping_sub(1);
         }
@@ -568,7 +571,13 @@ fn note_refusal<A: Arch>(stats: Stats, flags: Flags) {
 /// Targets and laps of these slots are set and valid for writes; the slots are the warp's alone.
 #[inline(always)]
 #[track_caller]
-pub unsafe fn copy_out<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, scratch: *mut WarpScratch, way: Way, base: u32, slots: u32) {
+pub unsafe fn copy_out<A: Arch, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
+    scratch: *mut WarpScratch,
+    way: Way,
+    base: u32,
+    slots: u32,
+) {
     let chunks = slots.wrapping_mul(PARTS);
     let mut chunk = warp.rank();
     while chunk < chunks {

@@ -253,7 +253,12 @@ fn warps(arguments: &KernelArguments) -> u32 {
 
 impl Control {
     /// Mirrors the control block and, when it is time, beats and refreshes.
-    fn step<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>, arguments: &KernelArguments, orders: &Orders) {
+    fn step<A: Arch, const WHOLE: bool>(
+        &mut self,
+        warp: &Warp<A, WHOLE>,
+        arguments: &KernelArguments,
+        orders: &Orders,
+    ) {
         let now_ns = warp.broadcast_u64(A::now_ns(), 0);
         self.mirror_control(warp, arguments);
         if now_ns < self.next_beat_ns {
@@ -348,7 +353,12 @@ impl Control {
     }
 
     /// After the stop: waits a little for the other warps' last counts, then writes them to the page.
-    fn finish<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>, arguments: &KernelArguments, orders: &Orders) {
+    fn finish<A: Arch, const WHOLE: bool>(
+        &mut self,
+        warp: &Warp<A, WHOLE>,
+        arguments: &KernelArguments,
+        orders: &Orders,
+    ) {
         let epoch = orders.command.epoch;
         obey(warp, arguments, 0, epoch);
         let until_ns = warp.broadcast_u64(A::now_ns(), 0).wrapping_add(LAST_REFRESH_NS);

@@ -15,6 +15,8 @@
 //! | [`frames`] | splitting a window into frames |
 //! | [`gate`] | from the clients' lanes to the shards' rings |
 //! | [`turn`] | the exclusive right to run a shard, and its four phases |
+//! | `window` | the phases of the frames that a turn takes at once |
+//! | `handler` | running one handler |
 //! | [`directory`] | from a key to an actor's place |
 //! | [`stats`] | what a warp counts |
 //! | [`kernel`] | the dispatch loop, the control warp, telemetry |
@@ -30,6 +32,7 @@ pub mod call;
 pub mod directory;
 pub mod frames;
 pub mod gate;
+mod handler;
 #[cfg(not(target_arch = "nvptx64"))]
 pub mod image;
 pub mod kernel;
@@ -38,6 +41,7 @@ pub mod stats;
 pub mod system;
 pub mod turn;
 pub mod warp;
+mod window;
 
 #[doc(hidden)]
 pub use tourbillon_shared as shared;

@@ -89,7 +89,8 @@ pub unsafe fn look<A: Arch, const WHOLE: bool>(
             if base < chunks {
                 let chunk = base.wrapping_add(warp.rank());
                 // SAFETY: `round` is below ROUNDS.
-                let (value, lap) = unsafe { (*value.get_unchecked(round as usize), *lap.get_unchecked(round as usize)) };
+                let (value, lap) =
+                    unsafe { (*value.get_unchecked(round as usize), *lap.get_unchecked(round as usize)) };
                 // Memory that was never loaded has lap 0, which no slot has.
                 let is_expected = value.tag() == lap && lap != 0;
                 if is_expected {

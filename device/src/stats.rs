@@ -39,7 +39,9 @@ impl Stats {
     #[inline(always)]
     pub fn latency<A: Arch>(self, ns: u64) {
         // SAFETY: as in `add`; a bucket is below 64.
-        unsafe { A::add_relaxed_gpu((&raw mut (*self.stats).latency).cast::<u64>().add(latency_bucket(ns) as usize), 1) };
+        unsafe {
+            A::add_relaxed_gpu((&raw mut (*self.stats).latency).cast::<u64>().add(latency_bucket(ns) as usize), 1)
+        };
     }
 
     #[inline(always)]

@@ -71,7 +71,13 @@ impl<A: Arch, const WHOLE: bool> Warp<A, WHOLE> {
     const ALL: u32 = low_bits(A::LANES);
     /// Fewest lanes with which a warp goes on: a quarter, for below that the other warps of its block are faster, and two where
     /// a panic costs a lane, for one never runs handlers.
-    const SIZE_MIN: u32 = if A::LANES >= 8 { A::LANES / 4 } else if A::LANES > 1 { 2 } else { 1 };
+    const SIZE_MIN: u32 = if A::LANES >= 8 {
+        A::LANES / 4
+    } else if A::LANES > 1 {
+        2
+    } else {
+        1
+    };
 
     /// This lane's place among the living.
     #[inline(always)]

@@ -14,9 +14,9 @@ use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::frame::{self, FRAME_WORDS_MAX};
 use tourbillon_shared::geometry::{DeviceLayout, Geometry, KernelArguments, LaneAddresses};
 use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
+use tourbillon_shared::partition::{PARTITIONS, even_table};
 #[cfg(feature = "simt")]
 use tourbillon_shared::partition::{hash, partition_of};
-use tourbillon_shared::partition::{PARTITIONS, even_table};
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::ring::{Cells, read_slot, write_slot};
 use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_SLOT, Slot};
@@ -28,9 +28,14 @@ const CAPACITY: u32 = 64;
 
 #[derive(Clone, Copy)]
 enum Machine {
-    Native { threads: u32 },
+    Native {
+        threads: u32,
+    },
     #[cfg(feature = "simt")]
-    Simt { lanes: u32, hostile_bus: bool },
+    Simt {
+        lanes: u32,
+        hostile_bus: bool,
+    },
 }
 
 /// Memory that outlives the kernel: leaked, as a test may.
@@ -54,7 +59,9 @@ impl Cells for Ring {
     }
     fn store(&self, index: u32, chunk: u32, value: Chunk) {
         // SAFETY: as above.
-        unsafe { store_chunk((&raw mut (*self.0.add(index as usize)).chunks).cast::<Chunk>().add(chunk as usize), value) }
+        unsafe {
+            store_chunk((&raw mut (*self.0.add(index as usize)).chunks).cast::<Chunk>().add(chunk as usize), value)
+        }
     }
 }
 

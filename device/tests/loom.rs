@@ -2,6 +2,8 @@
 //!
 //! They use the engine's own code (slots, credit) and its table of orderings; only memory is loom's.
 
+#![expect(clippy::arc_with_non_send_sync, reason = "loom's cells are shared only as its model allows")]
+
 use std::sync::Arc;
 
 use loom::cell::UnsafeCell;

@@ -114,9 +114,10 @@ thread_local! {
 pub unsafe fn run_warp<S: System>(arguments: *const KernelArguments, grid: &Grid, warp: u32) {
     note_panics();
     let current = Current { warp, memory: grid.memory.0.as_ptr().cast_mut().cast(), grid };
+    let lasting: *const Current = &current;
     // SAFETY: the reference is taken out of the thread's cell again before `current` goes; the kernel below never unwinds
     // out of `run`, because every handler runs under `guard`.
-    CURRENT.set(Some(unsafe { &*(&raw const current) }));
+    CURRENT.set(Some(unsafe { &*lasting }));
     // SAFETY: the caller vouches for the arguments.
     unsafe { crate::kernel::run::<Native, S>(arguments) };
     CURRENT.set(None);

@@ -241,7 +241,9 @@ impl Arch for Nvptx {
     #[inline(always)]
     unsafe fn release_cta(word: *mut u32) {
         // SAFETY: the caller vouches for the pointer.
-        unsafe { asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {0}; st.release.cta.shared.u32 [a], {1}; }}", in(reg64) word, in(reg32) 0u32, options(nostack)) };
+        unsafe {
+            asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {0}; st.release.cta.shared.u32 [a], {1}; }}", in(reg64) word, in(reg32) 0u32, options(nostack))
+        };
     }
     #[inline(always)]
     unsafe fn decrement_cta(word: *mut u32) -> u32 {
@@ -257,13 +259,17 @@ impl Arch for Nvptx {
     unsafe fn load_cta(from: *const u64) -> u64 {
         let value;
         // SAFETY: the caller vouches for the pointer.
-        unsafe { asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {1}; ld.relaxed.cta.shared.u64 {0}, [a]; }}", out(reg64) value, in(reg64) from, options(nostack)) };
+        unsafe {
+            asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {1}; ld.relaxed.cta.shared.u64 {0}, [a]; }}", out(reg64) value, in(reg64) from, options(nostack))
+        };
         value
     }
     #[inline(always)]
     unsafe fn store_cta(to: *mut u64, value: u64) {
         // SAFETY: the caller vouches for the pointer.
-        unsafe { asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {0}; st.relaxed.cta.shared.u64 [a], {1}; }}", in(reg64) to, in(reg64) value, options(nostack)) };
+        unsafe {
+            asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {0}; st.relaxed.cta.shared.u64 [a], {1}; }}", in(reg64) to, in(reg64) value, options(nostack))
+        };
     }
 
     #[inline(always)]

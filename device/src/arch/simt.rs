@@ -19,7 +19,9 @@ use tourbillon_shared::error::PanicPlace;
 use tourbillon_shared::geometry::{BLOCK_MEMORY_BYTES, KernelArguments};
 use tourbillon_shared::slot::Chunk;
 
-use super::native::{double, guarded, host_memory_operations, load_chunk, monotonic_ns, note_panics, noted_panic, store_chunk};
+use super::native::{
+    double, guarded, host_memory_operations, load_chunk, monotonic_ns, note_panics, noted_panic, store_chunk,
+};
 use super::{Arch, ordering};
 use crate::system::System;
 
@@ -189,7 +191,11 @@ pub unsafe fn run_grid<S: System, const LANES: u32>(
 }
 
 fn text_of(thrown: &(dyn Any + Send)) -> &str {
-    thrown.downcast_ref::<&str>().copied().or_else(|| thrown.downcast_ref::<String>().map(String::as_str)).unwrap_or("?")
+    thrown
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| thrown.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("?")
 }
 
 impl Machine {
@@ -286,7 +292,8 @@ impl Machine {
         let expected = mask & alive;
         if came & expected != expected {
             // Some are still on their way, unless they can never come.
-            let can_come = (0..lanes.len()).any(|lane| !matches!(lanes[lane].state.get(), State::Collective { .. } | State::Left));
+            let can_come =
+                (0..lanes.len()).any(|lane| !matches!(lanes[lane].state.get(), State::Collective { .. } | State::Left));
             if !can_come {
                 self.fail(format!(
                     "lane {first} waits in {operation:?} at {site} for lanes {:#x} that never come",
@@ -485,4 +492,3 @@ impl<const LANES: u32> Arch for Simt<LANES> {
         switch(State::Ready);
     }
 }
-
