@@ -81,7 +81,8 @@ run_tests() {
             one "$label" "$test_seconds" "$program" --exact "$name" --include-ignored --nocapture --test-threads=1
             [[ $name == *bounded_* ]] || continue
             if [ -n "$sanitizer" ]; then
-                one "memcheck $label" "$memcheck_seconds" "$sanitizer" --tool memcheck --error-exitcode 99 \
+                one "memcheck $label" "$memcheck_seconds" \
+                    env TOURBILLON_TEST_SECONDS="$memcheck_seconds" "$sanitizer" --tool memcheck --error-exitcode 99 \
                     "$program" --exact "$name" --include-ignored --nocapture --test-threads=1
             else
                 skipped+=("memcheck $label")

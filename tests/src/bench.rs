@@ -1,7 +1,7 @@
 //! The machine under a test.
 
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tourbillon::abi::telemetry::COUNTERS;
@@ -171,14 +171,19 @@ pub fn mixed(number: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// The right to use the GPU among this process's tests: two ring kernels would wait for each other's multiprocessors.
+pub fn gpu_turn() -> MutexGuard<'static, ()> {
+    static GPU: Mutex<()> = Mutex::new(());
+    // A test that failed leaves nothing half done here.
+    GPU.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs a body on a machine, under a deadline; where there is no GPU for it, says so.
 ///
 /// # Panics
 /// As the body does; and without a GPU when one is required.
 pub fn run(place: Place, body: fn(&Bench)) {
-    // Two ring kernels would wait for each other's multiprocessors. A test that failed leaves nothing half done here.
-    static GPU: Mutex<()> = Mutex::new(());
-    let _turn = (place == Place::Gpu).then(|| GPU.lock().unwrap_or_else(PoisonError::into_inner));
+    let _turn = (place == Place::Gpu).then(gpu_turn);
     if is_skipped(place) {
         return;
     }

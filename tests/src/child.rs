@@ -19,6 +19,7 @@ pub fn run(place: Place, name: &str, body: fn(&Bench)) {
     if bench::is_skipped(place) {
         return;
     }
+    let _turn = (place == Place::Gpu).then(bench::gpu_turn);
     let test = name.split_once("::").map_or(name, |(_, test)| test);
     let mut child = Command::new(std::env::current_exe().expect("the path of this program"))
         .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])

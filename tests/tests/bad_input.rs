@@ -31,7 +31,9 @@ use tourbillon::{
     Backend, BackendKind, CallError, Context, Counter, DeviceSelector, Engine, EngineError, Handler, NoError, PtxText,
     actor, system,
 };
-use tourbillon_tests::bench::{client, counted, counters, eventually, is_for_want_of_a_gpu, is_skipped, mixed};
+use tourbillon_tests::bench::{
+    client, counted, counters, eventually, gpu_turn, is_for_want_of_a_gpu, is_skipped, mixed,
+};
 use tourbillon_tests::raw::{exchange, header_of};
 use tourbillon_tests::{Place, on_backends, on_every_backend};
 
@@ -270,6 +272,7 @@ const STALE: &[PtxText] = &[PtxText { compute_capability: 80, is_fresh: false, t
 /// Asked for by name, a GPU that cannot be used is an error, and never CPU threads.
 #[test]
 fn cuda_by_name_never_falls_back() {
+    let _turn = gpu_turn();
     let built = Engine::builder().backend(Backend::Cuda).resident(true).build();
     match &built {
         Ok(engine) => assert_eq!(engine.backend(), BackendKind::Cuda),

@@ -1,4 +1,5 @@
 //! Short runs through everything that touches the device's memory, for a memory checker that slows a kernel down fifty times.
+//! It is run on the tests whose names begin with `bounded_`.
 
 use std::time::Duration;
 
@@ -22,38 +23,60 @@ fn small(bench: &Bench) -> (Engine, Client) {
 }
 
 on_backends! {
-    [native_1, simt_32, gpu]
-    fn bounded_frames_of_all_sizes(bench: &Bench) {
-        let (engine, mut client) = small(bench);
-        for round in 0..60u32 {
-            let (small, middle, large) =
-                (Ping16 { words: [round; 4] }, Ping64 { words: [round; 16] }, Ping352 { words: [round; 88] });
-            assert_eq!(client.call(round.into(), small), Ok(small));
-            assert_eq!(client.call(round.into(), middle), Ok(middle));
-            assert_eq!(client.call(round.into(), large), Ok(large));
-        }
-        assert_eq!(counters(&engine)[Counter::Processed as usize], 180);
+    [native_1, simt_32]
+    fn frames_of_all_sizes(bench: &Bench) {
+        exchange_frames(bench);
     }
 }
 
 on_backends! {
-    [native_1, simt_32, gpu]
-    fn bounded_faults_full_directories_and_relaunches(bench: &Bench) {
-        let (engine, mut client) = small(bench);
-        let faults = [Fault::Index, Fault::Divide, Fault::Overflow, Fault::Panic];
-        let triggers = (0..24).map(|i| (i % 3, Trigger { fault: faults[i as usize % 4], argument: 0 }));
-        for reply in client.call_many(triggers) {
-            assert!(matches!(reply, Err(CallError::Panicked { line, .. }) if line > 0), "{reply:?}");
-        }
-        // Eight shards of 32 actors.
-        let replies = client.call_many((0..400).map(|key| (key, Get {})));
-        let full = replies.iter().filter(|reply| **reply == Err(CallError::DirectoryFull)).count();
-        assert!(full >= 400 - 8 * 32, "{full}");
-        for round in 1..=3 {
-            client.call(0, Add { amount: 1, sender: 0, sequence: round }).unwrap();
-            engine.relaunch().unwrap();
-        }
-        assert_eq!(engine.inspect::<CounterActor>(0).unwrap().unwrap().1.value, 3);
-        assert!(engine.drain(REPLY_TIME_MAX).unwrap().is_complete());
+    [gpu]
+    fn bounded_frames_of_all_sizes(bench: &Bench) {
+        exchange_frames(bench);
     }
+}
+
+on_backends! {
+    [native_1, simt_32]
+    fn faults_full_directories_and_relaunches(bench: &Bench) {
+        fail_fill_and_relaunch(bench);
+    }
+}
+
+on_backends! {
+    [gpu]
+    fn bounded_faults_full_directories_and_relaunches(bench: &Bench) {
+        fail_fill_and_relaunch(bench);
+    }
+}
+
+fn exchange_frames(bench: &Bench) {
+    let (engine, mut client) = small(bench);
+    for round in 0..60u32 {
+        let (small, middle, large) =
+            (Ping16 { words: [round; 4] }, Ping64 { words: [round; 16] }, Ping352 { words: [round; 88] });
+        assert_eq!(client.call(round.into(), small), Ok(small));
+        assert_eq!(client.call(round.into(), middle), Ok(middle));
+        assert_eq!(client.call(round.into(), large), Ok(large));
+    }
+    assert_eq!(counters(&engine)[Counter::Processed as usize], 180);
+}
+
+fn fail_fill_and_relaunch(bench: &Bench) {
+    let (engine, mut client) = small(bench);
+    let faults = [Fault::Index, Fault::Divide, Fault::Overflow, Fault::Panic];
+    let triggers = (0..24).map(|i| (i % 3, Trigger { fault: faults[i as usize % 4], argument: 0 }));
+    for reply in client.call_many(triggers) {
+        assert!(matches!(reply, Err(CallError::Panicked { line, .. }) if line > 0), "{reply:?}");
+    }
+    // Eight shards of 32 actors.
+    let replies = client.call_many((0..400).map(|key| (key, Get {})));
+    let full = replies.iter().filter(|reply| **reply == Err(CallError::DirectoryFull)).count();
+    assert!(full >= 400 - 8 * 32, "{full}");
+    for round in 1..=3 {
+        client.call(0, Add { amount: 1, sender: 0, sequence: round }).unwrap();
+        engine.relaunch().unwrap();
+    }
+    assert_eq!(engine.inspect::<CounterActor>(0).unwrap().unwrap().1.value, 3);
+    assert!(engine.drain(REPLY_TIME_MAX).unwrap().is_complete());
 }

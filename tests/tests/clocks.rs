@@ -111,8 +111,8 @@ on_every_backend! {
             let before = physical_in(Duration::ZERO);
             let (reply, _, _) = exchange(&mut client, header_of::<Get>(1), &[]);
             let after = physical_in(Duration::ZERO);
-            // The offset between the clocks is known to within a beat and its delays.
-            let slack = 20_000 << hlc::LOGICAL_BITS;
+            // Known to within a beat and what delays it on a busy machine; less than the drift bound.
+            let slack = 80_000 << hlc::LOGICAL_BITS;
             assert!(reply.hlc >= before, "a receipt is not before its message was sent");
             assert!(reply.hlc <= after + slack, "{} us late", hlc::microseconds(reply.hlc - after));
         }
