@@ -56,6 +56,14 @@ pub enum EngineError {
         /// Blocks that fit at once.
         resident: u32,
     },
+    /// Another engine of this process runs on the device.
+    #[error(
+        "{device} already runs an engine of this process; share that one's clients, drop it first, or choose another device"
+    )]
+    DeviceBusy {
+        /// Name of the device.
+        device: String,
+    },
     /// An engine of this process left a kernel running on the device.
     #[error(
         "{device} still runs a kernel of an earlier engine of this process, or was poisoned by it; end this process"

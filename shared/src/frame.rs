@@ -141,13 +141,7 @@ mod tests {
     }
 
     fn header(span: u32, length: usize, flags: u16) -> Header {
-        Header {
-            key: 7,
-            kind: 1,
-            length: length as u16,
-            flags: Flags::new(span, flags),
-            ..Header::default()
-        }
+        Header { key: 7, kind: 1, length: length as u16, flags: Flags::new(span, flags), ..Header::default() }
     }
 
     proptest! {

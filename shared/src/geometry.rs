@@ -330,7 +330,8 @@ impl BlockLayout {
         }
         let shard_blocks = geometry.shard_blocks();
         // Rounded up by hand: `div_ceil` has a panicking path, and the device code may not.
-        let local_shards = match (geometry.shards.wrapping_add(shard_blocks).wrapping_sub(1)).checked_div(shard_blocks) {
+        let local_shards = match (geometry.shards.wrapping_add(shard_blocks).wrapping_sub(1)).checked_div(shard_blocks)
+        {
             Some(shards) => shards,
             None => geometry.shards,
         };

@@ -85,8 +85,7 @@ impl Flags {
     /// Words of all extensions that these flags announce.
     #[inline(always)]
     pub const fn extension_words(self) -> u32 {
-        const EXTENSIONS: u16 =
-            Flags::DEADLINE | Flags::MESSAGE_ID | Flags::SENDER | Flags::TRACE | Flags::CAUSAL;
+        const EXTENSIONS: u16 = Flags::DEADLINE | Flags::MESSAGE_ID | Flags::SENDER | Flags::TRACE | Flags::CAUSAL;
         if self.0 & EXTENSIONS == 0 {
             return 0;
         }

@@ -107,10 +107,9 @@ impl core::fmt::Display for ShapeError {
             Self::NotPowerOfTwo { capacity } => {
                 write!(f, "ring capacity {capacity} is no power of two; choose one such as 1024")
             }
-            Self::OutOfRange { capacity } => write!(
-                f,
-                "ring capacity {capacity} is outside {RING_CAPACITY_MIN} to {RING_CAPACITY_MAX} slots"
-            ),
+            Self::OutOfRange { capacity } => {
+                write!(f, "ring capacity {capacity} is outside {RING_CAPACITY_MIN} to {RING_CAPACITY_MAX} slots")
+            }
         }
     }
 }

@@ -15,6 +15,7 @@
 //! | GPU too old, stale PTX, no PTX: the choice | `cuda::module::tests::the_newest_text_that_fits_is_chosen` |
 //! | stale PTX and no PTX with a driver, no such device | here, on a GPU |
 //! | too little memory | here, and `config::tests::more_than_the_memory_is_refused_with_both_figures` |
+//! | a device that another engine uses | here, on a GPU |
 //! | a device that a stuck kernel still uses | `stuck.rs` |
 
 use bytemuck::{Pod, Zeroable};
@@ -318,6 +319,22 @@ on_backends! {
         let bad = bench.builder_for(tourbillon::shipped_image().with_ptx(broken)).build();
         assert!(matches!(bad, Err(EngineError::BadPtx { .. } | EngineError::Cuda { .. })), "{bad:?}");
         assert!(bench.builder().build().is_ok(), "the device is as usable as before");
+    }
+}
+
+on_backends! {
+    [gpu]
+    fn a_gpu_runs_one_engine_of_a_process(bench: &Bench) {
+        let first = bench.builder().build().unwrap();
+        let second = bench.builder().build();
+        assert!(matches!(second, Err(EngineError::DeviceBusy { .. })), "{second:?}");
+        // Who does not insist gets the CPU, and is told why.
+        let auto = Engine::builder().backend(Backend::Auto).build().unwrap();
+        assert_eq!(auto.backend(), BackendKind::Cpu);
+        assert!(matches!(auto.fallback(), Some(EngineError::DeviceBusy { .. })));
+        assert_eq!(client(&first).call(1, Get {}), Ok(0));
+        drop(first);
+        assert!(bench.builder().build().is_ok(), "free again");
     }
 }
 

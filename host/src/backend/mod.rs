@@ -92,9 +92,48 @@ pub(crate) fn check_usable(device_id: &str, name: &str) -> Result<(), EngineErro
     Ok(())
 }
 
+static IN_USE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// The right to use a device, given back when it is dropped.
+///
+/// One engine a device and process: loading a module or freeing memory for a second one would wait for the first one's kernel, which
+/// never ends by itself.
+#[derive(Debug)]
+pub(crate) struct DeviceClaim {
+    device_id: String,
+}
+
+impl DeviceClaim {
+    /// Claims a device.
+    ///
+    /// # Errors
+    /// [`EngineError::DeviceUnusable`], [`EngineError::DeviceBusy`].
+    pub(crate) fn new(device_id: String, name: &str) -> Result<Self, EngineError> {
+        check_usable(&device_id, name)?;
+        if !IN_USE.lock().unwrap_or_else(PoisonError::into_inner).insert(device_id.clone()) {
+            return Err(EngineError::DeviceBusy { device: name.to_owned() });
+        }
+        Ok(Self { device_id })
+    }
+}
+
+impl Drop for DeviceClaim {
+    fn drop(&mut self) {
+        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.device_id);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_claimed_once() {
+        let first = DeviceClaim::new("test:2".into(), "Test").unwrap();
+        assert!(matches!(DeviceClaim::new("test:2".into(), "Test"), Err(EngineError::DeviceBusy { .. })));
+        drop(first);
+        assert!(DeviceClaim::new("test:2".into(), "Test").is_ok());
+    }
 
     #[test]
     fn marked_devices_are_refused() {

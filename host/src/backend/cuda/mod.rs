@@ -24,7 +24,7 @@ use tourbillon_device::arch::native::Doorbell;
 use tourbillon_shared::geometry::Geometry;
 
 use self::driver::{Device, driver};
-use super::{Copies, Machine, Purpose, check_usable, mark_unusable};
+use super::{Copies, DeviceClaim, Machine, Purpose, mark_unusable};
 use crate::config::{BackendKind, DeviceSelector};
 use crate::error::EngineError;
 use crate::shared_memory::Mapping;
@@ -53,6 +53,8 @@ pub(crate) struct Cuda {
     is_leaked: bool,
     copies: Copies,
     launches: u64,
+    /// Given back last, when everything else is freed.
+    _claim: DeviceClaim,
 }
 
 // SAFETY: the driver's handles may be used from any thread that makes the context current, which every method does; this
@@ -70,7 +72,7 @@ impl Cuda {
     pub(crate) fn new(image: &SystemImage, selector: &DeviceSelector) -> Result<Self, EngineError> {
         driver::load()?;
         let device = driver::select(selector)?;
-        check_usable(&device.id(), &device.name)?;
+        let claim = DeviceClaim::new(device.id(), &device.name)?;
         let text = module::choose(image, &device)?;
         let mut context = std::ptr::null_mut();
         driver!(cuDevicePrimaryCtxRetain(&mut context, device.handle))?;
@@ -89,6 +91,7 @@ impl Cuda {
             is_leaked: false,
             copies: Copies::default(),
             launches: 0,
+            _claim: claim,
         };
         cuda.enter()?;
         (cuda.module, cuda.kernel) = module::load(text)?;
