@@ -3,6 +3,7 @@
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header};
+use tourbillon_shared::slot::Slot;
 use tourbillon_shared::telemetry::Counter;
 
 use crate::arch::Arch;
@@ -19,23 +20,53 @@ enum Verdict {
     Panicked,
 }
 
-/// Runs the handler of one frame and writes its answer, or the failure that stands in its place.
+/// Bytes that a cache fetches at once.
+const SECTOR: usize = 32;
+/// Bytes of an entry that are asked for ahead: all of one with a small state.
+const AHEAD: usize = 128;
+
+/// Asks for an actor's entry, so that it is at hand when its handler runs.
 #[inline(always)]
-pub(crate) fn run_call<A: Arch, S: System>(stats: Stats, call: &mut Call, entry: *mut EntryHeader, event_hlc: u64) {
-    let flags = call.header().flags;
+pub(crate) fn ask_for<A: Arch>(entry: *const EntryHeader) {
+    let mut offset = 0;
+    while offset < AHEAD {
+        A::prefetch(entry.cast::<u8>().wrapping_add(offset));
+        offset += SECTOR;
+    }
+}
+
+/// Runs the handler of the frame at `frame` and writes its answer, or the failure that stands in its place.
+///
+/// # Safety
+/// The frame, which `header` is that of, is staged and this lane's; `entry` is null or the actor's, and the warp holds the turn.
+#[inline(always)]
+pub(crate) unsafe fn run_frame<A: Arch, S: System>(
+    stats: Stats,
+    frame: *mut Slot,
+    header: Header,
+    entry: *mut EntryHeader,
+    event_hlc: u64,
+) {
+    let flags = header.flags;
     let failure = if flags.has(Flags::MALFORMED) {
         Some(FailureCode::MalformedFrame)
     } else if flags.has(Flags::DRIFTED) {
         Some(FailureCode::ClockDrift)
-    } else if !S::has_kind(call.header().kind) {
+    } else if !S::has_kind(header.kind) {
         Some(FailureCode::UnknownKind)
     } else if entry.is_null() {
         Some(FailureCode::DirectoryFull)
     } else {
         let mut verdict = Verdict::Panicked;
+        // SAFETY: the warp holds the turn, and all frames of this actor are with this lane.
+        let before = unsafe { entry.read() };
         let ended = A::guard(|| {
-            // SAFETY: the warp holds the turn, and all frames of this actor are with this lane.
-            verdict = Verdict::Ended(unsafe { run_handler::<S>(entry, call) });
+            let [key_low, key_high, addressee, shape, ..] = header.encode();
+            let key = u64::from(key_low) | u64::from(key_high) << 32;
+            // SAFETY: as above; the caller vouches for the frame. An actor whose timestamp is 0 has handled nothing yet.
+            verdict = Verdict::Ended(unsafe {
+                run_handler::<S>(entry, frame, key, addressee, shape, event_hlc, before.version, before.hlc == 0)
+            });
         });
         match verdict {
             Verdict::Ended(Outcome::Failed) => {
@@ -45,10 +76,7 @@ pub(crate) fn run_call<A: Arch, S: System>(stats: Stats, call: &mut Call, entry:
             Verdict::Ended(outcome) if ended => {
                 if outcome == Outcome::Done {
                     // SAFETY: as above.
-                    unsafe {
-                        (*entry).hlc = event_hlc;
-                        (*entry).version = (*entry).version.wrapping_add(1);
-                    }
+                    unsafe { entry.write(EntryHeader { hlc: event_hlc, version: before.version.wrapping_add(1) }) };
                 }
                 failure_of(outcome)
             }
@@ -60,7 +88,8 @@ pub(crate) fn run_call<A: Arch, S: System>(stats: Stats, call: &mut Call, entry:
         if code == FailureCode::Panicked {
             stats.add::<A>(Counter::Panicked, 1);
         }
-        call.fail(code, place);
+        // SAFETY: the caller vouches for the frame.
+        unsafe { Call::new(frame, header, event_hlc, 0) }.fail(code, place);
         note_failure::<A>(stats, code);
     }
 }
@@ -76,19 +105,31 @@ pub(crate) fn is_plain(flags: Flags) -> bool {
 /// The only function of the kernel from which user code is reached, and so the only one below which a panic may be. It is kept
 /// out of line so that a reading of the PTX can tell.
 ///
+/// What it needs comes in registers: `addressee` and `shape` are data words 2 and 3 of the header.
+///
 /// # Safety
-/// `entry` is the actor's entry, which nobody else uses meanwhile.
+/// `entry` is the actor's entry and `frame` its staged message, which nobody else uses meanwhile.
 #[inline(never)]
-unsafe fn run_handler<S: System>(entry: *mut EntryHeader, call: &mut Call) -> Outcome {
+#[expect(clippy::too_many_arguments, reason = "a structure would travel through memory")]
+unsafe fn run_handler<S: System>(
+    entry: *mut EntryHeader,
+    frame: *mut Slot,
+    key: u64,
+    addressee: u32,
+    shape: u32,
+    event_hlc: u64,
+    version: u64,
+    is_new: bool,
+) -> Outcome {
     let state = entry.wrapping_add(1).cast::<u8>();
-    let Header { kind, key, message, .. } = *call.header();
-    // SAFETY: the caller vouches for the entry, whose state follows its header. An actor whose timestamp is 0 has handled
-    // nothing yet.
+    let header = Header::decode(&[key as u32, (key >> 32) as u32, addressee, shape, 0, 0, 0, 0]);
+    // SAFETY: the caller vouches for both; the state follows the entry's header.
     unsafe {
-        if (*entry).hlc == 0 {
-            S::activate(kind, key, state);
+        let mut call = Call::new(frame, header, event_hlc, version);
+        if is_new {
+            S::activate(header.kind, key, state);
         }
-        S::dispatch(kind, message, state, call)
+        S::dispatch(header.kind, header.message, state, &mut call)
     }
 }
 

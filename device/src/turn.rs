@@ -22,11 +22,10 @@ use tourbillon_shared::telemetry::Counter;
 
 use crate::arch::Arch;
 use crate::block::Block;
-use crate::call::Call;
 use crate::directory::{Directory, Place};
 use crate::frames::{Frames, split, staged, staged_flags, staged_header};
 use crate::gate::lane_addresses;
-use crate::handler::{is_plain, run_call};
+use crate::handler::{ask_for, is_plain, run_frame};
 use crate::look::{Way, look};
 use crate::stats::Stats;
 use crate::system::System;
@@ -278,7 +277,10 @@ impl Turns {
                 let entry = if S::has_kind(header.kind) {
                     let hashed = hash(header.kind, header.key);
                     match directory.find(hashed, header.kind, header.key) {
-                        Place::Found(found) => found,
+                        Place::Found(found) => {
+                            ask_for::<A>(found);
+                            found
+                        }
                         Place::Missing(_) => {
                             let made = directory.insert(hashed, header.kind, header.key);
                             if made.is_some() {
@@ -295,9 +297,7 @@ impl Turns {
                 let event = hlc::update(last, hlc::from_delta(arrival.hlc_delta, physical), physical);
                 (*directory.shard()).hlc = event;
                 (&raw mut (*scratch).running).cast::<u32>().wrapping_add(A::lane() as usize).write(1);
-                let version = if entry.is_null() { 0 } else { (*entry).version };
-                let mut call = Call::new(staged(scratch, base), header, event, version);
-                run_call::<A, S>(stats, &mut call, entry, event);
+                run_frame::<A, S>(stats, staged(scratch, base), header, entry, event);
             }
         }
         let runners = warp.live();

@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::directory::{Directory, Place};
 use crate::frames::{Frames, staged, staged_header};
 use crate::gate::{copy_out, lane_addresses};
-use crate::handler::{note_failure, run_call};
+use crate::handler::{ask_for, note_failure, run_frame};
 use crate::look::Way;
 use crate::stats::Stats;
 use crate::system::System;
@@ -164,7 +164,7 @@ pub(crate) fn recover<A: Arch, const WHOLE: bool>(
                     (&raw mut (*scratch).group).cast::<u32>().wrapping_add(next as usize).write(left);
                 }
                 let place = (&raw const (*scratch).panic).cast::<PanicPlace>().wrapping_add(lane as usize).read();
-                let mut call = call_of(scratch, frame, first_hlc, 0);
+                let mut call = call_of(scratch, frame, first_hlc);
                 call.fail(FailureCode::Panicked, place);
             }
             note_failure::<A>(stats, FailureCode::Panicked);
@@ -233,9 +233,6 @@ fn put_back<A: Arch, const WHOLE: bool>(
     warp.sync();
     (left, left_slots)
 }
-
-/// Bytes of a cache line: an entry of a small state begins in one and mostly ends in the next.
-const LINE: usize = 64;
 
 /// Word `index` of an array of the scratch.
 ///
@@ -350,8 +347,7 @@ fn resolve<A: Arch, S: System, const WHOLE: bool>(
             match unsafe { directory.find(hashed, header.kind, header.key) } {
                 Place::Found(found) => {
                     entry = found;
-                    A::prefetch(found.cast());
-                    A::prefetch(found.cast::<u8>().wrapping_add(LINE));
+                    ask_for::<A>(found);
                 }
                 Place::Missing(_) => missing = true,
             }
@@ -391,10 +387,12 @@ fn run_frames<A: Arch, S: System>(
         rest &= rest.wrapping_sub(1);
         // SAFETY: the word is this lane's own.
         unsafe { (&raw mut (*scratch).running).cast::<u32>().wrapping_add(lane).write(frame.wrapping_add(1)) };
-        // SAFETY: the frame is staged and this lane's while it runs.
-        let mut call =
-            unsafe { call_of(scratch, frame, first_hlc, if entry.is_null() { 0 } else { (*entry).version }) };
-        run_call::<A, S>(stats, &mut call, entry, first_hlc.wrapping_add(frame.into()));
+        // SAFETY: `take` noted the frame's start; the frame is staged and this lane's while it runs.
+        unsafe {
+            let start = read_word(&raw const (*scratch).start, frame);
+            let event_hlc = first_hlc.wrapping_add(frame.into());
+            run_frame::<A, S>(stats, staged(scratch, start), staged_header(scratch, start), entry, event_hlc);
+        }
     }
 }
 
@@ -403,11 +401,11 @@ fn run_frames<A: Arch, S: System>(
 /// # Safety
 /// `take` noted the frame's start, and the frame is the lane's.
 #[inline(always)]
-unsafe fn call_of(scratch: *mut WarpScratch, frame: u32, first_hlc: u64, version: u64) -> Call {
+unsafe fn call_of(scratch: *mut WarpScratch, frame: u32, first_hlc: u64) -> Call {
     // SAFETY: the caller vouches for it.
     unsafe {
         let start = read_word(&raw const (*scratch).start, frame);
         let header = staged_header(scratch, start);
-        Call::new(staged(scratch, start), header, first_hlc.wrapping_add(frame.into()), version)
+        Call::new(staged(scratch, start), header, first_hlc.wrapping_add(frame.into()), 0)
     }
 }
