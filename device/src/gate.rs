@@ -3,8 +3,8 @@
 //! Host memory is polled by a few warps only, those of the gate blocks, because every poll on the bus slows the others. Each
 //! lane belongs to one gate block. A gate warp looks at the heads of its lanes; when it finds frames it claims them under the
 //! block's lock: it takes room in the rings of the frames' shards and moves the lane's head in one critical section, so
-//! that frames reach each shard in the order of their lane. Copying follows outside the lock; slots prove themselves, so the
-//! order of the copies does not matter.
+//! that frames reach each shard in the order of their lane. Slots prove themselves, so the order of the
+//! copies does not matter: those of a longer window follow outside the lock.
 //!
 //! Between a gate and a shard runs a ring of their own, so room is the gate's tail, which its warps share in the block's
 //! memory, against the position that the shard publishes. A frame whose shard has no room stays at the head of its

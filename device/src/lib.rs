@@ -5,8 +5,8 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | [`actor`] | what a user writes: states, messages, handlers |
-//! | [`system`] | the list of an engine's actors and the kernel's entry |
+//! | [`actor`](mod@actor) | what a user writes: states, messages, handlers |
+//! | [`system`](mod@system) | the list of an engine's actors and the kernel's entry |
 //! | [`call`] | one message on its way through a handler |
 //! | [`arch`] | lanes, collectives, memory operations with their ordering and scope |
 //! | [`warp`] | a warp's living lanes and their collectives |

@@ -2,7 +2,8 @@
 
 use crate::{control, frame, geometry, header, lane, partition, position, slot, telemetry};
 
-/// FNV-1a over the sizes, offsets and constants of every layout in this crate.
+/// FNV-1a over the sizes of the layouts in this crate, the offsets that sizes do not pin, and the constants of the protocol. What a
+/// change of meaning leaves out of it must be told by [`lane::LANE_VERSION`].
 pub const HASH: u64 = {
     use core::mem::offset_of;
     let facts = [
@@ -25,6 +26,10 @@ pub const HASH: u64 = {
         size_of::<telemetry::WarpStats>() as u64,
         telemetry::Counter::LastFailure as u64,
         size_of::<geometry::KernelArguments>() as u64,
+        size_of::<geometry::Geometry>() as u64,
+        size_of::<geometry::DeviceLayout>() as u64,
+        size_of::<geometry::LaneAddresses>() as u64,
+        size_of::<geometry::ShardState>() as u64,
         size_of::<geometry::Bucket>() as u64,
         size_of::<geometry::EntryHeader>() as u64,
     ];

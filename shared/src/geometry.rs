@@ -11,13 +11,13 @@ use crate::position::{RING_CAPACITY_MAX, RING_CAPACITY_MIN, RingShape};
 use crate::slot::SLOT_BYTES;
 use crate::telemetry::WarpStats;
 
-/// Most gate blocks: a shard looks at one slot of every gate's ring with one load of a warp (8 slots of 4 chunks).
+/// Most gate blocks: a warp looks at the rings of all gates to one shard with one load of each lane (8 slots of 4 chunks).
 pub const GATES_MAX: u32 = 8;
 /// Most warps of a block: their scratch must fit into the block's shared memory.
 pub const WARPS_PER_BLOCK_MAX: u32 = 8;
 /// Most blocks of an engine; the largest chips have under 200 multiprocessors.
 pub const BLOCKS_MAX: u32 = 1024;
-/// Most actors of a shard: a bucket's place in the slab has 24 bits.
+/// Most actors of a shard: so many that the directories of the largest engine still have 32-bit sizes.
 pub const ACTORS_PER_SHARD_MAX: u32 = 1 << 24;
 /// Shared memory of a block: the most that CUDA gives without an opt-in.
 pub const BLOCK_MEMORY_BYTES: usize = 48 * 1024;

@@ -21,7 +21,7 @@ pub struct Flags(pub u16);
 
 impl Flags {
     const SPAN_MASK: u16 = 0b111;
-    /// The sender wants an acknowledgement only.
+    /// The sender does not wait for the content of the reply, only for the reply's coming, which frees the slots.
     pub const TELL: u16 = 1 << 3;
     /// Of the higher of two priorities.
     pub const URGENT: u16 = 1 << 4;
@@ -190,7 +190,8 @@ impl ReturnAddress {
     }
 }
 
-/// When a frame came, and the sender's timestamp relative to that.
+/// When a frame came, and the sender's timestamp relative to that. A shard adds the difference to its own later time: the result is
+/// never before the sender's timestamp.
 ///
 /// A gate writes it over the timestamp, so that a shard knows how long the frame waited: bits 0 to 31 are the low bits
 /// of the device clock in nanoseconds, 32 to 63 the [`delta`](crate::hlc::delta) of the sender's timestamp.

@@ -38,7 +38,7 @@ pub enum Counter {
     Activated = 4,
     /// Nanoseconds that warps spent on turns with messages, summed over the warps.
     BusyNs = 5,
-    /// Turns that had at least one message.
+    /// Windows: what warps took from one ring at once, with at least one message. A turn has up to eight.
     Turns = 6,
     /// Visits of a gate that found frames and no room in the shard's ring.
     NoRoom = 7,
@@ -88,7 +88,7 @@ pub struct TelemetryHost {
     pub reserved: [u32; 4],
 }
 
-/// Written by the device loop.
+/// Written by the device loop; between two launches the host clears `relaunch_wanted`.
 #[repr(C, align(128))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct TelemetryStatus {

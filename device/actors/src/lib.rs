@@ -1,13 +1,13 @@
 //! The actors that come with Tourbillon.
 //!
-//! They use nothing that a user's own actors cannot use: plain data, handlers, [`actor!`] and [`system!`].
+//! They use nothing that a user's own actors cannot use: plain data, handlers, [`actor!`](tourbillon_device::actor!) and [`system!`](tourbillon_device::system!).
 //!
 //! | actor | kind | what it is for |
 //! | --- | --- | --- |
-//! | [`Echo`](echo::Echo) | 1 | returns what it got, in three sizes |
-//! | [`Counter`](counter::Counter) | 2 | counts, and shows in which order messages came |
-//! | [`Account`](account::Account) | 3 | money that cannot be overdrawn |
-//! | [`Faulty`](faulty::Faulty) | 4 | fails on demand, in every way that a handler can |
+//! | [`Echo`] | 1 | returns what it got, in three sizes |
+//! | [`Counter`] | 2 | counts, and shows in which order messages came |
+//! | [`Account`] | 3 | money that cannot be overdrawn |
+//! | [`Faulty`] | 4 | fails on demand, in every way that a handler can |
 
 #![cfg_attr(target_arch = "nvptx64", no_std)]
 

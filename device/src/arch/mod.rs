@@ -18,6 +18,7 @@
 //! | [`store_relaxed_sys`](Arch::store_relaxed_sys) | relaxed, 8 bytes | system | nothing: telemetry |
 //! | [`try_acquire_cta`](Arch::try_acquire_cta) | acquire compare-and-swap from 0 to 1 | block | [`release_cta`](Arch::release_cta) |
 //! | [`release_cta`](Arch::release_cta) | release store of 0 | block | [`try_acquire_cta`](Arch::try_acquire_cta) |
+//! | [`decrement_cta`](Arch::decrement_cta) | acquire and release | block | the other decrements of the same word |
 //! | [`load_cta`](Arch::load_cta), [`store_cta`](Arch::store_cta) | relaxed | block | ordered by the lock around them; elsewhere a hint |
 //!
 //! rustc's own read-modify-write atomics are not used: compiled for a GPU they are relaxed and of device scope whatever
@@ -36,8 +37,8 @@ use tourbillon_shared::slot::Chunk;
 
 /// The operations that the three machines have in common.
 ///
-/// Collectives take the mask of the lanes that take part; all of them reach the same call with the same mask. A lane that
-/// has left the kernel is skipped.
+/// Collectives take the mask of the lanes that take part; all of them that have not left the kernel reach the same call with the same
+/// mask. Lanes that have left are skipped.
 pub trait Arch: Copy + 'static {
     /// Lanes of a whole warp, at most 32.
     const LANES: u32;
