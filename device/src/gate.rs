@@ -275,10 +275,6 @@ impl Gate {
         // SAFETY: as above; lanes beyond the frames read some staged slot and ignore it.
         let header = unsafe { staged_header(scratch, if is_mine { frames.start } else { visit.base }) };
         let (header, shard) = self.admit(now_ns, clock_offset, header);
-        if is_mine && header.kind == 0 {
-            note_refusal::<A>(stats, header.flags);
-        }
-
         let Some((taken, slots, tail)) = self.claim(warp, block, scratch, visit, frames, shard) else { return false };
         if taken < frames.count {
             self.backlog |= 1u64.wrapping_shl(visit.lane);
@@ -290,6 +286,10 @@ impl Gate {
             return false;
         }
         if warp.rank() < taken {
+            if header.kind == 0 {
+                // Counted by the warp that claimed it, not by every warp that saw it.
+                note_refusal::<A>(stats, header.flags);
+            }
             let shape = visit.shape;
             let at = visit.position.wrapping_add(u64::from(frames.start.wrapping_sub(visit.base)));
             let address = ReturnAddress { lane: visit.lane as u16, index: shape.index(at) as u16, lap: shape.lap(at) };
