@@ -51,6 +51,12 @@ pub enum CallError<E> {
         /// The most that a frame carries.
         most: usize,
     },
+    /// The message is past the limit of a batch; it was not sent.
+    #[error("a batch has at most {limit} messages; send the rest in another, or raise `batch_limit`")]
+    BatchTooLarge {
+        /// Messages of a batch.
+        limit: u32,
+    },
     /// The reply does not fit into the slots that the request reserved.
     #[error(
         "the reply does not fit into the slots that the request reserved; build client and engine from the same actors"

@@ -32,6 +32,7 @@ pub struct Client {
     pub(crate) shared: Arc<Shared>,
     strategy: WaitStrategy,
     timeout: Option<Duration>,
+    batch_limit: u32,
 }
 
 /// Why a wait ended without what it waited for.
@@ -80,8 +81,8 @@ pub(crate) fn header_of<M: Message>(key: u64, flags: u16) -> Header {
 }
 
 impl Client {
-    pub(crate) fn new(port: Port, shared: Arc<Shared>, strategy: WaitStrategy) -> Self {
-        Self { port, shared, strategy, timeout: Some(TIMEOUT_DEFAULT) }
+    pub(crate) fn new(port: Port, shared: Arc<Shared>, strategy: WaitStrategy, batch_limit: u32) -> Self {
+        Self { port, shared, strategy, timeout: Some(TIMEOUT_DEFAULT), batch_limit }
     }
 
     /// Sends `message` to the actor `key` and waits for the reply.
@@ -130,15 +131,25 @@ impl Client {
 
     /// Sends all messages, as many at a time as the lane holds, and waits for all replies, which are in order.
     ///
-    /// The timeout counts for each reply.
+    /// The timeout counts for each reply. Messages past the engine's
+    /// [`batch_limit`](crate::EngineBuilder::batch_limit) are not sent; each of them has [`CallError::BatchTooLarge`] in
+    /// its place.
     pub fn call_many<M: Message>(
         &mut self,
         messages: impl IntoIterator<Item = (u64, M)>,
     ) -> Vec<Result<ReplyOf<M>, CallError<ErrorOf<M>>>> {
         let messages = messages.into_iter();
         let mut replies = Vec::with_capacity(messages.size_hint().0);
+        let limit = self.batch_limit;
+        let mut left = limit;
         let mut pipeline = self.pipeline::<M>();
         for (key, message) in messages {
+            if left == 0 {
+                replies.extend(std::iter::from_fn(|| pipeline.pop()));
+                replies.push(Err(CallError::BatchTooLarge { limit }));
+                continue;
+            }
+            left -= 1;
             let refused = loop {
                 match pipeline.push(key, &message) {
                     Ok(true) => break None,

@@ -24,6 +24,9 @@ pub const RING_CAPACITY_DEFAULT: u32 = 1024;
 pub const LANES_DEFAULT: u32 = 16;
 /// Most threads that the CPU backend takes by itself; more is for the user to say.
 pub const CPU_THREADS_DEFAULT_MAX: usize = 4;
+/// Messages of one batch unless told otherwise: a caller that sends more at once should use a pipeline, whose replies need not
+/// all be held at the same time.
+const BATCH_LIMIT_DEFAULT: u32 = 10_000;
 /// Shards of a CPU engine unless told otherwise: a few for each thread, so that none waits for another's turn.
 pub const CPU_SHARDS_DEFAULT: u32 = 16;
 /// Device memory that a GPU engine's default number of actors aims at.
@@ -180,6 +183,7 @@ pub struct EngineBuilder {
     pub(crate) backend: Backend,
     pub(crate) device: DeviceSelector,
     pub(crate) wait: WaitStrategy,
+    pub(crate) batch_limit: u32,
     pub(crate) is_resident: bool,
     shards: Option<u32>,
     ring_capacity: u32,
@@ -197,6 +201,7 @@ impl EngineBuilder {
             backend: Backend::Auto,
             device: DeviceSelector::Index(0),
             wait: WaitStrategy::default(),
+            batch_limit: BATCH_LIMIT_DEFAULT,
             is_resident: false,
             shards: None,
             ring_capacity: RING_CAPACITY_DEFAULT,
@@ -248,6 +253,12 @@ impl EngineBuilder {
     /// Threads of the CPU backend, 1 to 8. Without: processors minus one, at least one and at most [`CPU_THREADS_DEFAULT_MAX`].
     pub fn cpu_threads(mut self, threads: u32) -> Self {
         self.cpu_threads = Some(threads);
+        self
+    }
+
+    /// Most messages of one [`Client::call_many`](crate::Client::call_many), 1 or more; 10,000 without. What is past it is not sent.
+    pub fn batch_limit(mut self, messages: u32) -> Self {
+        self.batch_limit = messages;
         self
     }
 
@@ -308,6 +319,7 @@ impl EngineBuilder {
         if let Some(actors) = self.actors_per_shard {
             within("actors_per_shard", actors, 1, ACTORS_PER_SHARD_MAX)?;
         }
+        within("batch_limit", self.batch_limit, 1, u32::MAX)?;
         if let Some(threads) = self.cpu_threads {
             within("cpu_threads", threads, 1, WARPS_PER_BLOCK_MAX)?;
         }
@@ -484,6 +496,7 @@ mod tests {
         assert_eq!(figure(builder().actors_per_shard(0)), "actors_per_shard");
         assert_eq!(figure(builder().actors_per_shard(u32::MAX)), "actors_per_shard");
         assert_eq!(figure(builder().cpu_threads(0)), "cpu_threads");
+        assert_eq!(figure(builder().batch_limit(0)), "batch_limit");
         assert_eq!(figure(builder().cpu_threads(9)), "cpu_threads");
         assert_eq!(figure(builder().first_lap(0)), "first_lap");
         let gpu = GpuGeometry { gates: 4, warps_per_block: 4, blocks: Some(4) };

@@ -53,6 +53,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     monitor: Option<Monitor>,
     wait: WaitStrategy,
+    batch_limit: u32,
     shape: RingShape,
     fallback: Option<EngineError>,
 }
@@ -156,7 +157,8 @@ impl Engine {
         let lanes = LaneTable::new(lanes);
         let shared = Arc::new(Shared::new(builder.image.clone(), geometry, machine, control, lanes, page, memory));
         // From here on dropping the engine stops the kernel and takes everything back.
-        let mut engine = Self { shared, monitor: None, wait: builder.wait, shape, fallback: None };
+        let mut engine =
+            Self { shared, monitor: None, wait: builder.wait, batch_limit: builder.batch_limit, shape, fallback: None };
         engine.shared.launch(&mut engine.shared.core())?;
         clock::calibrate(&engine.shared)?;
         engine.monitor = Some(Monitor::start(Arc::clone(&engine.shared))?);
@@ -177,7 +179,7 @@ impl Engine {
         let lane = self.shared.lanes.take(&self.shared.control)?;
         self.shared.ring();
         let port = Port::new(lane, self.shared.doorbell.clone());
-        Ok(Client::new(port, Arc::clone(&self.shared), self.wait))
+        Ok(Client::new(port, Arc::clone(&self.shared), self.wait, self.batch_limit))
     }
 
     /// From resident or paused to active; waits until every warp has obeyed.

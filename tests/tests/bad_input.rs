@@ -6,6 +6,7 @@
 //! | shards zero or too many, other figures of the geometry | here, and `config::tests::bad_figures_are_named_...` |
 //! | message or reply too large, when compiled | documentation tests of this crate |
 //! | payload or reply too large, raw frames | here |
+//! | more messages than a batch may have | here |
 //! | unknown kind, message that the actor lacks, invalid value | here |
 //! | engine stopped, drained, dropped | `lifecycle.rs`, `lanes.rs` |
 //! | lane of another ABI, version, layout | `lane::tests::foreign_lanes_are_refused` and its neighbours |
@@ -165,6 +166,18 @@ on_every_backend! {
         }
         assert_eq!(counted(&engine, Counter::Malformed), cases.len() as u64);
         assert_eq!(client.call(1, Get {}), Ok(0));
+    }
+}
+
+on_every_backend! {
+    fn what_is_past_the_limit_of_a_batch_is_not_sent(bench: &Bench) {
+        let engine = bench.builder().batch_limit(3).build().unwrap();
+        let mut client = client(&engine);
+        let adds = (1..=5).map(|sequence| (7, Add { amount: 1, sender: 0, sequence }));
+        let replies = client.call_many(adds);
+        assert_eq!(replies.iter().filter(|reply| reply.is_ok()).count(), 3);
+        assert_eq!(replies[3..], [Err(CallError::BatchTooLarge { limit: 3 }), Err(CallError::BatchTooLarge { limit: 3 })]);
+        assert_eq!(client.call(7, Get {}), Ok(3), "what was sent was executed, and nothing else");
     }
 }
 

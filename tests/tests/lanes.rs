@@ -115,7 +115,7 @@ on_every_backend! {
 on_every_backend! {
     /// Each client's messages reach each actor in the order in which they were published, whatever other clients and keys do.
     fn order_holds_for_each_lane_and_key(bench: &Bench) {
-        let engine = bench.builder().ring_capacity(64).build().unwrap();
+        let engine = bench.builder().ring_capacity(64).batch_limit(u32::MAX).build().unwrap();
         let (clients, keys, rounds) = (5, 9, bench.scale(2_000, 60));
         std::thread::scope(|scope| {
             for sender in 0..clients {

@@ -15,7 +15,7 @@ fn page_of(engine: &Engine) -> RunningEngine {
 
 on_every_backend! {
     fn the_page_counts_what_was_answered(bench: &Bench) {
-        let engine = bench.engine();
+        let engine = bench.builder().batch_limit(u32::MAX).build().unwrap();
         let seen = page_of(&engine);
         let mut client = client(&engine);
         let messages = bench.scale(20_000, 1_000);
