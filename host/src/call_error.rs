@@ -5,6 +5,14 @@ use std::time::Duration;
 
 use bytemuck::{CheckedBitPattern, Zeroable};
 use tourbillon_shared::error::{FAILURE_WORDS, FailureCode};
+#[cfg(feature = "async")]
+use tourbillon_shared::{
+    frame::{PAYLOAD_BYTES_MAX, decode_payload},
+    header::Flags,
+};
+
+#[cfg(feature = "async")]
+use crate::lane_end::header_in;
 
 /// Why a call has no reply of its message's type. `E` is the actor's own error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +65,29 @@ pub enum CallError<E> {
         /// Messages of a batch.
         limit: u32,
     },
+    /// The ring and the staging queue are full, and the caller chose [`Backpressure::Reject`](crate::Backpressure::Reject);
+    /// it was not sent.
+    #[error("the lane and its staging queue are full; send less at once, or choose `Backpressure::Block`")]
+    Rejected,
+    /// It was in the staging queue and made room for a newer message, as
+    /// [`Backpressure::DropOldest`](crate::Backpressure::DropOldest) says; it was not sent.
+    #[error("dropped from the staging queue for a newer message; send less at once, or raise the queue's bound")]
+    Dropped,
+    /// The ring and the staging queue are full, and the caller chose
+    /// [`Backpressure::DropNewest`](crate::Backpressure::DropNewest); it was not sent.
+    #[error("dropped, because the lane and its staging queue are full; send less at once, or raise the queue's bound")]
+    DroppedNewest,
+    /// As many wait in one lane of the gateway as may; it was not sent.
+    #[error("{limit} callers wait in this lane of the gateway already; raise `waiting` or `lanes` of its builder")]
+    TooManyWaiting {
+        /// How many may.
+        limit: u32,
+    },
+    /// The gateway was shut down. A request that was published already may have been executed.
+    #[error(
+        "the gateway was shut down; a request that was published already may have been executed; ask the engine for another"
+    )]
+    GatewayClosed,
     /// The reply does not fit into the slots that the request reserved.
     #[error(
         "the reply does not fit into the slots that the request reserved; build client and engine from the same actors"
@@ -104,6 +135,22 @@ impl<E: CheckedBitPattern> CallError<E> {
     }
 }
 
+/// The reply of a frame that was copied whole: the value, or why there is none.
+#[cfg(feature = "async")]
+pub(crate) fn reply_in<R: CheckedBitPattern, E: CheckedBitPattern>(words: &[u32]) -> Result<R, CallError<E>> {
+    let header = header_in(words);
+    let mut payload = [0; PAYLOAD_BYTES_MAX];
+    let length = decode_payload(&header, words, &mut payload);
+    let payload = payload.get(..length).unwrap_or_default();
+    if !header.flags.has(Flags::REPLY) {
+        return Err(CallError::InvalidReply);
+    }
+    if header.flags.has(Flags::FAILED) {
+        return Err(CallError::of_failure(payload));
+    }
+    value_of(payload).ok_or(CallError::InvalidReply)
+}
+
 /// The value whose bytes these are, if they are one.
 pub(crate) fn value_of<T: CheckedBitPattern>(bytes: &[u8]) -> Option<T> {
     let mut bits = T::Bits::zeroed();
@@ -135,6 +182,27 @@ pub enum SendError {
         /// How long was waited.
         after: Duration,
     },
+    /// The ring and the staging queue are full, and the caller chose [`Backpressure::Reject`](crate::Backpressure::Reject);
+    /// the message was not sent.
+    #[error("the lane and its staging queue are full; send less at once, or choose `Backpressure::Block`")]
+    Rejected,
+    /// The message was in the staging queue and made room for a newer one, as
+    /// [`Backpressure::DropOldest`](crate::Backpressure::DropOldest) says; it was not sent.
+    #[error("dropped from the staging queue for a newer message; send less at once, or raise the queue's bound")]
+    Dropped,
+    /// The ring and the staging queue are full, and the caller chose
+    /// [`Backpressure::DropNewest`](crate::Backpressure::DropNewest); the message was not sent.
+    #[error("dropped, because the lane and its staging queue are full; send less at once, or raise the queue's bound")]
+    DroppedNewest,
+    /// As many wait in one lane of the gateway as may; the message was not sent.
+    #[error("{limit} callers wait in this lane of the gateway already; raise `waiting` or `lanes` of its builder")]
+    TooManyWaiting {
+        /// How many may.
+        limit: u32,
+    },
+    /// The gateway was shut down; the message was not sent.
+    #[error("the gateway was shut down; ask the engine for another")]
+    GatewayClosed,
     /// No frame carries a payload of this size; the message was not sent.
     #[error("a payload of {bytes} bytes is larger than a frame carries ({most} bytes); send less at once")]
     PayloadTooLarge {
@@ -150,6 +218,11 @@ impl<E> From<SendError> for CallError<E> {
         match error {
             SendError::EngineStopped { reason } => Self::EngineStopped { reason },
             SendError::Timeout { after } => Self::Timeout { after },
+            SendError::Rejected => Self::Rejected,
+            SendError::Dropped => Self::Dropped,
+            SendError::DroppedNewest => Self::DroppedNewest,
+            SendError::TooManyWaiting { limit } => Self::TooManyWaiting { limit },
+            SendError::GatewayClosed => Self::GatewayClosed,
             SendError::PayloadTooLarge { bytes, most } => Self::PayloadTooLarge { bytes, most },
         }
     }

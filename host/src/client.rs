@@ -9,11 +9,14 @@ use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, span_of_call};
 use tourbillon_shared::header::{Flags, Header};
 use tourbillon_shared::slot::DATA_WORDS_PER_SLOT;
 
+use crate::backpressure::Backpressure;
 use crate::call_error::{CallError, SendError};
+use crate::error::EngineError;
 use crate::lane::Lane;
 use crate::pipeline::Pipeline;
 use crate::port::{ClientCounts, Port};
 use crate::shared::Shared;
+use crate::staging::{Admission, Leave, check_bound};
 use crate::wait::{Next, WaitStrategy, Waiter};
 
 /// How long a client waits unless [`Client::set_timeout`] says otherwise: far longer than a pause or a relaunch takes, short enough
@@ -23,7 +26,7 @@ pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// One client of an engine, with a lane of its own.
 ///
 /// A client may move to another thread but is used by one at a time; take one per thread. Requests to one actor are
-/// executed in the order in which they were published. Dropping a client gives its lane back when all of its requests are
+/// executed in the order in which they were sent. Dropping a client gives its lane back when all of its requests are
 /// answered. Waiting survives a pause and a relaunch; when the engine stops or fails it ends with
 /// [`CallError::EngineStopped`].
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub struct Client {
     pub(crate) shared: Arc<Shared>,
     strategy: WaitStrategy,
     timeout: Option<Duration>,
+    /// What was chosen for tells; nothing for waiting as long as `timeout`.
+    backpressure: Option<Backpressure>,
     batch_limit: u32,
 }
 
@@ -82,7 +87,7 @@ pub(crate) fn header_of<M: Message>(key: u64, flags: u16) -> Header {
 
 impl Client {
     pub(crate) fn new(port: Port, shared: Arc<Shared>, strategy: WaitStrategy, batch_limit: u32) -> Self {
-        Self { port, shared, strategy, timeout: Some(TIMEOUT_DEFAULT), batch_limit }
+        Self { port, shared, strategy, timeout: Some(TIMEOUT_DEFAULT), backpressure: None, batch_limit }
     }
 
     /// Sends `message` to the actor `key` and waits for the reply.
@@ -105,28 +110,113 @@ impl Client {
 
     /// Sends `message` to the actor `key` and goes on; a *tell*.
     ///
-    /// The acknowledgement is counted later ([`counts`](Self::counts)). Waits for room when the lane is full.
+    /// The acknowledgement is counted later ([`counts`](Self::counts)). When the lane is full, what
+    /// [`set_backpressure`](Self::set_backpressure) says happens; without it, this waits for room.
     ///
     /// # Errors
     /// [`SendError`] says why the message was not sent.
     #[inline]
     pub fn send<M: Message>(&mut self, key: u64, message: M) -> Result<(), SendError> {
-        self.publish(header_of::<M>(key, Flags::TELL), bytemuck::bytes_of(&message))?;
+        let header = header_of::<M>(key, Flags::TELL);
+        let payload = bytemuck::bytes_of(&message);
+        self.port.end_run();
+        if !self.port.can_publish(header.flags.span()) || !self.shared.status.is_open() {
+            return self.send_behind(header, payload);
+        }
+        self.publish_now(header, payload);
         self.port.tell_next();
         Ok(())
     }
 
-    /// Waits until all tells are acknowledged, and all replies that were given up have come, for `timeout` at most.
+    /// Sends a tell for which there may be no room.
+    #[cold]
+    fn send_behind(&mut self, header: Header, payload: &[u8]) -> Result<(), SendError> {
+        let shared = Arc::clone(&self.shared);
+        let stopped = || SendError::EngineStopped { reason: shared.status.reason() };
+        if !shared.status.is_open() {
+            return Err(stopped());
+        }
+        self.port.settle();
+        self.port.publish_staged();
+        if self.port.can_publish(header.flags.span()) {
+            self.publish_now(header, payload);
+            self.port.tell_next();
+            return Ok(());
+        }
+        // Without a choice a tell waits for as long as everything else of this client.
+        let timeout = match self.backpressure {
+            Some(Backpressure::Block { timeout }) => Some(timeout),
+            Some(_) | None => self.timeout,
+        };
+        let strategy = self.backpressure.unwrap_or(Backpressure::Block { timeout: timeout.unwrap_or(Duration::MAX) });
+        let ticket = match self.port.stage(header, payload, strategy) {
+            Admission::Queued(ticket) => ticket,
+            Admission::Replaced(..) => return Ok(()),
+            Admission::Rejected(_) => return Err(SendError::Rejected),
+            Admission::DroppedNewest(_) => return Err(SendError::DroppedNewest),
+        };
+        if !matches!(strategy, Backpressure::Block { .. }) {
+            return Ok(());
+        }
+        let published = |port: &mut Port| {
+            port.settle();
+            if !shared.status.is_open() {
+                return Some(false);
+            }
+            port.publish_staged();
+            (!port.is_staged(ticket)).then_some(true)
+        };
+        match self.wait(timeout, published) {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(Ended::Stopped(_)) => {
+                self.port.unstage(ticket, Leave::Ended);
+                Err(stopped())
+            }
+            Err(timeout) => {
+                self.port.unstage(ticket, Leave::Timeout);
+                Err(timeout.into())
+            }
+        }
+    }
+
+    /// Publishes all staged tells, and waits until all tells are acknowledged and all replies that were given up have come, for
+    /// `timeout` at most.
     ///
     /// # Errors
-    /// [`SendError`]; the messages are sent nevertheless.
+    /// [`SendError`]; what was published is executed nevertheless. When the engine no longer accepts what is staged,
+    /// [`SendError::EngineStopped`], and the tells are gone; [`counts`](Self::counts) says how many.
     pub fn flush(&mut self, timeout: Duration) -> Result<(), SendError> {
         self.port.end_run();
+        let shared = Arc::clone(&self.shared);
+        let mut lost = 0;
         let settled = |port: &mut Port| {
             port.settle();
-            (port.pending() == 0).then_some(())
+            match shared.status.is_open() {
+                true => port.publish_staged(),
+                false => lost += port.end_staged(),
+            }
+            (port.pending() == 0 && !port.is_behind()).then_some(())
         };
-        Ok(self.wait(Some(timeout), settled)?)
+        self.wait(Some(timeout), settled)?;
+        if lost == 0 { Ok(()) } else { Err(SendError::EngineStopped { reason: shared.status.reason() }) }
+    }
+
+    /// What a tell does for which the lane has no room, and how many tells may be staged meanwhile, 1 to
+    /// [`STAGING_MAX`](crate::staging::STAGING_MAX). Without a call of this a tell waits for as long as
+    /// [`set_timeout`](Self::set_timeout) says.
+    ///
+    /// With [`Backpressure::Block`] a tell is published when [`send`](Self::send) returns. With the other strategies it may be
+    /// staged: later calls of any method that sends or counts publish it, in order, and so does [`flush`](Self::flush);
+    /// no thread does so behind the caller's back. A tell that [`Backpressure::DropOldest`] drops is counted, for its caller has gone on.
+    /// Only tells are staged; a call waits behind them.
+    ///
+    /// # Errors
+    /// [`EngineError::OutOfBounds`].
+    pub fn set_backpressure(&mut self, strategy: Backpressure, bound: u32) -> Result<(), EngineError> {
+        check_bound(bound)?;
+        self.port.set_staging_bound(bound);
+        self.backpressure = Some(strategy);
+        Ok(())
     }
 
     /// Sends all messages, as many at a time as the lane holds, and waits for all replies, which are in order.
@@ -195,6 +285,10 @@ impl Client {
     /// What became of messages that nobody waited for; brings the figures up to date.
     pub fn counts(&mut self) -> ClientCounts {
         self.port.settle();
+        if self.port.is_behind() && self.shared.status.is_open() {
+            self.port.end_run();
+            self.port.publish_staged();
+        }
         self.port.counts()
     }
 
@@ -248,16 +342,22 @@ impl Client {
     fn publish(&mut self, header: Header, payload: &[u8]) -> Result<(), SendError> {
         self.port.end_run();
         let span = header.flags.span();
-        if !self.port.has_room(span) || !self.shared.status.is_open() {
+        if !self.port.can_publish(span) || !self.shared.status.is_open() {
             self.wait_for_room(span)?;
         }
-        self.port.begin_run(span);
-        self.port.forget_clock();
-        self.port.publish(header, payload);
+        self.publish_now(header, payload);
         Ok(())
     }
 
-    /// Waits until `span` slots have room, while the engine accepts requests.
+    /// Publishes one request as the whole of the run, for which there is room.
+    #[inline(always)]
+    fn publish_now(&mut self, header: Header, payload: &[u8]) {
+        self.port.begin_run(header.flags.span());
+        self.port.forget_clock();
+        self.port.publish(header, payload);
+    }
+
+    /// Waits until nothing is staged and `span` slots have room, while the engine accepts requests. The run must be empty.
     #[cold]
     pub(crate) fn wait_for_room(&mut self, span: u32) -> Result<(), SendError> {
         let shared = Arc::clone(&self.shared);
@@ -267,7 +367,11 @@ impl Client {
         }
         let has_room = |port: &mut Port| {
             port.settle();
-            (port.has_room(span) || !shared.status.is_open()).then_some(())
+            if !shared.status.is_open() {
+                return Some(());
+            }
+            port.publish_staged();
+            port.can_publish(span).then_some(())
         };
         self.wait(self.timeout, has_room)?;
         if shared.status.is_open() { Ok(()) } else { Err(refused()) }
@@ -307,6 +411,15 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
+        self.port.end_run();
+        self.port.settle();
+        if self.port.is_behind() && self.shared.status.is_open() {
+            self.port.publish_staged();
+        }
+        let lost = self.port.end_staged();
+        if lost > 0 {
+            tracing::warn!(lost, "a client was dropped with tells in its staging queue; flush it first");
+        }
         let pending = self.port.take_pending();
         self.shared.lanes.give_back(self.port.lane(), pending, &self.shared.control);
     }

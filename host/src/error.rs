@@ -109,6 +109,18 @@ pub enum EngineError {
     /// A figure of the geometry is out of bounds.
     #[error("geometry: {0}")]
     Geometry(#[from] GeometryError),
+    /// A figure that is no part of the geometry is out of bounds.
+    #[error("{figure} is {value}; choose {least} to {most}")]
+    OutOfBounds {
+        /// What it is.
+        figure: &'static str,
+        /// What was asked for.
+        value: u32,
+        /// The least.
+        least: u32,
+        /// The most.
+        most: u32,
+    },
     /// All lanes are taken.
     #[error(
         "no free lane: {held} of {lanes} are held by clients, {waiting} wait for replies to clients that are gone; \
@@ -217,6 +229,11 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether a figure is in its bounds.
+    pub(crate) fn check_bounds(figure: &'static str, value: u32, least: u32, most: u32) -> Result<(), Self> {
+        if (least..=most).contains(&value) { Ok(()) } else { Err(Self::OutOfBounds { figure, value, least, most }) }
+    }
+
     /// Whether the fault lies in what the builder was told rather than in a device.
     pub(crate) fn is_of_configuration(&self) -> bool {
         matches!(self, Self::RingCapacity(_) | Self::Geometry(_) | Self::SimulatedLanes { .. })
@@ -236,6 +253,10 @@ mod tests {
             (EngineError::TooLittleMemory { needed: 3 << 20, free: 2 << 20 }, ["3 MiB", "2 MiB are free; lower"]),
             (EngineError::StalePtx { cure: "run it" }, ["stale", "run it"]),
             (EngineError::NoFreeLane { lanes: 16, held: 15, waiting: 1 }, ["15 of 16", "raise `lanes`"]),
+            (
+                EngineError::OutOfBounds { figure: "the bound", value: 0, least: 1, most: 9 },
+                ["the bound is 0", "1 to 9"],
+            ),
             (EngineError::NeedsProcessExit { after: Duration::from_secs(1) }, ["1s", "ending this process"]),
         ];
         for (error, parts) in cases {

@@ -19,10 +19,12 @@
 //! | [`config`] | what an engine is told, checked before anything starts |
 //! | [`client`], [`pipeline`] | typed messages through a lane |
 //! | [`wait`] | how a client waits |
+//! | [`backpressure`], [`staging`] | what happens when a lane is full |
 //! | [`error`], [`call_error`] | what can go wrong |
 //! | [`telemetry`] | the telemetry pages of running engines, for any process |
 //! | [`lane`], [`shared_memory`] | what crosses the boundary of a process |
 
+pub mod backpressure;
 pub mod call_error;
 pub mod client;
 pub mod config;
@@ -31,6 +33,7 @@ pub mod error;
 pub mod lane;
 pub mod pipeline;
 pub mod shared_memory;
+pub mod staging;
 pub mod telemetry;
 pub mod wait;
 
@@ -38,6 +41,7 @@ mod backend;
 mod clock;
 mod control;
 mod inspect;
+mod lane_end;
 mod lane_table;
 mod monitor;
 mod port;
@@ -56,6 +60,7 @@ pub use tourbillon_shared::telemetry::{Counter, TelemetryPage};
 
 pub use backend::Copies;
 pub use backend::cuda::probe::{ComputeMode, DeviceInfo, DriverInfo, probe_devices};
+pub use backpressure::{Backpressure, StagingCounts};
 pub use call_error::{CallError, SendError};
 pub use client::Client;
 pub use config::{Backend, BackendKind, DeviceSelector, EngineBuilder, GpuGeometry};

@@ -30,7 +30,7 @@ impl<M: Message> Pipeline<'_, M> {
         if !self.client.shared.status.is_open() {
             return Err(self.stopped());
         }
-        if !self.client.port.has_room(Self::SPAN) && !self.settle() {
+        if !self.client.port.can_publish(Self::SPAN) && !self.settle() {
             return Ok(false);
         }
         self.client.port.publish(header_of::<M>(key, 0), bytemuck::bytes_of(message));
@@ -78,11 +78,16 @@ impl<M: Message> Pipeline<'_, M> {
         self.client.wait_for_room(Self::SPAN)
     }
 
-    /// Frees what earlier messages of the client hold; whether that made room.
+    /// Frees what earlier messages of the client hold, and publishes what it staged; whether that made room.
     #[cold]
     fn settle(&mut self) -> bool {
-        self.client.port.settle();
-        self.client.port.has_room(Self::SPAN)
+        let port = &mut self.client.port;
+        port.settle();
+        // While a tell is staged nothing else is published, so the run is empty.
+        if port.is_behind() && port.is_idle() {
+            port.publish_staged();
+        }
+        port.can_publish(Self::SPAN)
     }
 
     #[cold]
