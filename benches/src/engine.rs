@@ -11,7 +11,7 @@ use tourbillon_tools::environment::{cores, geometry_text};
 use tourbillon_tools::latency::new_histogram;
 use tourbillon_tools::random::{Random, mix};
 
-use crate::results::{Figure, Results};
+use tourbillon_benches::results::{Figure, Results};
 
 /// Actors that a client calls: enough that all shards live, few enough that they stay in the caches, as the
 /// floors' words do.

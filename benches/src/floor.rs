@@ -13,7 +13,7 @@ use tourbillon_tools::latency::new_histogram;
 use tourbillon_tools::random::Random;
 
 use crate::cuda::{Context, CudaError, CudaResult, DeviceMemory, Function, Module, Pinned, Stream};
-use crate::results::Figure;
+use tourbillon_benches::results::Figure;
 
 /// Slots of the ring, as many as a lane of the default engine has.
 const CAPACITY: u32 = 1024;

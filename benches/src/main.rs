@@ -8,7 +8,6 @@ mod engine;
 mod floor;
 mod offload;
 mod render;
-mod results;
 mod sweep;
 
 use std::path::{Path, PathBuf};
@@ -24,7 +23,8 @@ use tourbillon_tools::gpu::{Driver, Gpu};
 use crate::cuda::{Context, Module};
 use crate::engine::Setup;
 use crate::floor::{EXIT_CODE_STUCK, Kind};
-use crate::results::Results;
+use tourbillon_benches::document;
+use tourbillon_benches::results::Results;
 
 /// A run that takes longer has met something that hangs, and ends.
 const RUN_TIME_MAX: Duration = Duration::from_secs(345);
@@ -81,13 +81,7 @@ fn main() -> ExitCode {
 
 fn render_files(files: &[PathBuf], into: Option<&Path>) -> Result<(), String> {
     let tables = render::tables(files)?;
-    let Some(path) = into else {
-        print!("{tables}");
-        return Ok(());
-    };
-    let named = |error: std::io::Error| format!("{}: {error}", path.display());
-    let document = std::fs::read_to_string(path).map_err(named)?;
-    std::fs::write(path, render::insert(&document, &tables)?).map_err(named)
+    document::put(&tables, render::MARKS, into)
 }
 
 fn run(program: &Program) -> Result<(), String> {

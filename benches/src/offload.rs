@@ -6,7 +6,7 @@ use tourbillon_shared::floor::{OFFLOAD_WORDS, OffloadArguments};
 use tourbillon_tools::latency::new_histogram;
 
 use crate::cuda::{Context, CudaError, CudaResult, DeviceMemory, Module, Pinned, Stream};
-use crate::results::Figure;
+use tourbillon_benches::results::Figure;
 
 /// Repetitions of a run before those that are measured.
 const WARMUP: u32 = 200;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use crate::results::{Entry, Results};
+use tourbillon_benches::results::{Entry, Results, human};
 
 /// What a result is called in the table; those that are not here are left out.
 const NAMES: [(&str, &str); 13] = [
@@ -52,9 +52,9 @@ fn table(results: &Results) -> String {
         let Some(entry) = results.get(id) else { continue };
         let floor = entry.floor.map_or_else(
             || "–".to_owned(),
-            |floor| format!("{} ({:.2} x)", figure(floor, &entry.unit), entry.value / floor),
+            |floor| format!("{} ({:.2} x)", human(floor, &entry.unit), entry.value / floor),
         );
-        let _ = writeln!(text, "| {name} | {} | {} | {floor} |", figure(entry.value, &entry.unit), spread(entry));
+        let _ = writeln!(text, "| {name} | {} | {} | {floor} |", human(entry.value, &entry.unit), spread(entry));
     }
     text
 }
@@ -63,40 +63,14 @@ fn spread(entry: &Entry) -> String {
     if entry.runs < 2 {
         return "once".into();
     }
-    format!(
-        "{} to {} ({} runs)",
-        figure(entry.spread[0], &entry.unit),
-        figure(entry.spread[1], &entry.unit),
-        entry.runs
-    )
-}
-
-fn figure(value: f64, unit: &str) -> String {
-    use tourbillon_tools::latency::{human_count, human_ns, human_rate};
-    match unit {
-        "ns" => human_ns(value.round() as u64),
-        "1/s" => human_rate(value),
-        _ => human_count(value.round() as u64),
-    }
-}
-
-/// `document` with what stands between [`MARKS`] replaced by `tables`.
-///
-/// # Errors
-/// The marks are not there, once each and in order.
-pub fn insert(document: &str, tables: &str) -> Result<String, String> {
-    let [begin, end] = MARKS;
-    let missing = || format!("the document needs the lines `{begin}` and `{end}`, in this order");
-    let (before, rest) = document.split_once(begin).ok_or_else(missing)?;
-    let (_, after) = rest.split_once(end).ok_or_else(missing)?;
-    Ok(format!("{before}{begin}\n{}\n{end}{after}", tables.trim_end()))
+    format!("{} to {} ({} runs)", human(entry.spread[0], &entry.unit), human(entry.spread[1], &entry.unit), entry.runs)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::Figure;
     use serde_json::{Map, Value};
+    use tourbillon_benches::results::Figure;
 
     fn results() -> Results {
         let mut results = Results::new(Map::from_iter([("gpu".to_owned(), Value::from("A GPU"))]), "abc123");
@@ -111,15 +85,6 @@ mod tests {
         assert!(text.contains("GPU: A GPU") && text.contains("commit abc123"));
         assert!(text.contains("| 2.60 us | 2.50 us to 2.70 us (3 runs) | 2.00 us (1.30 x) |"), "{text}");
         assert!(text.contains("| 25.00 M/s | once | – |"), "{text}");
-    }
-
-    #[test]
-    fn only_what_is_between_the_marks_changes() {
-        let document = format!("a\n{}\nold\n{}\nb\n", MARKS[0], MARKS[1]);
-        let once = insert(&document, "new\n").unwrap();
-        assert_eq!(once, format!("a\n{}\nnew\n{}\nb\n", MARKS[0], MARKS[1]));
-        assert_eq!(insert(&once, "new\n").unwrap(), once);
-        assert!(insert("nothing", "new").is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tourbillon_tools::latency::{human_count, human_ns, human_rate};
 
 /// A figure with its spread.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,7 +71,11 @@ impl Results {
     pub fn add(&mut self, id: &str, figure: Figure, unit: &str, floor: Option<f64>) {
         let [least, most] = figure.spread;
         let beside = floor.map_or(String::new(), |floor| format!(", floor {floor:.0} ({:.2} x)", figure.value / floor));
-        println!("{id}: {:.0} {unit} ({} run(s), {least:.0} to {most:.0}){beside}", figure.value, figure.runs);
+        let digits = usize::from(figure.value < 100.0 && unit == "ns");
+        println!(
+            "{id}: {:.digits$} {unit} ({} run(s), {least:.digits$} to {most:.digits$}){beside}",
+            figure.value, figure.runs
+        );
         self.results.push(Entry {
             id: id.to_owned(),
             value: figure.value,
@@ -110,9 +115,27 @@ impl Results {
     }
 }
 
+/// A value for people: `2.60 us`, `8.4 ns`, `25.00 M/s`, `1,234`.
+pub fn human(value: f64, unit: &str) -> String {
+    /// Below it a nanosecond is too coarse.
+    const WHOLE_NS_MIN: f64 = 100.0;
+    match unit {
+        "ns" if value < WHOLE_NS_MIN => format!("{value:.1} ns"),
+        "ns" => human_ns(value.round() as u64),
+        "1/s" => human_rate(value),
+        _ => human_count(value.round() as u64),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_for_people() {
+        let texts = [human(8.44, "ns"), human(2_600.0, "ns"), human(25e6, "1/s"), human(1_234.0, "count")];
+        assert_eq!(texts, ["8.4 ns", "2.60 us", "25.00 M/s", "1,234"]);
+    }
 
     #[test]
     fn medians_and_spreads() {

@@ -1,0 +1,197 @@
+//! `peers`: other ways to ask an actor, beside the engine. Same bytes, same work, same counts, one run; every reply is
+//! checked.
+//!
+//! The peers take turns, so that what else happens on the machine meets all of them alike.
+
+mod channels;
+mod engine;
+mod on_actix;
+mod on_kameo;
+mod on_ractor;
+mod on_tokio;
+mod peers;
+mod plan;
+mod render;
+mod ring_buffer;
+mod task;
+mod threads;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use serde_json::{Map, Value};
+use tourbillon_benches::document;
+use tourbillon_benches::results::{Figure, Results};
+use tourbillon_tools::environment::{COMMIT, Environment};
+
+use crate::peers::{PEERS, Peer};
+use crate::plan::{Measured, Plan};
+use crate::render::{QUANTILES, rate_id, trips_id};
+
+/// A run that takes longer has met something that hangs, and ends.
+const RUN_TIME_MAX: Duration = Duration::from_secs(400);
+/// Exit code of such a run.
+const EXIT_CODE_STUCK: i32 = 3;
+/// The versions of all packages.
+const LOCK_FILE: &str = include_str!("../Cargo.lock");
+
+/// Other ways to ask an actor, beside the engine.
+#[derive(Debug, Parser)]
+#[command(name = "peers", version)]
+struct Program {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Write the results to this file.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Measure the engine on the first GPU too.
+    #[arg(long)]
+    gpu: bool,
+    /// Threads of each peer while the rate is taken: a power of two. Round trips always have two.
+    #[arg(long, default_value_t = 2)]
+    threads: u32,
+    /// Requests outstanding while the rate is taken: a multiple of 64.
+    #[arg(long, default_value_t = 512)]
+    outstanding: u32,
+    /// Runs; the median of them counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
+    runs: u32,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the table of results files, or put it into a document.
+    Render {
+        /// Results files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The document, such as docs/performance.md.
+        #[arg(long, value_name = "FILE")]
+        into: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let program = Program::parse();
+    let outcome = match &program.command {
+        Some(Command::Render { files, into }) => {
+            render::tables(files).and_then(|tables| document::put(&tables, render::MARKS, into.as_deref()))
+        }
+        None => run(&program).map_err(|error| error.to_string()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("peers: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(program: &Program) -> Measured<()> {
+    give_up_after(RUN_TIME_MAX)?;
+    let plan = Plan::new(program.threads, program.outstanding)?;
+    let mut results = Results::new(environment(program, &plan)?, COMMIT);
+    let peers: Vec<Peer> = PEERS.into_iter().filter(|peer| program.gpu || !peer.on_gpu).collect();
+    let mut found: Vec<Found> = peers.iter().map(|_| Found::default()).collect();
+    for number in 1..=program.runs {
+        for (peer, found) in peers.iter().zip(&mut found) {
+            let named = |error| format!("{}: {error}", peer.name);
+            let times = (peer.round_trips)(&plan).map_err(named)?;
+            for (values, (_, quantile, _)) in found.trips.iter_mut().zip(QUANTILES) {
+                values.push(times.value_at_quantile(quantile) as f64);
+            }
+            let rate = (peer.rate)(&plan).map_err(named)?;
+            found.rates.push(rate);
+            println!(
+                "run {number} of {}: {}: {} ns, {rate:.0} replies/s",
+                program.runs,
+                peer.name,
+                times.value_at_quantile(0.5)
+            );
+        }
+    }
+    for (peer, found) in peers.iter().zip(&found) {
+        for (values, (quantile, _, _)) in found.trips.iter().zip(QUANTILES) {
+            results.add(&trips_id(peer.id, quantile), Figure::median_of(values), "ns", None);
+        }
+        results.add(&rate_id(peer.id), Figure::median_of(&found.rates), "1/s", None);
+    }
+    Ok(results.write(program.out.as_deref())?)
+}
+
+/// What the runs of one peer found.
+#[derive(Debug, Default)]
+struct Found {
+    /// For each of the quantiles, the times of all runs.
+    trips: [Vec<f64>; QUANTILES.len()],
+    rates: Vec<f64>,
+}
+
+/// What it is measured on and with.
+fn environment(program: &Program, plan: &Plan) -> Measured<Map<String, Value>> {
+    let gpu = if program.gpu { Some(engine::gpu_name()?) } else { None };
+    let environment = Environment::gather(gpu.is_some(), gpu.as_deref().unwrap_or("CPU"));
+    let Value::Object(mut env) = serde_json::to_value(&environment)? else {
+        return Err("the environment could not be written as JSON".into());
+    };
+    env.remove("commit");
+    env.insert("threads".into(), plan.threads().into());
+    env.insert("outstanding".into(), plan.outstanding.into());
+    env.insert("actors".into(), task::ACTORS.into());
+    env.insert("trips_of_a_run".into(), plan.trips.into());
+    env.insert("load_before".into(), load_average().into());
+    for package in PEERS.iter().filter_map(|peer| peer.package).chain(["tokio"]) {
+        env.insert(package.into(), locked_version(LOCK_FILE, package).into());
+    }
+    Ok(env)
+}
+
+/// What else the machine had to do when the run began, where the system tells.
+fn load_average() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next().map(str::to_owned)
+}
+
+/// The version of a package in a lock file.
+fn locked_version(lock: &str, package: &str) -> Option<String> {
+    let entry = lock.split_once(&format!("name = \"{package}\"\nversion = \""))?.1;
+    entry.split_once('"').map(|(version, _)| version.to_owned())
+}
+
+/// Ends the process after `time`: a thread that spins for a reply that never comes can be ended in no other way.
+fn give_up_after(time: Duration) -> Measured<()> {
+    let watch = move || {
+        std::thread::sleep(time);
+        eprintln!("peers: not done within {time:?}");
+        std::process::exit(EXIT_CODE_STUCK);
+    };
+    std::thread::Builder::new().name("deadline".into()).spawn(watch)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_those_of_the_lock_file() {
+        let lock =
+            "[[package]]\nname = \"a\"\nversion = \"1.2.3\"\n\n[[package]]\nname = \"ab\"\nversion = \"4.5.6\"\n";
+        assert_eq!(locked_version(lock, "ab").as_deref(), Some("4.5.6"));
+        assert_eq!(locked_version(lock, "b"), None);
+        for package in PEERS.iter().filter_map(|peer| peer.package) {
+            assert!(locked_version(LOCK_FILE, package).is_some(), "{package}");
+        }
+    }
+
+    #[test]
+    fn bad_arguments_are_refused() {
+        assert!(Program::try_parse_from(["peers", "--runs", "0"]).is_err());
+        assert!(Program::try_parse_from(["peers", "render"]).is_err());
+        let program = Program::try_parse_from(["peers", "--threads", "3"]).unwrap();
+        assert!(run(&program).unwrap_err().to_string().contains("power of two"));
+    }
+}
