@@ -5,8 +5,8 @@
 //! lane is empty and the actors change hands. Within a round dozens of messages of all kinds are in flight. What must
 //! come of them follows from one promise: order holds for each lane and actor.
 //!
-//! Every machine is compared with a plain oracle and with one CPU thread. Timestamps differ from run to run and are left
-//! out.
+//! Every machine is compared with a plain oracle and with one CPU thread. Timestamps differ from run to run and are
+//! left out.
 
 use std::collections::{BTreeMap, HashMap};
 

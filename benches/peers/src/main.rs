@@ -9,6 +9,7 @@ mod on_actix;
 mod on_kameo;
 mod on_ractor;
 mod on_tokio;
+mod others;
 mod peers;
 mod plan;
 mod render;
@@ -26,6 +27,7 @@ use tourbillon_benches::document;
 use tourbillon_benches::results::{Figure, Results};
 use tourbillon_tools::environment::{COMMIT, Environment};
 
+use crate::others::Usage;
 use crate::peers::{PEERS, Peer};
 use crate::plan::{Measured, Plan};
 use crate::render::{QUANTILES, rate_id, trips_id};
@@ -96,6 +98,7 @@ fn run(program: &Program) -> Measured<()> {
     let mut results = Results::new(environment(program, &plan)?, COMMIT);
     let peers: Vec<Peer> = PEERS.into_iter().filter(|peer| program.gpu || !peer.on_gpu).collect();
     let mut found: Vec<Found> = peers.iter().map(|_| Found::default()).collect();
+    let before = Usage::now();
     for number in 1..=program.runs {
         for (peer, found) in peers.iter().zip(&mut found) {
             let named = |error| format!("{}: {error}", peer.name);
@@ -112,6 +115,11 @@ fn run(program: &Program) -> Measured<()> {
                 times.value_at_quantile(0.5)
             );
         }
+    }
+    if let (Some(before), Some(after)) = (before, Usage::now()) {
+        let percent = (after.of_others_since(&before) * 1_000.0).round() / 10.0;
+        println!("meanwhile others had {percent} % of the processors' time");
+        results.env.insert("others_percent".into(), percent.into());
     }
     for (peer, found) in peers.iter().zip(&found) {
         for (values, (quantile, _, _)) in found.trips.iter().zip(QUANTILES) {
@@ -142,17 +150,10 @@ fn environment(program: &Program, plan: &Plan) -> Measured<Map<String, Value>> {
     env.insert("outstanding".into(), plan.outstanding.into());
     env.insert("actors".into(), task::ACTORS.into());
     env.insert("trips_of_a_run".into(), plan.trips.into());
-    env.insert("load_before".into(), load_average().into());
     for package in PEERS.iter().filter_map(|peer| peer.package).chain(["tokio"]) {
         env.insert(package.into(), locked_version(LOCK_FILE, package).into());
     }
     Ok(env)
-}
-
-/// What else the machine had to do when the run began, where the system tells.
-fn load_average() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
-    text.split_whitespace().next().map(str::to_owned)
 }
 
 /// The version of a package in a lock file.

@@ -47,9 +47,11 @@ fn table(results: &Results) -> Option<String> {
         _ => "none".to_owned(),
     };
     let mut text = format!(
-        "CPU: {}, {} cores; GPU: {}; commit {}. Rate: {} requests outstanding, {} threads.\n\n",
+        "CPU: {}, {} cores, of whose time others had {} %; GPU: {}; commit {}. Rate: {} requests \
+         outstanding, {} threads.\n\n",
         env("cpu"),
         env("cores"),
+        env("others_percent"),
         env("gpu"),
         results.commit,
         env("outstanding"),
@@ -87,8 +89,8 @@ mod tests {
     use tourbillon_benches::results::Figure;
 
     fn results() -> Results {
-        let env =
-            [("cpu", Value::from("A CPU")), ("cores", 2.into()), ("threads", 2.into()), ("outstanding", 512.into())];
+        let mut env = vec![("cpu", Value::from("A CPU")), ("cores", 2.into()), ("others_percent", 1.5.into())];
+        env.extend([("threads", Value::from(2)), ("outstanding", 512.into())]);
         let env = Map::from_iter(env.into_iter().map(|(key, value)| (key.to_owned(), value)));
         let mut results = Results::new(env, "abc");
         results.add(&trips_id("kameo", "p50"), Figure::median_of(&[700.0, 720.0, 750.0]), "ns", None);
@@ -100,7 +102,8 @@ mod tests {
     fn tables_show_machine_threads_and_spread() {
         let text = table(&results()).unwrap();
         assert!(
-            text.contains("A CPU, 2 cores; GPU: none") && text.contains("512 requests outstanding, 2 threads"),
+            text.contains("A CPU, 2 cores, of whose time others had 1.5 %; GPU: none")
+                && text.contains("512 requests outstanding, 2 threads"),
             "{text}"
         );
         assert!(text.contains("| kameo `ask` | 2 of tokio, parking | 720 ns (700 ns to 750 ns) | – |"), "{text}");
