@@ -182,6 +182,20 @@ impl Engine {
         Ok(Client::new(port, Arc::clone(&self.shared), self.wait, self.batch_limit))
     }
 
+    /// A gateway for async code, with the defaults of [`Gateway::builder`](crate::gateway::Gateway::builder).
+    ///
+    /// # Errors
+    /// As for [`GatewayBuilder::build`](crate::gateway::GatewayBuilder::build).
+    #[cfg(feature = "async")]
+    pub fn gateway(&self) -> Result<crate::gateway::Gateway, EngineError> {
+        crate::gateway::Gateway::builder(self).build()
+    }
+
+    #[cfg(feature = "async")]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// From resident or paused to active; waits until every warp has obeyed.
     ///
     /// # Errors

@@ -99,6 +99,12 @@ impl LaneEnd {
         has_room(self.shape, self.tail, self.freed, span)
     }
 
+    /// Slots that may be written.
+    #[cfg(feature = "async")]
+    pub(crate) fn free_slots(&self) -> u64 {
+        u64::from(self.shape.capacity()) - self.tail.wrapping_sub(self.freed).min(self.shape.capacity().into())
+    }
+
     /// Lets the next message read the clock.
     #[inline(always)]
     pub(crate) fn forget_clock(&mut self) {

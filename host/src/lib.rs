@@ -18,6 +18,7 @@
 //! | [`engine`] | the engine and its lifecycle |
 //! | [`config`] | what an engine is told, checked before anything starts |
 //! | [`client`], [`pipeline`] | typed messages through a lane |
+//! | `gateway` | the engine for async code; with the feature `async` |
 //! | [`wait`] | how a client waits |
 //! | [`backpressure`], [`staging`] | what happens when a lane is full |
 //! | [`error`], [`call_error`] | what can go wrong |
@@ -30,6 +31,8 @@ pub mod client;
 pub mod config;
 pub mod engine;
 pub mod error;
+#[cfg(feature = "async")]
+pub mod gateway;
 pub mod lane;
 pub mod pipeline;
 pub mod shared_memory;
@@ -66,6 +69,8 @@ pub use client::Client;
 pub use config::{Backend, BackendKind, DeviceSelector, EngineBuilder, GpuGeometry};
 pub use engine::{DrainReport, Engine, LaneRemainder};
 pub use error::EngineError;
+#[cfg(feature = "async")]
+pub use gateway::{Ask, Gateway, GatewayBuilder, GatewayCounts, GatewayUsage, KeyedMessage, Tell};
 pub use pipeline::Pipeline;
 pub use port::ClientCounts;
 pub use ptx::shipped_image;

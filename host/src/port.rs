@@ -40,6 +40,12 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// A frame of `span` slots at `position`.
+    #[cfg(feature = "async")]
+    pub(crate) fn new(position: u64, span: u32, is_tell: bool) -> Self {
+        Self { position, span, is_tell }
+    }
+
     /// Whether its reply has come.
     pub(crate) fn is_answered(&self, lane: &Lane) -> bool {
         is_answered(&lane.replies(), lane.shape(), self.position, self.span)

@@ -69,6 +69,7 @@
 pub mod bench;
 pub mod child;
 pub mod deadline;
+pub mod futures;
 pub mod load;
 pub mod raw;
 

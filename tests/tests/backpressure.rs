@@ -1,13 +1,15 @@
 //! What happens when a lane is full: each strategy under an engine that is paused, with exact counts, and nothing published that was
 //! said not to be.
 
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tourbillon::actors::Counter as CounterActor;
 use tourbillon::actors::counter::{Add, Get};
 use tourbillon::staging::STAGING_MAX;
-use tourbillon::{Backpressure, CallError, Client, Engine, EngineError, SendError, StagingCounts};
+use tourbillon::{Ask, Backpressure, CallError, Client, Engine, EngineError, Gateway, SendError, StagingCounts, Tell};
 use tourbillon_tests::bench::{REPLY_TIME_MAX, client};
+use tourbillon_tests::futures::{a_moment, assert_nothing_is_lost, block_on, poll_once, poll_until_ready};
 use tourbillon_tests::{Bench, on_every_backend};
 
 /// Slots of the ring, which each message here takes one of.
@@ -143,5 +145,166 @@ on_every_backend! {
             assert_eq!(value, bound);
         }
         client.set_backpressure(Backpressure::Reject, STAGING_MAX).unwrap();
+    }
+}
+
+/// An engine that is paused, a gateway with one lane, and as many asks as tells were sent above, each polled once.
+fn asked(bench: &Bench, strategy: Backpressure) -> (Engine, Gateway, Vec<Ask<Add>>) {
+    let engine = bench.builder().ring_capacity(RING as u32).build().unwrap();
+    engine.pause().unwrap();
+    let gateway = Gateway::builder(&engine).lanes(1).staging(BOUND as u32).backpressure(strategy).build().unwrap();
+    let asks = (1..=SENT).map(|sequence| gateway.ask(1, add(sequence))).collect();
+    (engine, gateway, asks)
+}
+
+/// Lets the engine go on; the replies' last sequence numbers, and the sum of the actor.
+fn answered(engine: &Engine, asks: &mut [Ask<Add>]) -> (Vec<u64>, u64) {
+    engine.resume().unwrap();
+    let replies = asks.iter_mut().map(|ask| poll_until_ready(ask).unwrap().last_sequence).collect();
+    let (_, state) = engine.inspect::<CounterActor>(1).unwrap().unwrap();
+    (replies, state.value)
+}
+
+on_every_backend! {
+    fn asks_that_block_wait_for_a_place_and_time_out_without_one(bench: &Bench) {
+        let (engine, gateway, mut asks) = asked(bench, Backpressure::Block { timeout: SHORT });
+        assert!(asks.iter_mut().all(|ask| poll_once(ask).is_pending()));
+        let accepted = (RING + BOUND) as usize;
+        for ask in asks.drain(accepted..) {
+            let mut ask = ask;
+            assert_eq!(poll_until_ready(&mut ask), Err(CallError::Timeout { after: SHORT }));
+        }
+        let (queued, blocked) = (SENT - RING, SENT - RING - BOUND);
+        let expected = StagingCounts { queued, blocked, timeouts: blocked, ..StagingCounts::default() };
+        assert_eq!((gateway.counts().staging, gateway.counts().sent), (expected, RING));
+        assert!(asks.iter_mut().all(|ask| poll_once(ask).is_pending()), "what has a place keeps it");
+        let (replies, sum) = answered(&engine, &mut asks);
+        assert_eq!((replies, sum), ((0..RING + BOUND).collect(), RING + BOUND));
+        assert_eq!(gateway.counts().staging, StagingCounts { published: BOUND, ..expected });
+        assert_nothing_is_lost(&gateway);
+    }
+}
+
+on_every_backend! {
+    fn asks_that_block_long_enough_are_all_answered_in_order(bench: &Bench) {
+        let (engine, gateway, mut asks) = asked(bench, Backpressure::Block { timeout: REPLY_TIME_MAX });
+        assert!(asks.iter_mut().all(|ask| poll_once(ask).is_pending()));
+        let usage = gateway.usage();
+        assert_eq!((usage.in_flight, usage.staged, usage.blocked, usage.free_slots), (RING, BOUND, SENT - RING - BOUND, 0));
+        let (replies, sum) = answered(&engine, &mut asks);
+        assert_eq!((replies, sum), ((0..SENT).collect(), SENT));
+        let counts = gateway.counts();
+        assert_eq!((counts.staging.published, counts.staging.blocked, counts.answered), (SENT - RING, 16, SENT));
+        assert_nothing_is_lost(&gateway);
+    }
+}
+
+on_every_backend! {
+    fn asks_that_are_rejected_or_dropped_are_told_at_once(bench: &Bench) {
+        for (strategy, error) in [
+            (Backpressure::Reject, CallError::Rejected),
+            (Backpressure::DropNewest, CallError::DroppedNewest),
+        ] {
+            let (engine, gateway, mut asks) = asked(bench, strategy);
+            let accepted = (RING + BOUND) as usize;
+            for (i, ask) in asks.iter_mut().enumerate() {
+                let expected = if i < accepted { Poll::Pending } else { Poll::Ready(Err(error.clone())) };
+                assert_eq!(poll_once(ask), expected, "ask {i}");
+            }
+            let refused = SENT - RING - BOUND;
+            let expected = match strategy {
+                Backpressure::Reject => StagingCounts { queued: BOUND, rejected: refused, ..StagingCounts::default() },
+                _ => StagingCounts { queued: BOUND, dropped_newest: refused, ..StagingCounts::default() },
+            };
+            assert_eq!(gateway.counts().staging, expected);
+            let (replies, sum) = answered(&engine, &mut asks[..accepted]);
+            assert_eq!((replies, sum), ((0..RING + BOUND).collect(), RING + BOUND));
+            assert_nothing_is_lost(&gateway);
+        }
+    }
+}
+
+on_every_backend! {
+    fn the_oldest_staged_asks_are_dropped_and_woken(bench: &Bench) {
+        let (engine, gateway, mut asks) = asked(bench, Backpressure::DropOldest);
+        assert!(asks.iter_mut().all(|ask| poll_once(ask).is_pending()), "each newest one is staged");
+        let dropped = (SENT - RING - BOUND) as usize;
+        // What is published stays; of what was staged after it, all but the last were dropped.
+        for ask in asks.drain(RING as usize..RING as usize + dropped) {
+            let mut ask = ask;
+            assert_eq!(poll_once(&mut ask), Poll::Ready(Err(CallError::Dropped)));
+        }
+        assert!(asks.iter_mut().all(|ask| poll_once(ask).is_pending()));
+        let expected =
+            StagingCounts { queued: SENT - RING, dropped_oldest: dropped as u64, ..StagingCounts::default() };
+        assert_eq!(gateway.counts().staging, expected);
+        let (replies, sum) = answered(&engine, &mut asks);
+        assert_eq!(replies[RING as usize..], [16, 33, 34, 35, 36, 37, 38, 39]);
+        assert_eq!(sum, RING + BOUND);
+        assert_nothing_is_lost(&gateway);
+    }
+}
+
+on_every_backend! {
+    fn tells_are_ready_when_they_are_published(bench: &Bench) {
+        let (engine, gateway, _) = asked(bench, Backpressure::DropOldest);
+        let mut tells: Vec<Tell<Add>> = (1..=SENT).map(|sequence| gateway.tell(1, add(sequence))).collect();
+        for (i, tell) in tells.iter_mut().enumerate() {
+            let expected = if i < RING as usize { Poll::Ready(Ok(())) } else { Poll::Pending };
+            assert_eq!(poll_once(tell), expected, "tell {i}");
+        }
+        let late = SENT as usize - BOUND as usize;
+        for tell in &mut tells[RING as usize..late] {
+            assert_eq!(poll_once(tell), Poll::Ready(Err(SendError::Dropped)));
+        }
+        engine.resume().unwrap();
+        for tell in &mut tells[late..] {
+            assert_eq!(poll_until_ready(tell), Ok(()));
+        }
+        assert_nothing_is_lost(&gateway);
+        assert_eq!((gateway.counts().tells_done, gateway.counts().sent), (RING + BOUND, RING + BOUND));
+    }
+}
+
+on_every_backend! {
+    /// All on one thread: if a blocked ask held it, the clock task could not run.
+    fn blocking_never_blocks_the_executor(bench: &Bench) {
+        let (engine, gateway, asks) = asked(bench, Backpressure::Block { timeout: REPLY_TIME_MAX });
+        block_on(async {
+            let waiting: Vec<_> = asks.into_iter().map(tokio::spawn).collect();
+            let mut ticks = 0;
+            while gateway.usage().blocked < SENT - RING - BOUND || ticks < 20 {
+                a_moment().await;
+                ticks += 1;
+                assert!(ticks < 5_000, "the asks never blocked: {:?}", gateway.usage());
+            }
+            assert_eq!(gateway.counts().answered, 0);
+            engine.resume().unwrap();
+            for (sequence, ask) in waiting.into_iter().enumerate() {
+                assert_eq!(ask.await.unwrap().unwrap().last_sequence, sequence as u64);
+            }
+        });
+        assert_nothing_is_lost(&gateway);
+    }
+}
+
+on_every_backend! {
+    fn a_gateway_of_senseless_bounds_is_refused(bench: &Bench) {
+        let engine = bench.builder().lanes(3).build().unwrap();
+        let figure = |built: Result<Gateway, EngineError>| match built {
+            Err(EngineError::OutOfBounds { figure, value: 0, least: 1, .. }) => figure,
+            other => panic!("{other:?}"),
+        };
+        assert!(figure(Gateway::builder(&engine).staging(0).build()).contains("staging"));
+        assert!(figure(Gateway::builder(&engine).lanes(0).build()).contains("lanes"));
+        assert!(figure(Gateway::builder(&engine).waiting(0).build()).contains("wait"));
+        let refused = Gateway::builder(&engine).staging(STAGING_MAX + 1).build();
+        assert!(matches!(refused, Err(EngineError::OutOfBounds { least: 1, most: STAGING_MAX, .. })), "{refused:?}");
+        let refused = Gateway::builder(&engine).lanes(4).build();
+        assert!(matches!(refused, Err(EngineError::NoFreeLane { lanes: 3, .. })), "{refused:?}");
+        let all = Gateway::builder(&engine).lanes(3).build().expect("what was refused holds no lane");
+        assert!(matches!(engine.gateway(), Err(EngineError::NoFreeLane { lanes: 3, held: 3, waiting: 0 })));
+        drop(all);
+        assert_eq!(engine.gateway().unwrap().lanes(), 1);
     }
 }

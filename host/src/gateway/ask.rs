@@ -1,0 +1,180 @@
+//! The futures of a gateway. Neither allocates; each is as large as its message and some words.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tourbillon_device::{ErrorOf, Message, ReplyOf};
+use tourbillon_shared::header::Flags;
+
+use super::lane::{Begun, Request};
+use super::waiters::Failure;
+use super::{Core, Gateway, Place};
+use crate::call_error::{CallError, SendError, reply_in};
+use crate::client::header_of;
+
+/// A message and the actor that it goes to: what the gateway takes as a [`tower_service::Service`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyedMessage<M> {
+    /// Key of the actor.
+    pub key: u64,
+    /// The message.
+    pub message: M,
+}
+
+/// What asks and tells have in common: a request and where it waits.
+struct Pending<M> {
+    core: Arc<Core>,
+    key: u64,
+    message: M,
+    timeout: Option<Duration>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// Not polled yet.
+    Unsent,
+    Waiting(Place),
+    Done,
+}
+
+impl<M: Message> Pending<M> {
+    /// Begins the request or looks what became of it; `read` gets the words of the reply, none for a tell.
+    fn poll<T>(
+        &mut self,
+        context: &Context<'_>,
+        role: u16,
+        read: impl FnOnce(&[u32]) -> T,
+    ) -> Poll<Result<T, Failure>> {
+        let waker = context.waker();
+        let polled = match self.stage {
+            Stage::Unsent => {
+                let payload = bytemuck::bytes_of(&self.message);
+                let request = Request { header: header_of::<M>(self.key, role), payload, timeout: self.timeout };
+                match self.core.begin(&request, waker) {
+                    (lane, Begun::Waiting(waiter)) => {
+                        self.stage = Stage::Waiting(Place { lane, waiter });
+                        return Poll::Pending;
+                    }
+                    (_, Begun::Published) => Some(Ok(read(&[]))),
+                    (_, Begun::Failed(failure)) => Some(Err(failure)),
+                }
+            }
+            Stage::Waiting(place) => self.core.poll(place, waker, read),
+            Stage::Done => panic!("a future of a gateway was polled after it was ready"),
+        };
+        match polled {
+            None => Poll::Pending,
+            Some(result) => {
+                self.stage = Stage::Done;
+                Poll::Ready(result)
+            }
+        }
+    }
+}
+
+impl<M> Drop for Pending<M> {
+    fn drop(&mut self) {
+        if let Stage::Waiting(place) = self.stage {
+            self.core.cancel(place);
+        }
+    }
+}
+
+/// A future of an actor's reply. Made by [`Gateway::ask`].
+#[must_use = "nothing is sent before it is polled"]
+pub struct Ask<M> {
+    pending: Pending<M>,
+}
+
+/// A future that is ready when its message is published. Made by [`Gateway::tell`].
+#[must_use = "nothing is sent before it is polled"]
+pub struct Tell<M> {
+    pending: Pending<M>,
+}
+
+impl<M> Ask<M> {
+    pub(super) fn new(core: Arc<Core>, key: u64, message: M, timeout: Option<Duration>) -> Self {
+        Self { pending: Pending { core, key, message, timeout, stage: Stage::Unsent } }
+    }
+
+    /// How long this one waits for its reply, counted from its first poll; without a limit for `None`. Has no effect afterwards.
+    pub fn timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.pending.timeout = timeout;
+        self
+    }
+}
+
+impl<M> Tell<M> {
+    pub(super) fn new(core: Arc<Core>, key: u64, message: M, timeout: Option<Duration>) -> Self {
+        Self { pending: Pending { core, key, message, timeout, stage: Stage::Unsent } }
+    }
+
+    /// How long this one waits for being published, counted from its first poll; without a limit for `None`. Has no effect
+    /// afterwards.
+    pub fn timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.pending.timeout = timeout;
+        self
+    }
+}
+
+// A message is plain data and nothing here points into the future itself.
+impl<M> Unpin for Ask<M> {}
+impl<M> Unpin for Tell<M> {}
+
+impl<M: Message> Future for Ask<M> {
+    /// What the handler returned, or why there is no reply.
+    type Output = Result<ReplyOf<M>, CallError<ErrorOf<M>>>;
+
+    /// # Panics
+    /// When it was ready before.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let pending = &mut self.pending;
+        let polled = pending.poll(context, 0, reply_in::<ReplyOf<M>, ErrorOf<M>>);
+        polled.map(|result| result.unwrap_or_else(|failure| Err(pending.core.error(failure).into())))
+    }
+}
+
+impl<M: Message> Future for Tell<M> {
+    /// Why the message was not sent.
+    type Output = Result<(), SendError>;
+
+    /// # Panics
+    /// When it was ready before.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let pending = &mut self.pending;
+        let polled = pending.poll(context, Flags::TELL, |_| ());
+        polled.map(|result| result.map_err(|failure| pending.core.error(failure)))
+    }
+}
+
+impl<M> fmt::Debug for Ask<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask").field("key", &self.pending.key).field("stage", &self.pending.stage).finish()
+    }
+}
+
+impl<M> fmt::Debug for Tell<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tell").field("key", &self.pending.key).field("stage", &self.pending.stage).finish()
+    }
+}
+
+/// Always ready, until the gateway is shut down: what cannot be sent at once waits in its future, bounded as the gateway was told.
+impl<M: Message> tower_service::Service<KeyedMessage<M>> for Gateway {
+    type Response = ReplyOf<M>;
+    type Error = CallError<ErrorOf<M>>;
+    type Future = Ask<M>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(if self.is_closed() { Err(CallError::GatewayClosed) } else { Ok(()) })
+    }
+
+    fn call(&mut self, request: KeyedMessage<M>) -> Ask<M> {
+        self.ask(request.key, request.message)
+    }
+}
