@@ -27,13 +27,13 @@ use tourbillon_benches::document;
 use tourbillon_benches::results::{Figure, Results};
 use tourbillon_tools::environment::{COMMIT, Environment};
 
-use crate::others::Usage;
+use crate::others::Quiet;
 use crate::peers::{PEERS, Peer};
 use crate::plan::{Measured, Plan};
 use crate::render::{QUANTILES, rate_id, trips_id};
 
-/// A run that takes longer has met something that hangs, and ends.
-const RUN_TIME_MAX: Duration = Duration::from_secs(400);
+/// A program that takes longer, patience aside, has met something that hangs, and ends.
+const RUN_TIME_MAX: Duration = Duration::from_secs(300);
 /// Exit code of such a run.
 const EXIT_CODE_STUCK: i32 = 3;
 /// The versions of all packages.
@@ -60,6 +60,9 @@ struct Program {
     /// Runs; the median of them counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
     runs: u32,
+    /// Seconds to spend on waiting until nobody else uses the machine, and on repeating what was disturbed.
+    #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    patience: u64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,34 +96,27 @@ fn main() -> ExitCode {
 }
 
 fn run(program: &Program) -> Measured<()> {
-    give_up_after(RUN_TIME_MAX)?;
+    give_up_after(RUN_TIME_MAX + Duration::from_secs(program.patience))?;
     let plan = Plan::new(program.threads, program.outstanding)?;
     let mut results = Results::new(environment(program, &plan)?, COMMIT);
     let peers: Vec<Peer> = PEERS.into_iter().filter(|peer| program.gpu || !peer.on_gpu).collect();
     let mut found: Vec<Found> = peers.iter().map(|_| Found::default()).collect();
-    let before = Usage::now();
+    let mut quiet = Quiet::new(Duration::from_secs(program.patience));
     for number in 1..=program.runs {
         for (peer, found) in peers.iter().zip(&mut found) {
-            let named = |error| format!("{}: {error}", peer.name);
-            let times = (peer.round_trips)(&plan).map_err(named)?;
+            let once = || Ok(((peer.round_trips)(&plan)?, (peer.rate)(&plan)?));
+            let (times, rate) = quiet.run(once).map_err(|error| format!("{}: {error}", peer.name))?;
             for (values, (_, quantile, _)) in found.trips.iter_mut().zip(QUANTILES) {
                 values.push(times.value_at_quantile(quantile) as f64);
             }
-            let rate = (peer.rate)(&plan).map_err(named)?;
             found.rates.push(rate);
-            println!(
-                "run {number} of {}: {}: {} ns, {rate:.0} replies/s",
-                program.runs,
-                peer.name,
-                times.value_at_quantile(0.5)
-            );
+            let p50 = times.value_at_quantile(0.5);
+            println!("run {number} of {}: {}: {p50} ns, {rate:.0} replies/s", program.runs, peer.name);
         }
     }
-    if let (Some(before), Some(after)) = (before, Usage::now()) {
-        let percent = (after.of_others_since(&before) * 1_000.0).round() / 10.0;
-        println!("meanwhile others had {percent} % of the processors' time");
-        results.env.insert("others_percent".into(), percent.into());
-    }
+    println!("{} runs were repeated because others used the machine", quiet.repeated);
+    results.env.insert("others_percent_max".into(), quiet.share_max.map(percent).into());
+    results.env.insert("repeated_runs".into(), quiet.repeated.into());
     for (peer, found) in peers.iter().zip(&found) {
         for (values, (quantile, _, _)) in found.trips.iter().zip(QUANTILES) {
             results.add(&trips_id(peer.id, quantile), Figure::median_of(values), "ns", None);
@@ -128,6 +124,11 @@ fn run(program: &Program) -> Measured<()> {
         results.add(&rate_id(peer.id), Figure::median_of(&found.rates), "1/s", None);
     }
     Ok(results.write(program.out.as_deref())?)
+}
+
+/// A share as a percentage with one digit behind the point.
+fn percent(share: f64) -> f64 {
+    (share * 1_000.0).round() / 10.0
 }
 
 /// What the runs of one peer found.
@@ -194,5 +195,6 @@ mod tests {
         assert!(Program::try_parse_from(["peers", "render"]).is_err());
         let program = Program::try_parse_from(["peers", "--threads", "3"]).unwrap();
         assert!(run(&program).unwrap_err().to_string().contains("power of two"));
+        assert_eq!(percent(0.123_46), 12.3);
     }
 }

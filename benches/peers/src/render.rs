@@ -47,11 +47,11 @@ fn table(results: &Results) -> Option<String> {
         _ => "none".to_owned(),
     };
     let mut text = format!(
-        "CPU: {}, {} cores, of whose time others had {} %; GPU: {}; commit {}. Rate: {} requests \
+        "CPU: {}, {} cores, of whose time others had at most {} %; GPU: {}; commit {}. Rate: {} requests \
          outstanding, {} threads.\n\n",
         env("cpu"),
         env("cores"),
-        env("others_percent"),
+        env("others_percent_max"),
         env("gpu"),
         results.commit,
         env("outstanding"),
@@ -89,7 +89,7 @@ mod tests {
     use tourbillon_benches::results::Figure;
 
     fn results() -> Results {
-        let mut env = vec![("cpu", Value::from("A CPU")), ("cores", 2.into()), ("others_percent", 1.5.into())];
+        let mut env = vec![("cpu", Value::from("A CPU")), ("cores", 2.into()), ("others_percent_max", 1.5.into())];
         env.extend([("threads", Value::from(2)), ("outstanding", 512.into())]);
         let env = Map::from_iter(env.into_iter().map(|(key, value)| (key.to_owned(), value)));
         let mut results = Results::new(env, "abc");
@@ -102,7 +102,7 @@ mod tests {
     fn tables_show_machine_threads_and_spread() {
         let text = table(&results()).unwrap();
         assert!(
-            text.contains("A CPU, 2 cores, of whose time others had 1.5 %; GPU: none")
+            text.contains("A CPU, 2 cores, of whose time others had at most 1.5 %; GPU: none")
                 && text.contains("512 requests outstanding, 2 threads"),
             "{text}"
         );
