@@ -6,6 +6,7 @@
 mod cuda;
 mod engine;
 mod floor;
+mod hlc;
 mod offload;
 mod render;
 mod sweep;
@@ -156,6 +157,9 @@ fn measure_floors(device: u32, results: &mut Results) -> Result<(), Box<dyn std:
     results.add("launch_sync_p50", offload.launch_sync, "ns", None);
     results.add("offload_copy_launch_p50", offload.copy_launch, "ns", None);
     results.add("graph_launch_p50", offload.graph, "ns", None);
+    let price = hlc::measure(&context, &module)?;
+    results.add("hlc_update_ns", price.batch, "ns", None);
+    results.add("hlc_update_single_ns", price.single, "ns", None);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tourbillon_benches::results::{Entry, Results, human};
 
 /// What a result is called in the table; those that are not here are left out.
-const NAMES: [(&str, &str); 13] = [
+const NAMES: [(&str, &str); 15] = [
     ("rtt_64b_p50", "call to an actor and back, median"),
     ("rtt_64b_p99", "call to an actor and back, 99 %"),
     ("floor_direct_p50", "bare ping-pong, one block, median"),
@@ -20,6 +20,8 @@ const NAMES: [(&str, &str); 13] = [
     ("state_copies", "copies of actor state meanwhile"),
     ("state_copies_control", "copies of actor state when it is read back"),
     ("rtt_64b_p90", "call to an actor and back, 90 %"),
+    ("hlc_update_ns", "timestamp of a message in a batch of 32"),
+    ("hlc_update_single_ns", "timestamp of a message that comes alone"),
 ];
 
 /// The lines between these two in a file are replaced by `--into`.

@@ -19,6 +19,7 @@
 //! | [`error`] | failure codes that travel in replies |
 //! | [`geometry`] | block, warp, shard and memory layout of one engine |
 //! | [`floor`] | what the bare floor kernels of the latency bench get |
+//! | [`hlc_bench`] | what its kernel gets that measures the price of a timestamp |
 //! | [`abi`] | the hash that two sides compare before they trust each other |
 
 #![no_std]
@@ -34,6 +35,7 @@ pub mod frame;
 pub mod geometry;
 pub mod header;
 pub mod hlc;
+pub mod hlc_bench;
 pub mod lane;
 #[doc(hidden)]
 pub mod mutants;

@@ -7,6 +7,7 @@
 #![allow(internal_features)]
 
 mod floor;
+mod hlc;
 mod machine;
 
 tourbillon_actors::shipped!();
