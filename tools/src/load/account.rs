@@ -4,14 +4,13 @@
 //! ask for too much and must be refused with the actor's typed error. A message lost, doubled or swapped shows as
 //! a wrong balance, in that reply and in all later ones of the account.
 
-use std::sync::atomic::AtomicU64;
-
 use tourbillon::actors::account::{AccountError, Deposit, Refusal, Withdraw};
 use tourbillon::{CallError, Client};
 
 use super::keys::{KeyChooser, key_of};
 use super::options::LoadOptions;
-use super::pump::{Check, Phase, Source, Tally, Ticket, pump};
+use super::pump::{Drive, pump};
+use super::source::{Check, Source, Ticket};
 use crate::random::Random;
 
 /// Payload bytes of a request.
@@ -24,23 +23,16 @@ const WITHDRAWAL_MAX: u64 = 1500;
 /// Set in [`Ticket::expected`] beside the balance when the message must be refused.
 const REFUSED: u64 = 1 << 63;
 
-/// Runs one client until the phase stops.
-pub(super) fn run(
-    client: &mut Client,
-    number: u32,
-    options: &LoadOptions,
-    chooser: KeyChooser,
-    phase: &Phase,
-    progress: &AtomicU64,
-    tally: &mut Tally,
-) {
+/// Runs one client until the run ends. Between two types of message its lane runs empty.
+pub(super) fn run(client: &mut Client, number: u32, options: &LoadOptions, chooser: KeyChooser, drive: &mut Drive<'_>) {
     let mut book = Book::new(number, options.keys, options.seed, chooser);
     loop {
         book.left = RUN_MESSAGES;
-        let goes_on = pump::<Deposit, _>(client, &mut book, phase, progress, tally);
+        if !pump::<Deposit, _>(client, &mut book, drive) || drive.is_over() {
+            return;
+        }
         book.left = RUN_MESSAGES;
-        let stops = phase.stop.load(std::sync::atomic::Ordering::Relaxed);
-        if stops || !goes_on || !pump::<Withdraw, _>(client, &mut book, phase, progress, tally) {
+        if !pump::<Withdraw, _>(client, &mut book, drive) || drive.is_over() {
             return;
         }
     }

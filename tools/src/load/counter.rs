@@ -6,7 +6,7 @@ use tourbillon::{ErrorOf, ReplyOf};
 
 use super::judge::Judge;
 use super::keys::{KeyChooser, key_of};
-use super::pump::{Check, Source, Ticket};
+use super::source::{Check, Source, Ticket};
 use crate::random::Random;
 
 /// Senders that one counter tells apart; clients beyond that use keys of their own.

@@ -1,28 +1,25 @@
 //! Load on `Echo`: each payload names its client, its key and its number, and must come back as it went.
 
-use std::sync::atomic::AtomicU64;
-
 use tourbillon::actors::echo::{Echo, Ping16, Ping64, Ping352};
 use tourbillon::{CallError, Client, ErrorOf, Handler, Message, ReplyOf};
 
+use super::error::LoadError;
 use super::judge::{Faults, Judge};
 use super::keys::{KeyChooser, key_of};
 use super::options::{ActorChoice, LoadOptions};
-use super::pump::{Check, Phase, Source, Tally, Ticket, pump};
+use super::pump::{Drive, pump};
+use super::source::{Check, Source, Ticket};
 use crate::random::{Random, mix};
 
 /// The payload sizes that `Echo` has messages for.
 const SIZES: [usize; 3] = [size_of::<Ping16>(), size_of::<Ping64>(), size_of::<Ping352>()];
 
 /// Refuses payload sizes that no message has, and `--payload` for actors that have no payload.
-pub(super) fn check_payload(options: &LoadOptions) -> Result<(), String> {
+pub(super) fn check_payload(options: &LoadOptions) -> Result<(), LoadError> {
     if options.actor != ActorChoice::Echo || SIZES.contains(&options.payload) {
         return Ok(());
     }
-    Err(format!(
-        "Echo has no message of {} bytes; choose --payload {}, {} or {}",
-        options.payload, SIZES[0], SIZES[1], SIZES[2]
-    ))
+    Err(LoadError::NoSuchPayload { bytes: options.payload, sizes: SIZES })
 }
 
 /// Runs one client with the chosen payload; its faults.
@@ -31,9 +28,7 @@ pub(super) fn run(
     number: u32,
     options: &LoadOptions,
     chooser: KeyChooser,
-    phase: &Phase,
-    progress: &AtomicU64,
-    tally: &mut Tally,
+    drive: &mut Drive<'_>,
 ) -> Faults {
     let mut pings = Pings {
         judge: Judge::new(options.keys as usize),
@@ -43,9 +38,9 @@ pub(super) fn run(
         random: Random::new(options.seed, u64::from(number)),
     };
     match options.payload {
-        size if size == SIZES[0] => pump::<Ping16, _>(client, &mut pings, phase, progress, tally),
-        size if size == SIZES[1] => pump::<Ping64, _>(client, &mut pings, phase, progress, tally),
-        _ => pump::<Ping352, _>(client, &mut pings, phase, progress, tally),
+        size if size == SIZES[0] => pump::<Ping16, _>(client, &mut pings, drive),
+        size if size == SIZES[1] => pump::<Ping64, _>(client, &mut pings, drive),
+        _ => pump::<Ping352, _>(client, &mut pings, drive),
     };
     pings.judge.faults()
 }

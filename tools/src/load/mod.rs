@@ -1,163 +1,373 @@
-//! `tourbillon load`: a closed loop of checked messages, with a latency histogram.
+//! `tourbillon load`: checked messages in a closed or an open loop, with latency histograms.
 //!
-//! Counts cover the whole run; rate and latencies the time after the warm-up. A latency is that of one message,
-//! from the push into the lane to the pop of its reply.
+//! Counts cover the whole run; rate and latencies the time after the warm-up. *Service time* is from the push into the
+//! lane to the pop of the reply. In an open loop messages have intended times, and *response time* is counted from
+//! those.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`options`], [`error`] | what is asked for, and why it cannot be had |
+//! | [`run`] | an engine, its clients, and the audit |
+//! | [`pump`] | one client: the closed loop (`closed`), the open loop (`open`), what both do with replies (`flight`) |
+//! | [`schedule`], [`clock`], [`lateness`] | intended times; what the clock resolves; who was late and why |
+//! | [`source`], [`keys`] | where messages come from; `counter`, `echo`, `account` |
+//! | [`judge`] | what was lost, doubled or reordered |
+//! | [`pause`], [`sweep`] | pauses of the engine; finding the knee |
+//! | [`tally`], [`figures`], [`report`], [`sweep_report`], [`plot`] | from counts to what is printed |
+//! | [`check`], [`output`], [`export`] | `--fail-if`; files and their formats |
 
 mod account;
+pub mod check;
+pub mod clock;
+mod closed;
 mod counter;
 mod echo;
+pub mod error;
+pub mod export;
+pub mod figures;
+pub mod flight;
 pub mod judge;
 pub mod keys;
+pub mod lateness;
+pub mod open;
 pub mod options;
+pub mod output;
+pub mod pause;
+pub mod plot;
 pub mod pump;
 pub mod report;
+pub mod run;
+pub mod schedule;
+pub mod source;
+pub mod sweep;
+pub mod sweep_report;
+pub mod tally;
 
-use std::io::{IsTerminal, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tourbillon::{Client, DeviceSelector, Engine, EngineError};
+use serde::Serialize;
+use serde_json::Value;
 
-use self::counter::{Adds, Audit, SENDERS_PER_KEY};
-use self::judge::Faults;
-use self::keys::KeyChooser;
+use self::check::{Check, Checked};
+pub use self::error::LoadError;
+use self::export::hlog::Interval;
+use self::export::{Series, csv, hgrm, hlog, svg};
+use self::figures::Figures;
 use self::options::{ActorChoice, LoadOptions};
-use self::pump::{Phase, Tally, pump};
+use self::output::Output;
 use self::report::{Parameters, Report};
-use crate::environment::{Environment, cores, geometry_text};
-use crate::jitter::{Duty, Jitter};
-use crate::latency::{Percentiles, human_count, human_rate};
+use self::run::{Outcome, Plan, Runner};
+use self::schedule::Rate;
+use self::sweep::{EndedBy, FIRST_RATE, Found, MESSAGES_LEAST, STEP_MIN, STEPS_MAX};
+use self::sweep_report::SweepReport;
+use self::tally::Tally;
+use crate::environment::cores;
 
-/// Time between two looks at the clients' progress.
-const TICK: Duration = Duration::from_millis(50);
-/// Every default engine has room for so many, however uneven its shards are.
-const ACTORS_OF_ANY_ENGINE: u64 = 1 << 18;
-/// Shards are not filled evenly; actors are given room for this many times their even share.
-const UNEVENNESS: u64 = 2;
-/// Room for actors beside those of even shares: small numbers are the most uneven.
-const ACTORS_SPARE: u64 = 256;
+/// How long the backlog of an open loop is still sent after its end; longer by the longest pause of the engine.
+const FLUSH: Duration = Duration::from_secs(2);
+/// A sweep may take this many times its duration, which its steps alone would take, for engines and audits.
+const SWEEP_TIME_FACTOR: u32 = 2;
 
-/// Why a run did not come to its end.
-#[derive(Debug)]
-pub enum LoadError {
-    /// An option that makes no sense with the others.
-    Option(String),
-    /// The engine could not be built or used.
-    Engine(EngineError),
-    /// A file, a thread or a signal handler could not be had.
-    Io(std::io::Error),
+/// Files that were asked for.
+struct Outputs {
+    json: Option<Output>,
+    hgrm: Option<Output>,
+    hlog: Option<Output>,
+    csv: Option<Output>,
+    svg: Option<Output>,
 }
 
-impl std::fmt::Display for LoadError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Option(why) => f.write_str(why),
-            Self::Engine(error) => error.fmt(f),
-            Self::Io(error) => error.fmt(f),
-        }
+impl Outputs {
+    fn open(options: &LoadOptions) -> Result<Self, LoadError> {
+        let json = options.json.as_deref().filter(|_| !options.json_on_stdout());
+        let named: Vec<(&'static str, &Path)> = [
+            ("--json", json),
+            ("--hgrm", options.hgrm.as_deref()),
+            ("--hlog", options.hlog.as_deref()),
+            ("--csv", options.csv.as_deref()),
+            ("--svg", options.svg.as_deref()),
+        ]
+        .into_iter()
+        .filter_map(|(option, path)| Some((option, path?)))
+        .collect();
+        output::check_apart(&named)?;
+        let open = |option, path: Option<&Path>| path.map(|path| Output::open(option, path)).transpose();
+        Ok(Self {
+            json: open("--json", json)?,
+            hgrm: open("--hgrm", options.hgrm.as_deref())?,
+            hlog: open("--hlog", options.hlog.as_deref())?,
+            csv: open("--csv", options.csv.as_deref())?,
+            svg: open("--svg", options.svg.as_deref())?,
+        })
     }
 }
 
-impl std::error::Error for LoadError {}
-
-impl From<EngineError> for LoadError {
-    fn from(error: EngineError) -> Self {
-        Self::Engine(error)
-    }
-}
-
-impl From<std::io::Error> for LoadError {
-    fn from(error: std::io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-/// What one client brings home.
-struct Ended {
-    client: Client,
-    tally: Tally,
-    adds: Option<Adds>,
-    faults: Faults,
-}
-
-/// Runs the load and prints what came of it; whether the run was faultless.
+/// Runs the load, prints what came of it and writes what was asked for; whether the run was faultless and no `--fail-if`
+/// held.
 ///
 /// # Errors
-/// When there is no run to speak of.
+/// When there is no run to speak of, or when its result cannot be written.
 pub fn run(options: &LoadOptions) -> Result<bool, LoadError> {
+    echo::check_payload(options)?;
+    // Everything that can be refused is refused before the first message.
+    if options.sweep { run_sweep(options) } else { run_plain(options) }
+}
+
+fn run_plain(options: &LoadOptions) -> Result<bool, LoadError> {
+    let run = options.run_time();
+    let warmup = options.warmup_time(run)?;
     let clients = options.clients_on(cores());
-    let warmup = options.warmup_time().map_err(LoadError::Option)?;
-    echo::check_payload(options).map_err(LoadError::Option)?;
-    let engine = build_engine(options, clients)?;
-    let on_gpu = engine.backend() == tourbillon::BackendKind::Cuda;
-    let environment = Environment::gather(on_gpu, engine.device_name());
-    let geometry = engine.geometry();
-    let kernel_threads = if on_gpu { 0 } else { geometry.warps_per_block as usize };
-    let busy = clients as usize + kernel_threads;
-
-    let interrupted = Arc::new(AtomicBool::new(false));
-    watch_interrupts(&interrupted)?;
-    let jitter = Jitter::start(Duty::for_cores(cores(), busy))?;
-    let begin = Instant::now();
-    let phase = Arc::new(Phase {
-        stop: AtomicBool::new(false),
-        measure_from: begin + warmup,
-        outstanding: options.outstanding as usize,
-        is_crowded: busy > cores(),
-    });
-    let (ended, measured) = run_clients(&engine, options, clients, &phase, &interrupted, begin)?;
-    let control_thread = jitter.stop();
-
-    let mut tally = Tally::new();
-    let (mut faults, mut holders, mut adds) = (Faults::default(), Vec::new(), Vec::new());
-    for end in ended {
-        tally.merge(end.tally);
-        faults = faults.plus(end.faults);
-        holders.push(end.client);
-        adds.extend(end.adds);
-    }
-    let mut audited_keys = 0;
-    if let Some(client) = holders.first_mut().filter(|_| tally.ended_by.is_none()) {
-        let (found, compared, failure) = audit(client, &adds, options.keys, &phase);
-        faults = faults.plus(found);
-        audited_keys = compared;
-        tally.first_failure = tally.first_failure.take().or(failure);
-    }
-    let report = Report {
-        backend: engine.backend().to_string(),
-        device: engine.device_name().to_owned(),
-        mode: "closed",
-        sent: tally.sent,
-        received: tally.received,
-        lost: faults.lost,
-        duplicated: faults.duplicated,
-        out_of_order: faults.out_of_order,
-        failed: tally.failed,
-        rate_achieved: tally.measured as f64 / measured.as_secs_f64().max(f64::MIN_POSITIVE),
-        service_ns: Percentiles::of(&tally.latency),
-        control_thread_ns: control_thread,
-        audited_keys,
-        fallback: engine.fallback().map(ToString::to_string),
-        first_failure: tally.first_failure.or(tally.ended_by),
-        interrupted: interrupted.load(Ordering::Relaxed),
-        parameters: Parameters {
-            actor: options.actor,
-            keys: options.keys,
-            distribution: options.distribution.to_string(),
-            payload_bytes: payload_bytes(options),
-            clients,
-            outstanding: options.outstanding,
-            measured_s: measured.as_secs_f64(),
-            warmup_s: warmup.as_secs_f64(),
-            seed: options.seed,
-            geometry: geometry_text(&geometry),
-        },
-        environment,
+    let resolution_ns = match options.rate {
+        None => None,
+        Some(rate) => {
+            let resolution_ns = check_rate_resolved(rate, clients)?;
+            check_rate_measured(rate, run - warmup, 1)?;
+            Some(resolution_ns)
+        }
     };
-    print(options, &report, &tally.latency)?;
-    Ok(report.is_faultless())
+    let pauser = pause::Pauser::new(&options.pause_engine, run - warmup)?;
+    let flush = FLUSH + pauser.longest();
+    let checks = parse_checks(options, &Report::template(options, options.rate.is_some()))?;
+    let outputs = Outputs::open(options)?;
+
+    let runner = Runner::new(options)?;
+    let mut outcomes = Vec::new();
+    for number in 1..=options.runs {
+        let label = if options.runs > 1 { format!("run {number} of {}: ", options.runs) } else { String::new() };
+        let plan = Plan { rate: options.rate, run, warmup, pauses: &options.pause_engine, flush, label };
+        outcomes.push(runner.run(&plan)?);
+        if runner.is_interrupted() {
+            break;
+        }
+    }
+    let all: Vec<&Outcome> = outcomes.iter().collect();
+    let parameters = Parameters::of(options, clients, &all, resolution_ns);
+    let mut report = Report::of(&all, parameters, runner.environment(all[0]), runner.is_interrupted());
+    report.checks = apply_checks(&checks, &report)?;
+    let mut tally = Tally::new();
+    outcomes.iter().for_each(|outcome| tally.merge(outcome.tally.clone()));
+
+    let series = series_of(&tally, options.rate.is_some());
+    let intervals: Vec<Interval<'_>> = outcomes.iter().flat_map(|outcome| intervals_of(outcome, "")).collect();
+    write_outputs(
+        options,
+        outputs,
+        &report,
+        &report.text(&tally),
+        &Exports {
+            intervals: &intervals,
+            series: &series,
+            csv: &|writer| csv::write_histograms(writer, &series),
+            svg: &|writer| svg::write_histograms(writer, &title(&report.device, &report.parameters), &series),
+        },
+    )?;
+    Ok(conclude(&report.figures, report.first_failure.as_deref(), &report.checks))
+}
+
+fn run_sweep(options: &LoadOptions) -> Result<bool, LoadError> {
+    let (time, clients) = (options.run_time(), options.clients_on(cores()));
+    let step = time / STEPS_MAX;
+    if step < STEP_MIN {
+        return Err(LoadError::SweepTooShort { steps: STEPS_MAX, least: STEP_MIN });
+    }
+    let warmup = options.warmup_time(step)?;
+    let first = options.rate.unwrap_or(Rate::new(FIRST_RATE));
+    let resolution_ns = check_rate_resolved(first, clients)?;
+    check_rate_measured(first, step - warmup, MESSAGES_LEAST)?;
+    let checks = parse_checks(options, &SweepReport::template(options))?;
+    let outputs = Outputs::open(options)?;
+
+    let runner = Runner::new(options)?;
+    let begin = Instant::now();
+    let mut outcomes = Vec::new();
+    let found = sweep::search(first, highest_rate(clients, resolution_ns), |rate| {
+        if runner.is_interrupted() {
+            return Ok(Err(EndedBy::Interrupt));
+        }
+        if begin.elapsed() > time * SWEEP_TIME_FACTOR {
+            return Ok(Err(EndedBy::Time));
+        }
+        let label = format!("step {}, {rate}: ", outcomes.len() + 1);
+        // A rate that is too high leaves a backlog, and that is all there is to know of it.
+        let plan = Plan { rate: Some(rate), run: step, warmup, pauses: &[], flush: Duration::ZERO, label };
+        let outcome = runner.run(&plan)?;
+        // A step that was cut short says nothing of its rate.
+        if runner.is_interrupted() && !outcomes.is_empty() {
+            return Ok(Err(EndedBy::Interrupt));
+        }
+        let figures = Figures::of(&outcome);
+        outcomes.push(outcome);
+        Ok::<_, LoadError>(Ok(figures))
+    })?;
+    if outcomes.is_empty() {
+        // Interrupted before the first step.
+        return Ok(true);
+    }
+    write_sweep(options, &runner, clients, resolution_ns, &found, &outcomes, &checks, outputs)
+}
+
+#[allow(clippy::too_many_arguments, reason = "all that a sweep has found, once")]
+fn write_sweep(
+    options: &LoadOptions,
+    runner: &Runner<'_>,
+    clients: u32,
+    resolution_ns: u64,
+    found: &Found,
+    outcomes: &[Outcome],
+    checks: &[Check],
+    outputs: Outputs,
+) -> Result<bool, LoadError> {
+    let all: Vec<&Outcome> = outcomes.iter().collect();
+    let parameters = Parameters::of(options, clients, &all, Some(resolution_ns));
+    let mut report = SweepReport::of(found, &all, parameters, runner.environment(all[0]));
+    report.checks = apply_checks(checks, &report)?;
+    let knee = &outcomes[found.knee.unwrap_or(0)];
+    let series = series_of(&knee.tally, true);
+    let name = |outcome: &Outcome| outcome.rate.map_or_else(String::new, |rate| format!("-{}", rate.per_second()));
+    let intervals: Vec<Interval<'_>> =
+        outcomes.iter().flat_map(|outcome| intervals_of(outcome, &name(outcome))).collect();
+    let title = title(&report.device, &report.parameters);
+    write_outputs(
+        options,
+        outputs,
+        &report,
+        &report.text(),
+        &Exports {
+            intervals: &intervals,
+            series: &series,
+            csv: &|writer| csv::write_sweep(writer, &report.points),
+            svg: &|writer| svg::write_sweep(writer, &title, &report.points, report.rate_intended, &series),
+        },
+    )?;
+    let figures = Figures {
+        lost: report.lost,
+        duplicated: report.duplicated,
+        out_of_order: report.out_of_order,
+        failed: report.failed,
+        ..Figures::default()
+    };
+    Ok(conclude(&figures, report.first_failure.as_deref(), &report.checks))
+}
+
+/// The highest rate that the clock resolves: one message of a client for each step of the clock.
+fn highest_rate(clients: u32, resolution_ns: u64) -> Rate {
+    Rate::new((f64::from(clients) * 1e9 / resolution_ns as f64).floor())
+}
+
+/// What the clock resolves, in nanoseconds; refuses a rate that is higher.
+fn check_rate_resolved(rate: Rate, clients: u32) -> Result<u64, LoadError> {
+    let resolution_ns = clock::resolution_ns();
+    let highest = highest_rate(clients, resolution_ns);
+    if rate > highest {
+        let interval_ns = f64::from(clients) * 1e9 / rate.per_second();
+        return Err(LoadError::RateTooHigh { rate, clients, interval_ns, resolution_ns, highest });
+    }
+    Ok(resolution_ns)
+}
+
+/// Refuses a rate with fewer than `least` messages in the measured time.
+fn check_rate_measured(rate: Rate, measured: Duration, least: u64) -> Result<(), LoadError> {
+    let messages = rate.per_second() * measured.as_secs_f64();
+    if messages < least as f64 {
+        return Err(LoadError::RateTooLow { rate, measured, messages, least });
+    }
+    Ok(())
+}
+
+fn parse_checks(options: &LoadOptions, template: &impl Serialize) -> Result<Vec<Check>, LoadError> {
+    if options.fail_if.is_empty() {
+        return Ok(Vec::new());
+    }
+    let template = json_of(template)?;
+    options.fail_if.iter().map(|expression| Check::parse(expression, &template)).collect()
+}
+
+fn apply_checks(checks: &[Check], report: &impl Serialize) -> Result<Vec<Checked>, LoadError> {
+    if checks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let json = json_of(report)?;
+    Ok(checks.iter().map(|check| check.apply(&json)).collect())
+}
+
+fn json_of(report: &impl Serialize) -> Result<Value, LoadError> {
+    serde_json::to_value(report).map_err(|error| LoadError::Io(std::io::Error::other(error)))
+}
+
+/// The histograms of a run, the one that matters most first.
+fn series_of(tally: &Tally, is_open: bool) -> Vec<Series<'_>> {
+    let response = Series { name: "response", histogram: &tally.response };
+    let service = Series { name: "service", histogram: &tally.service };
+    if is_open { vec![response, service] } else { vec![service] }
+}
+
+fn intervals_of<'o>(outcome: &'o Outcome, suffix: &str) -> Vec<Interval<'o>> {
+    let interval = |series: Series<'o>| Interval {
+        tag: format!("{}{suffix}", series.name),
+        begin: outcome.began + outcome.warmup,
+        length: outcome.measured,
+        histogram: series.histogram,
+    };
+    series_of(&outcome.tally, outcome.rate.is_some()).into_iter().map(interval).collect()
+}
+
+fn title(device: &str, parameters: &Parameters) -> String {
+    format!("{device}: {:?}, {} keys, {} client(s)", parameters.actor, parameters.keys, parameters.clients)
+}
+
+type Write1<'a> = &'a dyn Fn(&mut dyn Write) -> Result<(), LoadError>;
+
+/// What goes into the files.
+struct Exports<'a> {
+    intervals: &'a [Interval<'a>],
+    series: &'a [Series<'a>],
+    csv: Write1<'a>,
+    svg: Write1<'a>,
+}
+
+fn write_outputs(
+    options: &LoadOptions,
+    outputs: Outputs,
+    report: &impl Serialize,
+    text: &str,
+    exports: &Exports<'_>,
+) -> Result<(), LoadError> {
+    let json = || serde_json::to_string_pretty(report).map_err(std::io::Error::other);
+    if options.json_on_stdout() {
+        writeln!(std::io::stdout().lock(), "{}", json()?)?;
+        if !options.quiet {
+            writeln!(std::io::stderr().lock(), "{text}")?;
+        }
+    } else if !options.quiet {
+        writeln!(std::io::stdout().lock(), "{text}")?;
+    }
+    let write = |output: Option<Output>, write: Write1<'_>| output.map_or(Ok(()), |output| output.write(write));
+    write(outputs.json, &|writer| Ok(writeln!(writer, "{}", json()?)?))?;
+    write(outputs.hgrm, &|writer| hgrm::write(writer, exports.series[0].histogram))?;
+    write(outputs.hlog, &|writer| hlog::write(writer, exports.intervals))?;
+    write(outputs.csv, exports.csv)?;
+    write(outputs.svg, exports.svg)
+}
+
+/// Says on standard error what is wrong; whether nothing is.
+fn conclude(figures: &Figures, first_failure: Option<&str>, checks: &[Checked]) -> bool {
+    if !figures.is_faultless() {
+        eprintln!(
+            "FAULTY: lost {}, duplicated {}, out of order {}, failed {}{}",
+            figures.lost,
+            figures.duplicated,
+            figures.out_of_order,
+            figures.failed,
+            first_failure.map_or(String::new(), |why| format!(" ({why})"))
+        );
+    }
+    for check in checks.iter().filter(|check| check.has_failed) {
+        let value = check.value.map_or("nothing".to_owned(), |value| value.to_string());
+        eprintln!("FAILED: --fail-if '{}': it is {value}", check.expression);
+    }
+    figures.is_faultless() && !checks.iter().any(|check| check.has_failed)
 }
 
 fn payload_bytes(options: &LoadOptions) -> usize {
@@ -166,183 +376,4 @@ fn payload_bytes(options: &LoadOptions) -> usize {
         ActorChoice::Account => account::PAYLOAD_BYTES,
         ActorChoice::Echo => options.payload,
     }
-}
-
-fn build_engine(options: &LoadOptions, clients: u32) -> Result<Engine, LoadError> {
-    /// Lanes of an engine that nobody asked for more.
-    const LANES: u32 = 16;
-    /// Shards of an engine whose builder was not told, at least; only room is reckoned with it.
-    const SHARDS_LEAST: u64 = 16;
-    let groups = match options.actor {
-        ActorChoice::Counter => u64::from(clients.div_ceil(SENDERS_PER_KEY)),
-        ActorChoice::Echo => 1,
-        ActorChoice::Account => u64::from(clients),
-    };
-    let shards = options.shards.map_or(SHARDS_LEAST, u64::from).max(1);
-    let actors = options.keys * groups;
-    let mut builder = Engine::builder().backend(options.backend).lanes(clients.max(LANES));
-    if actors > ACTORS_OF_ANY_ENGINE {
-        let room = actors.div_ceil(shards) * UNEVENNESS + ACTORS_SPARE;
-        builder = builder.actors_per_shard(u32::try_from(room).unwrap_or(u32::MAX));
-    }
-    if let Some(shards) = options.shards {
-        builder = builder.shards(shards);
-    }
-    if let Some(device) = &options.device {
-        builder = builder.device(match device.parse() {
-            Ok(index) => DeviceSelector::Index(index),
-            Err(_) => DeviceSelector::Uuid(device.clone()),
-        });
-    }
-    Ok(builder.build()?)
-}
-
-/// The first Ctrl-C ends the run and prints what there is, the second ends the program.
-fn watch_interrupts(interrupted: &Arc<AtomicBool>) -> Result<(), LoadError> {
-    let flag = Arc::clone(interrupted);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })
-    .map_err(|error| LoadError::Io(std::io::Error::other(error)))
-}
-
-/// Runs all clients to their end; what they bring home, and the length of the measured time.
-fn run_clients(
-    engine: &Engine,
-    options: &LoadOptions,
-    clients: u32,
-    phase: &Arc<Phase>,
-    interrupted: &AtomicBool,
-    begin: Instant,
-) -> Result<(Vec<Ended>, Duration), LoadError> {
-    let progress: Arc<[AtomicU64]> = (0..clients).map(|_| AtomicU64::new(0)).collect();
-    let chooser = KeyChooser::new(options.keys, options.distribution);
-    // Every client is taken before the first one starts: a refusal then leaves nothing running.
-    let holders = (0..clients).map(|_| engine.client()).collect::<Result<Vec<_>, _>>()?;
-    let mut threads = Vec::new();
-    for (number, client) in holders.into_iter().enumerate() {
-        let (phase, progress, chooser, options) =
-            (Arc::clone(phase), Arc::clone(&progress), chooser.clone(), options.clone());
-        let run = move || run_client(client, number as u32, &options, chooser, &phase, &progress[number]);
-        threads.push(std::thread::Builder::new().name(format!("client-{number}")).spawn(run)?);
-    }
-    let bar = progress_bar(options);
-    while begin.elapsed() < options.duration
-        && !interrupted.load(Ordering::Relaxed)
-        && threads.iter().any(|thread| !thread.is_finished())
-    {
-        std::thread::sleep(TICK.min(options.duration.saturating_sub(begin.elapsed())));
-        let received: u64 = progress.iter().map(|count| count.load(Ordering::Relaxed)).sum();
-        let elapsed = begin.elapsed();
-        bar.set_position(elapsed.as_millis() as u64);
-        bar.set_message(format!(
-            "{} replies, {}",
-            human_count(received),
-            human_rate(received as f64 / elapsed.as_secs_f64().max(f64::MIN_POSITIVE))
-        ));
-    }
-    phase.stop.store(true, Ordering::Relaxed);
-    let measured = phase.measure_from.elapsed();
-    bar.finish_and_clear();
-    let mut ended = Vec::new();
-    for thread in threads {
-        ended.push(thread.join().map_err(|_| LoadError::Io(std::io::Error::other("a client's thread panicked")))?);
-    }
-    Ok((ended, measured))
-}
-
-fn run_client(
-    mut client: Client,
-    number: u32,
-    options: &LoadOptions,
-    chooser: KeyChooser,
-    phase: &Phase,
-    progress: &AtomicU64,
-) -> Ended {
-    let mut tally = Tally::new();
-    match options.actor {
-        ActorChoice::Counter => {
-            let mut adds = Adds::new(number, options.keys, chooser, options.seed);
-            pump(&mut client, &mut adds, phase, progress, &mut tally);
-            let faults = adds.judge.faults();
-            Ended { client, tally, adds: Some(adds), faults }
-        }
-        ActorChoice::Echo => {
-            let faults = echo::run(&mut client, number, options, chooser, phase, progress, &mut tally);
-            Ended { client, tally, adds: None, faults }
-        }
-        ActorChoice::Account => {
-            account::run(&mut client, number, options, chooser, phase, progress, &mut tally);
-            let faults = Faults { lost: tally.unanswered(), ..Faults::default() };
-            Ended { client, tally, adds: None, faults }
-        }
-    }
-}
-
-/// Reads every counter that was touched; the faults found, how many were compared, and the first failure.
-fn audit(client: &mut Client, adds: &[Adds], keys: u64, phase: &Phase) -> (Faults, u64, Option<String>) {
-    let (mut faults, mut compared, mut failure) = (Faults::default(), 0, None);
-    let reading = Phase {
-        stop: AtomicBool::new(false),
-        measure_from: phase.measure_from,
-        outstanding: phase.outstanding.max(64),
-        is_crowded: phase.is_crowded,
-    };
-    let groups = adds.iter().map(|adds| adds.group + 1).max().unwrap_or(0);
-    for group in 0..groups {
-        let members: Vec<&Adds> = adds.iter().filter(|adds| adds.group == group).collect();
-        let mut audit = Audit::new(&members, keys);
-        let mut tally = Tally::new();
-        pump(client, &mut audit, &reading, &AtomicU64::new(0), &mut tally);
-        faults = faults.plus(audit.faults);
-        compared += audit.compared;
-        failure = failure.or(tally.first_failure).or(tally.ended_by);
-    }
-    (faults, compared, failure)
-}
-
-fn progress_bar(options: &LoadOptions) -> ProgressBar {
-    let target = if options.quiet || !std::io::stderr().is_terminal() {
-        ProgressDrawTarget::hidden()
-    } else {
-        ProgressDrawTarget::stderr()
-    };
-    let bar = ProgressBar::with_draw_target(Some(options.duration.as_millis() as u64), target);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {elapsed} {msg}") {
-        bar.set_style(style);
-    }
-    bar
-}
-
-fn print(options: &LoadOptions, report: &Report, latency: &hdrhistogram::Histogram<u64>) -> Result<(), LoadError> {
-    let json = || serde_json::to_string_pretty(report).map_err(std::io::Error::other);
-    match &options.json {
-        Some(_) if options.json_on_stdout() => {
-            writeln!(std::io::stdout().lock(), "{}", json()?)?;
-            if !options.quiet {
-                writeln!(std::io::stderr().lock(), "{}", report.text(latency))?;
-            }
-        }
-        path => {
-            if let Some(path) = path {
-                std::fs::write(path, json()? + "\n")?;
-            }
-            if !options.quiet {
-                writeln!(std::io::stdout().lock(), "{}", report.text(latency))?;
-            }
-        }
-    }
-    if !report.is_faultless() {
-        eprintln!(
-            "FAULTY: lost {}, duplicated {}, out of order {}, failed {}{}",
-            report.lost,
-            report.duplicated,
-            report.out_of_order,
-            report.failed,
-            report.first_failure.as_ref().map_or(String::new(), |why| format!(" ({why})"))
-        );
-    }
-    Ok(())
 }

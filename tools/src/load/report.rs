@@ -1,8 +1,14 @@
 //! What a run found, as JSON and for people.
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::check::Checked;
+use super::figures::{Figures, Spread};
+use super::options::LoadOptions;
+use super::pause::Paused;
+use super::plot;
+use super::run::Outcome;
+use super::tally::Tally;
 use crate::environment::Environment;
 use crate::latency::{Percentiles, human_count, human_ns, human_rate};
 
@@ -19,53 +25,79 @@ pub struct Parameters {
     pub payload_bytes: usize,
     /// Clients.
     pub clients: u32,
-    /// Messages that each client has in flight.
-    pub outstanding: u64,
-    /// Time that was measured, without warm-up, seconds.
+    /// Messages that each client has in flight; none in an open loop.
+    pub outstanding: Option<u64>,
+    /// Time that was measured, without warm-up, seconds; of all runs together.
     pub measured_s: f64,
-    /// Time in front of it, seconds.
+    /// Time in front of it, seconds, of each run.
     pub warmup_s: f64,
     /// Seed.
     pub seed: u64,
     /// The engine's geometry.
     pub geometry: String,
+    /// What the clock resolves, nanoseconds; none in a closed loop.
+    pub clock_resolution_ns: Option<u64>,
 }
 
-/// The result of a run. Counts are those of the whole run; rate and latencies those of the measured time.
+impl Parameters {
+    /// The parameters of runs that found `outcomes`, which are of one kind.
+    pub fn of(options: &LoadOptions, clients: u32, outcomes: &[&Outcome], clock_resolution_ns: Option<u64>) -> Self {
+        let first = outcomes.first();
+        Self {
+            actor: options.actor,
+            keys: options.keys,
+            distribution: options.distribution.to_string(),
+            payload_bytes: super::payload_bytes(options),
+            clients,
+            outstanding: clock_resolution_ns.is_none().then_some(options.outstanding),
+            measured_s: outcomes.iter().map(|outcome| outcome.measured.as_secs_f64()).sum(),
+            warmup_s: first.map_or(0.0, |outcome| outcome.warmup.as_secs_f64()),
+            seed: options.seed,
+            geometry: first.map_or_else(String::new, |outcome| outcome.geometry.clone()),
+            clock_resolution_ns,
+        }
+    }
+
+    fn line(&self) -> String {
+        let pace = self.outstanding.map_or_else(String::new, |outstanding| format!(" with {outstanding} in flight"));
+        format!(
+            "load         {:?}, {} keys ({}), {} client(s){pace}, payload {} B",
+            self.actor, self.keys, self.distribution, self.clients, self.payload_bytes
+        )
+    }
+}
+
+/// The result of a run, or of several: then the figures are those of all together.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// `cuda` or `cpu`.
     pub backend: String,
     /// Name of the device.
     pub device: String,
-    /// `closed`: the next message waits for a reply.
+    /// `closed`: the next message waits for a reply; `open`: messages are sent at their intended times.
     pub mode: &'static str,
-    /// Messages sent.
-    pub sent: u64,
-    /// Replies with the right content.
-    pub received: u64,
-    /// Messages without an answer or without an effect.
-    pub lost: u64,
-    /// Executions or answers beyond the first.
-    pub duplicated: u64,
-    /// Messages executed after a later one.
-    pub out_of_order: u64,
-    /// Replies that were failures or had wrong content.
-    pub failed: u64,
-    /// Right replies a second.
-    pub rate_achieved: f64,
-    /// From push to pop of a message, nanoseconds.
-    pub service_ns: Percentiles,
-    /// Between two readings of the clock on a thread that does nothing else, nanoseconds.
+    /// The figures.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// Between two readings of the clock on a thread that does nothing else, nanoseconds; no samples where an open loop
+    /// left no core for it.
     pub control_thread_ns: Percentiles,
     /// Counters whose final value was compared with what their clients were told.
     pub audited_keys: u64,
+    /// Pauses of the engine.
+    pub pauses: Vec<Paused>,
+    /// How the runs differ; none of one run.
+    pub spread: Option<Spread>,
+    /// The figures of each run; none of one run.
+    pub runs: Vec<Figures>,
     /// Why the backend is not the one preferred.
     pub fallback: Option<String>,
     /// The first failure, or why a client ended early.
     pub first_failure: Option<String>,
     /// Whether the run was ended by the user.
     pub interrupted: bool,
+    /// What came of `--fail-if`.
+    pub checks: Vec<Checked>,
     /// Parameters.
     pub parameters: Parameters,
     /// Machine and program.
@@ -73,54 +105,158 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether every message was answered once, in order, with the right content.
-    pub fn is_faultless(&self) -> bool {
-        self.lost == 0 && self.duplicated == 0 && self.out_of_order == 0 && self.failed == 0
+    /// The report on `outcomes` (at least one), runs of one kind.
+    pub fn of(outcomes: &[&Outcome], parameters: Parameters, environment: Environment, interrupted: bool) -> Self {
+        let runs: Vec<Figures> = outcomes.iter().map(|outcome| Figures::of(outcome)).collect();
+        let has_several = outcomes.len() > 1;
+        let first = outcomes[0];
+        let failure = |tally: &Tally| tally.first_failure.clone().or(tally.ended_by.clone());
+        Self {
+            backend: first.backend.to_string(),
+            device: first.device.clone(),
+            mode: mode(first.rate.is_some()),
+            figures: Figures::of_all(outcomes),
+            control_thread_ns: first.control_thread,
+            audited_keys: outcomes.iter().map(|outcome| outcome.audited_keys).sum(),
+            pauses: outcomes.iter().flat_map(|outcome| outcome.pauses.iter().copied()).collect(),
+            spread: has_several.then(|| Spread::of(&runs)),
+            runs: if has_several { runs } else { Vec::new() },
+            fallback: first.fallback.clone(),
+            first_failure: outcomes.iter().find_map(|outcome| failure(&outcome.tally)),
+            interrupted,
+            checks: Vec::new(),
+            parameters,
+            environment,
+        }
     }
 
-    /// The report for people; `latency` is the histogram behind `service_ns`.
-    pub fn text(&self, latency: &Histogram<u64>) -> String {
-        let (p, e) = (&self.parameters, &self.environment);
-        let mut lines = Vec::new();
-        lines.push(format!("backend      {} on {}", self.backend, self.device));
-        if let Some(why) = &self.fallback {
-            lines.push(format!("             no GPU: {why}"));
+    /// A report in which nothing is missing that one of this kind has: for looking at the names of its figures.
+    pub fn template(options: &LoadOptions, is_open: bool) -> Self {
+        let figures = Figures::template(is_open);
+        let spread = (options.runs > 1).then(|| Spread::of(std::slice::from_ref(&figures)));
+        Self {
+            backend: String::new(),
+            device: String::new(),
+            mode: mode(is_open),
+            figures,
+            control_thread_ns: Percentiles::default(),
+            audited_keys: 0,
+            pauses: Vec::new(),
+            spread,
+            runs: Vec::new(),
+            fallback: None,
+            first_failure: None,
+            interrupted: false,
+            checks: Vec::new(),
+            parameters: Parameters::of(options, 0, &[], is_open.then_some(0)),
+            environment: Environment::gather(false, ""),
         }
-        if let Some(driver) = &e.driver {
-            let link = e.link.as_deref().unwrap_or("link unknown");
-            lines.push(format!("driver       {driver}, CUDA {}, {link}", e.cuda.as_deref().unwrap_or("unknown")));
-        }
-        lines.push(format!("machine      {}, {} cores, {}", e.cpu, e.cores, e.system));
-        lines.push(format!("engine       {}", p.geometry));
-        lines.push(format!("program      {} {}, commit {}", e.version, e.profile, e.commit));
-        lines.push(format!(
-            "load         {:?}, {} keys ({}), {} client(s) with {} in flight, payload {} B",
-            p.actor, p.keys, p.distribution, p.clients, p.outstanding, p.payload_bytes
-        ));
-        lines.push(String::new());
-        lines.push(format!(
-            "sent {}   received {}   lost {}   duplicated {}   out of order {}   failed {}",
-            human_count(self.sent),
-            human_count(self.received),
-            self.lost,
-            self.duplicated,
-            self.out_of_order,
-            self.failed
-        ));
+    }
+
+    /// The report for people; `tally` holds the histograms.
+    pub fn text(&self, tally: &Tally) -> String {
+        let mut lines =
+            head(&self.backend, &self.device, self.fallback.as_deref(), &self.environment, &self.parameters);
+        let figures = &self.figures;
+        lines.push(counts_line(figures));
         if let Some(failure) = &self.first_failure {
             lines.push(format!("first failure: {failure}"));
         }
         if self.interrupted {
             lines.push("interrupted: these are the figures so far".into());
         }
-        lines.push(format!("rate {} over {:.1} s", human_rate(self.rate_achieved), p.measured_s));
+        lines.push(rate_line(figures, self.parameters.measured_s));
+        for pause in &self.pauses {
+            lines.push(format!("the engine was paused at {:.3} s for {:.3} s", pause.at_s, pause.length_s));
+        }
+        lines.extend(late_lines(figures));
         lines.push(String::new());
-        lines.push(percentile_line("latency", &self.service_ns));
-        lines.push(percentile_line("clock only", &self.control_thread_ns));
+        if let Some(response) = &figures.response_ns {
+            lines.push(percentile_line("response", response));
+        }
+        lines.push(percentile_line(
+            if figures.response_ns.is_some() { "service" } else { "latency" },
+            &figures.service_ns,
+        ));
+        if self.control_thread_ns.count > 0 {
+            lines.push(percentile_line("clock only", &self.control_thread_ns));
+        }
+        if let Some(spread) = &self.spread {
+            lines.push(String::new());
+            lines.extend(spread_lines(spread));
+        }
         lines.push(String::new());
-        lines.extend(bars(latency));
+        lines.extend(match figures.response_ns {
+            Some(_) => plot::two_histograms(&tally.response, &tally.service),
+            None => plot::histogram(&tally.service),
+        });
         lines.join("\n")
     }
+}
+
+fn mode(is_open: bool) -> &'static str {
+    if is_open { "open" } else { "closed" }
+}
+
+/// What was measured on what.
+pub(super) fn head(
+    backend: &str,
+    device: &str,
+    fallback: Option<&str>,
+    environment: &Environment,
+    parameters: &Parameters,
+) -> Vec<String> {
+    let e = environment;
+    let mut lines = vec![format!("backend      {backend} on {device}")];
+    if let Some(why) = fallback {
+        lines.push(format!("             no GPU: {why}"));
+    }
+    if let Some(driver) = &e.driver {
+        let link = e.link.as_deref().unwrap_or("link unknown");
+        lines.push(format!("driver       {driver}, CUDA {}, {link}", e.cuda.as_deref().unwrap_or("unknown")));
+    }
+    lines.push(format!("machine      {}, {} cores, {}", e.cpu, e.cores, e.system));
+    lines.push(format!("engine       {}", parameters.geometry));
+    lines.push(format!("program      {} {}, commit {}", e.version, e.profile, e.commit));
+    lines.push(parameters.line());
+    lines.push(String::new());
+    lines
+}
+
+/// What was sent, and how it came back.
+pub(super) fn counts_line(figures: &Figures) -> String {
+    format!(
+        "sent {}   received {}   lost {}   duplicated {}   out of order {}   failed {}",
+        human_count(figures.sent),
+        human_count(figures.received),
+        figures.lost,
+        figures.duplicated,
+        figures.out_of_order,
+        figures.failed
+    )
+}
+
+fn rate_line(figures: &Figures, measured_s: f64) -> String {
+    let achieved = format!("rate {} over {measured_s:.1} s", human_rate(figures.rate_achieved));
+    figures.rate_intended.map_or(achieved.clone(), |rate| format!("{achieved}, {} intended", human_rate(rate)))
+}
+
+/// Messages that were late or never sent.
+fn late_lines(figures: &Figures) -> Vec<String> {
+    let late = |what: &str, late: &super::lateness::Lateness| {
+        let (count, bound) = (human_count(late.count), human_ns(late.bound_ns));
+        let (longest, total) = (human_ns(late.longest_ns), human_ns(late.total_ns));
+        format!("{what}: {count} messages were sent more than {bound} late, by up to {longest}, in {total} altogether")
+    };
+    let mut lines = Vec::new();
+    if figures.unsent > 0 {
+        let count = human_count(figures.unsent);
+        lines.push(format!("{count} messages were never sent: the backlog was too long"));
+    }
+    lines.extend(figures.stalls.filter(|stalls| stalls.count > 0).map(|stalls| late("no room", &stalls)));
+    let own = figures.late_sends.filter(|sends| sends.count > 0);
+    lines.extend(own.map(|sends| late("sender late", &sends)));
+    lines
 }
 
 fn percentile_line(name: &str, figures: &Percentiles) -> String {
@@ -136,106 +272,109 @@ fn percentile_line(name: &str, figures: &Percentiles) -> String {
     )
 }
 
-/// The histogram as one bar for each power of two.
-fn bars(latency: &Histogram<u64>) -> Vec<String> {
-    const WIDTH: f64 = 50.0;
-    let mut counts = [0u64; u64::BITS as usize];
-    for bucket in latency.iter_recorded() {
-        counts[bucket.value_iterated_to().max(1).ilog2() as usize] += bucket.count_at_value();
-    }
-    let (Some(first), Some(last)) = (counts.iter().position(|&n| n > 0), counts.iter().rposition(|&n| n > 0)) else {
-        return vec!["no samples in the measured time".into()];
+fn spread_lines(spread: &Spread) -> Vec<String> {
+    let ns = |value: f64| human_ns(value as u64);
+    let line = |name: &str, range: &super::figures::Range, show: &dyn Fn(f64) -> String| {
+        format!("{name:<16} {:>12} {:>12} {:>12}", show(range.min), show(range.median), show(range.max))
     };
-    let most = counts.iter().copied().max().unwrap_or(1) as f64;
-    (first..=last)
-        .map(|i| {
-            // A bucket with any sample shows, however few they are.
-            let length = (counts[i] as f64 / most * WIDTH).ceil() as usize;
-            format!(
-                "{:>10} .. {:<10} {:<50} {}",
-                human_ns(1 << i),
-                human_ns(2 << i),
-                "#".repeat(length),
-                human_count(counts[i])
-            )
-        })
-        .collect()
+    let mut lines =
+        vec![format!("{:<16} {:>12} {:>12} {:>12}", format!("{} runs", spread.runs), "min", "median", "max")];
+    lines.push(line("rate", &spread.rate_achieved, &human_rate));
+    for (name, range) in [
+        ("response p50", spread.response_p50_ns),
+        ("response p99", spread.response_p99_ns),
+        ("response max", spread.response_max_ns),
+        ("service p50", Some(spread.service_p50_ns)),
+        ("service p99", Some(spread.service_p99_ns)),
+    ] {
+        lines.extend(range.map(|range| line(name, &range, &ns)));
+    }
+    lines
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::latency::new_histogram;
+    use clap::Parser;
 
-    fn report(latency: &Histogram<u64>) -> Report {
-        Report {
-            backend: "cpu".into(),
-            device: "a CPU".into(),
-            mode: "closed",
+    use super::*;
+    use crate::load::lateness::Lateness;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        options: LoadOptions,
+    }
+
+    fn report(is_open: bool, tally: &Tally) -> Report {
+        let options = Program::parse_from(["load"]).options;
+        let template = Report::template(&options, is_open);
+        let figures = Figures {
             sent: 12_345,
             received: 12_345,
-            lost: 0,
-            duplicated: 0,
-            out_of_order: 0,
-            failed: 0,
             rate_achieved: 1_000.0,
-            service_ns: Percentiles::of(latency),
-            control_thread_ns: Percentiles::default(),
-            audited_keys: 5,
-            fallback: None,
-            first_failure: None,
-            interrupted: false,
-            parameters: Parameters {
-                actor: super::super::options::ActorChoice::Counter,
-                keys: 5,
-                distribution: "uniform".into(),
-                payload_bytes: 16,
-                clients: 1,
-                outstanding: 1,
-                measured_s: 1.0,
-                warmup_s: 0.1,
-                seed: 1,
-                geometry: "one".into(),
-            },
-            environment: Environment::gather(false, "a CPU"),
-        }
+            service_ns: Percentiles::of(&tally.service),
+            response_ns: is_open.then(|| Percentiles::of(&tally.response)),
+            ..template.figures.clone()
+        };
+        Report { backend: "cpu".into(), device: "a CPU".into(), mode: "any", figures, ..template }
+    }
+
+    fn tally() -> Tally {
+        let mut tally = Tally::new();
+        tally.service.saturating_record_n(1_500, 90);
+        tally.service.saturating_record_n(6_000, 10);
+        tally.response.saturating_record_n(3_000, 100);
+        tally
     }
 
     #[test]
     fn the_json_has_the_keys_that_scripts_read() {
-        let mut latency = new_histogram();
-        (1..=100).for_each(|ns| latency.saturating_record(ns));
-        let json = serde_json::to_value(report(&latency)).unwrap();
-        for key in ["sent", "received", "lost", "duplicated", "out_of_order", "rate_achieved"] {
-            assert!(json[key].is_number(), "{key}");
+        for is_open in [false, true] {
+            let json = serde_json::to_value(report(is_open, &tally())).unwrap();
+            for key in ["sent", "received", "lost", "duplicated", "out_of_order", "rate_achieved", "unsent"] {
+                assert!(json[key].is_number(), "{key}");
+            }
+            for key in ["backend", "device", "mode"] {
+                assert!(json[key].is_string(), "{key}");
+            }
+            for key in ["p50", "p90", "p99", "p999", "p9999", "max", "mean"] {
+                assert!(json["service_ns"][key].as_f64().unwrap() > 0.0, "{key}");
+                assert_eq!(json["response_ns"][key].is_number(), is_open, "{key}");
+            }
+            assert_eq!(json["rate_intended"].is_number(), is_open);
+            assert_eq!(json["stalls"]["count"].is_number() && json["stalls"]["total_ns"].is_number(), is_open);
+            assert!(json["environment"]["commit"].is_string());
         }
-        for key in ["backend", "device", "mode"] {
-            assert!(json[key].is_string(), "{key}");
-        }
-        for key in ["p50", "p90", "p99", "p999", "max", "mean"] {
-            assert!(json["service_ns"][key].as_f64().unwrap() > 0.0, "{key}");
-        }
-        assert!(json["environment"]["commit"].is_string());
     }
 
     #[test]
     fn the_text_shows_counts_and_bars() {
-        let mut latency = new_histogram();
-        latency.saturating_record_n(1_500, 90);
-        latency.saturating_record_n(6_000, 10);
-        let text = report(&latency).text(&latency);
+        let text = report(false, &tally()).text(&tally());
         assert!(text.contains("sent 12,345   received 12,345   lost 0"), "{text}");
         assert_eq!(text.lines().filter(|line| line.contains(" .. ")).count(), 3, "{text}");
-        assert!(report(&new_histogram()).text(&new_histogram()).contains("no samples"));
+        assert!(report(false, &Tally::new()).text(&Tally::new()).contains("no samples"));
     }
 
     #[test]
-    fn any_fault_is_a_fault() {
-        let good = report(&new_histogram());
-        assert!(good.is_faultless());
-        assert!(!Report { lost: 1, ..good.clone() }.is_faultless());
-        assert!(!Report { duplicated: 1, ..good.clone() }.is_faultless());
-        assert!(!Report { out_of_order: 1, ..good.clone() }.is_faultless());
-        assert!(!Report { failed: 1, ..good }.is_faultless());
+    fn the_text_of_an_open_loop_says_what_was_late_and_why() {
+        let mut report = report(true, &tally());
+        report.figures.unsent = 7;
+        report.figures.stalls = Some(Lateness { count: 3, longest_ns: 5_000_000, ..Lateness::new() });
+        report.pauses = vec![Paused { at_s: 1.0, length_s: 0.2 }];
+        let text = report.text(&tally());
+        for part in
+            ["7 messages were never sent", "no room: 3 messages", "up to 5.00 ms", "paused at 1.000 s", "response "]
+        {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("sender late"), "{text}");
+    }
+
+    #[test]
+    fn several_runs_show_their_spread() {
+        let mut report = report(true, &tally());
+        report.spread = Some(Spread::of(&[report.figures.clone(), report.figures.clone(), report.figures.clone()]));
+        let text = report.text(&tally());
+        assert!(text.contains("3 runs") && text.contains("median") && text.contains("response p99"), "{text}");
     }
 }

@@ -1,0 +1,143 @@
+//! Why there is no run to speak of: one variant a cause, with its cure.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tourbillon::EngineError;
+
+use super::schedule::Rate;
+
+/// Why a run did not come to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The warm-up is as long as the run.
+    #[error(
+        "a warm-up of {warmup:?} leaves nothing of {run:?} to measure; choose a longer --duration or less --warmup"
+    )]
+    WarmupTooLong {
+        /// The warm-up.
+        warmup: Duration,
+        /// The run, or one step of a sweep.
+        run: Duration,
+    },
+    /// `Echo` has no message of that size.
+    #[error("Echo has no message of {bytes} bytes; choose --payload {}, {} or {}", sizes[0], sizes[1], sizes[2])]
+    NoSuchPayload {
+        /// What was asked for.
+        bytes: usize,
+        /// What there is.
+        sizes: [usize; 3],
+    },
+    /// The intended times of one client are closer together than readings of the clock.
+    #[error(
+        "{rate} by {clients} client(s) is one message every {interval_ns:.1} ns for each, and the clock of this machine \
+         resolves {resolution_ns} ns; the highest rate possible is {highest}: lower --rate or add --clients"
+    )]
+    RateTooHigh {
+        /// What was asked for.
+        rate: Rate,
+        /// Among so many clients.
+        clients: u32,
+        /// From one message of a client to its next, nanoseconds.
+        interval_ns: f64,
+        /// Between two readings of the clock, nanoseconds.
+        resolution_ns: u64,
+        /// The highest rate possible with so many clients.
+        highest: Rate,
+    },
+    /// Too few messages would be measured.
+    #[error(
+        "{rate} is {messages:.1} message(s) in the {measured:?} that are measured, needed are {least}; raise --rate or \
+         choose a longer --duration"
+    )]
+    RateTooLow {
+        /// What was asked for.
+        rate: Rate,
+        /// Time that is measured.
+        measured: Duration,
+        /// Messages in it.
+        messages: f64,
+        /// Least number of them.
+        least: u64,
+    },
+    /// A pause goes past the end of the measured time.
+    #[error("the pause {pause} ends after the {measured:?} that are measured; choose a longer --duration")]
+    PauseTooLate {
+        /// The pause as it was given.
+        pause: String,
+        /// Time that is measured.
+        measured: Duration,
+    },
+    /// Two pauses overlap.
+    #[error("the pauses {first} and {second} overlap; leave time between them")]
+    PausesOverlap {
+        /// The earlier one.
+        first: String,
+        /// The later one.
+        second: String,
+    },
+    /// The steps of a sweep would be too short to measure anything.
+    #[error("a sweep takes up to {steps} steps of at least {least:?} each; choose --duration {}s or more", .least.as_secs_f64() * f64::from(*.steps))]
+    SweepTooShort {
+        /// Most steps of a sweep.
+        steps: u32,
+        /// Shortest step.
+        least: Duration,
+    },
+    /// An expression of `--fail-if` names no field, or is no comparison.
+    #[error("--fail-if '{expression}': {why}; the fields of this result are {}", fields.join(", "))]
+    BadCheck {
+        /// The expression.
+        expression: String,
+        /// What is wrong with it.
+        why: String,
+        /// All fields that can be compared.
+        fields: Vec<String>,
+    },
+    /// A file for the result cannot be written.
+    #[error("cannot write {option} {}: {source}; choose a file that this user may write", path.display())]
+    Output {
+        /// The option that names the file.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Two options name one file.
+    #[error("{first} and {second} both write {}; choose two files", path.display())]
+    OutputTwice {
+        /// One option.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Only JSON goes to standard output.
+    #[error("{option} writes to a file, `-` is for --json alone; choose a file")]
+    NoStandardOutput {
+        /// The option.
+        option: &'static str,
+    },
+    /// A chart could not be drawn.
+    #[error("the chart could not be drawn: {0}")]
+    Chart(String),
+    /// A client's thread panicked.
+    #[error("the thread of client {0} panicked; this is a fault of this program")]
+    ClientPanicked(usize),
+    /// The engine could not be built or used.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A thread, a signal handler or standard output could not be had.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl std::fmt::Display for Rate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not rounded: what a message names as possible must be possible when it is typed.
+        write!(f, "{}/s", self.per_second())
+    }
+}
