@@ -23,18 +23,39 @@ use crate::staging::{Admission, Leave, Staging};
 /// Wakers to be called, and such to be dropped, when no lock is held.
 #[derive(Debug, Default)]
 pub(super) struct Wakes {
-    due: Vec<Waker>,
-    done: Vec<Waker>,
+    due: Few,
+    done: Few,
+}
+
+/// A task's own step has one waker of each sort at most, for which nothing is allocated; the reaper has many, and keeps the memory.
+#[derive(Debug, Default)]
+struct Few {
+    one: Option<Waker>,
+    more: Vec<Waker>,
+}
+
+impl Few {
+    fn put(&mut self, waker: Option<Waker>) {
+        match (&mut self.one, waker) {
+            (_, None) => {}
+            (one @ None, waker) => *one = waker,
+            (Some(_), Some(waker)) => self.more.push(waker),
+        }
+    }
+
+    fn drain(&mut self) -> impl Iterator<Item = Waker> {
+        self.one.take().into_iter().chain(self.more.drain(..))
+    }
 }
 
 impl Wakes {
     /// Calls the ones and drops the others.
     pub(super) fn wake_all(&mut self) {
-        for waker in self.due.drain(..) {
+        for waker in self.due.drain() {
             // A waker that panics must not take the other tasks' replies with it; its panic was printed by the hook.
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
-        self.done.clear();
+        self.done.drain().for_each(drop);
     }
 }
 
@@ -142,7 +163,7 @@ impl LaneState {
         let waiter = self.waiters.get_mut(index);
         waiter.state = state.unwrap_or_else(State::Failed);
         if let Err(failure) = state {
-            wakes.done.extend(self.waiters.give(index));
+            wakes.done.put(self.waiters.give(index));
             return Begun::Failed(failure);
         }
         waiter.waker = Some(waker.clone());
@@ -194,7 +215,7 @@ impl LaneState {
         self.waiters.set_deadline(index, NEVER);
         let waiter = self.waiters.get_mut(index);
         waiter.state = state;
-        wakes.due.extend(waiter.waker.take());
+        wakes.due.put(waiter.waker.take());
     }
 
     /// What became of the request in a place: its reply through `read`, or why there is none; for a tell that was published `read` gets
@@ -212,12 +233,12 @@ impl LaneState {
             State::Answered | State::Published | State::Failed(_) => {}
             State::Free | State::Staged(_) | State::Flying(_) => {
                 if !waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-                    wakes.done.extend(waiter.waker.replace(waker.clone()));
+                    wakes.done.put(waiter.waker.replace(waker.clone()));
                 }
                 return None;
             }
         }
-        wakes.done.extend(self.waiters.give(index));
+        wakes.done.put(self.waiters.give(index));
         Some(match state {
             State::Failed(failure) => Err(failure),
             State::Published => Ok(read(&[])),
@@ -235,7 +256,7 @@ impl LaneState {
             State::Answered if mutant!("gateway_place_lost") => return,
             State::Free | State::Staged(_) | State::Answered | State::Published | State::Failed(_) => {}
         }
-        wakes.done.extend(self.waiters.give(index));
+        wakes.done.put(self.waiters.give(index));
     }
 
     fn abandon(&mut self, number: u64) {
@@ -257,7 +278,7 @@ impl LaneState {
                     }
                     waiter.state = State::Answered;
                     if !mutant!("gateway_wake_lost") {
-                        wakes.due.extend(waiter.waker.take());
+                        wakes.due.put(waiter.waker.take());
                     }
                     let header = header_in(&waiter.words);
                     waiters.set_deadline(index, NEVER);
@@ -366,7 +387,7 @@ impl LaneState {
             if let Whose::Waiter(index) = flight.whose {
                 let waiter = waiters.get_mut(index);
                 waiter.state = State::Failed(failure);
-                wakes.due.extend(waiter.waker.take());
+                wakes.due.put(waiter.waker.take());
                 waiters.set_deadline(index, NEVER);
             }
         })
