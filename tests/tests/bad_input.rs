@@ -10,6 +10,8 @@
 //! | unknown kind, message that the actor lacks, invalid value | here |
 //! | engine stopped, drained, dropped | `lifecycle.rs`, `lanes.rs` |
 //! | lane of another ABI, version, layout | `lane::tests::foreign_lanes_are_refused` and its neighbours |
+//! | staging queue of zero or too many, gateway of senseless bounds | `backpressure.rs` |
+//! | timeout in flight, future dropped in every state, gateway used after shutdown, too many that wait | `gateway.rs` |
 //! | hostile slots | here; random bytes in the codec: `shared/src/frame.rs` |
 //! | no driver, `cuda` without a GPU | here, `engine::tests::without_a_gpu_...` |
 //! | driver too old, GPU too old: the message | `error::tests::errors_name_cause_and_cure` |
