@@ -2,7 +2,7 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | [`load`] | sends checked messages in a closed loop |
+//! | [`load`] | sends checked messages in a closed loop or at a fixed rate |
 //! | [`doctor`] | says what this machine can do and why not more |
 //! | [`top`] | shows running engines through their telemetry pages |
 //! | [`environment`], [`gpu`] | what a figure was measured on |

@@ -19,7 +19,7 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Send messages in a closed loop, check every reply and print a latency histogram.
+    /// Send messages in a closed loop or at a fixed rate, check every reply and print latency histograms.
     Load(Box<LoadOptions>),
     /// Say what this machine can do, and why not more.
     Doctor(DoctorOptions),

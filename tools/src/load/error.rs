@@ -31,8 +31,8 @@ pub enum LoadError {
     },
     /// The intended times of one client are closer together than readings of the clock.
     #[error(
-        "{rate} by {clients} client(s) is one message every {interval_ns:.1} ns for each, and the clock of this machine \
-         resolves {resolution_ns} ns; the highest rate possible is {highest}: lower --rate or add --clients"
+        "{rate} by {clients} client(s) is one message every {interval_ns:.1} ns for each, and the clock of this \
+         machine resolves {resolution_ns} ns; the highest rate possible is {highest}: lower --rate or add --clients"
     )]
     RateTooHigh {
         /// What was asked for.
@@ -78,7 +78,10 @@ pub enum LoadError {
         second: String,
     },
     /// The steps of a sweep would be too short to measure anything.
-    #[error("a sweep takes up to {steps} steps of at least {least:?} each; choose --duration {}s or more", .least.as_secs_f64() * f64::from(*.steps))]
+    #[error(
+        "a sweep takes up to {steps} steps of at least {least:?} each; choose --duration {}s or more",
+        least.as_secs_f64() * f64::from(*steps)
+    )]
     SweepTooShort {
         /// Most steps of a sweep.
         steps: u32,

@@ -7,7 +7,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`options`], [`error`] | what is asked for, and why it cannot be had |
-//! | [`run`] | an engine, its clients, and the audit |
+//! | [`mod@run`] | an engine, its clients, and the audit |
 //! | [`pump`] | one client: the closed loop (`closed`), the open loop (`open`), what both do with replies (`flight`) |
 //! | [`schedule`], [`clock`], [`lateness`] | intended times; what the clock resolves; who was late and why |
 //! | [`source`], [`keys`] | where messages come from; `counter`, `echo`, `account` |
@@ -104,8 +104,8 @@ impl Outputs {
     }
 }
 
-/// Runs the load, prints what came of it and writes what was asked for; whether the run was faultless and no `--fail-if`
-/// held.
+/// Runs the load, prints what came of it and writes what was asked for; whether the run was faultless and no
+/// `--fail-if` held.
 ///
 /// # Errors
 /// When there is no run to speak of, or when its result cannot be written.

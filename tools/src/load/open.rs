@@ -2,8 +2,8 @@
 //!
 //! *Response time* is from the intended time to the reply, *service time* from the push to the reply. When a message
 //! finds no room the intended times go on: it and all behind it are sent as soon as there is room, and the time that
-//! they waited counts. So a server that stalls cannot make its clients ask less often and thereby look better than it is
-//! (*coordinated omission*).
+//! they waited counts. So a server that stalls cannot make its clients ask less often and thereby look better than it
+//! is (*coordinated omission*).
 //!
 //! After the end of the schedule the backlog is still sent, until the run is told to stop; what was not sent by then is
 //! counted.

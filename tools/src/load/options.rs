@@ -43,7 +43,8 @@ pub enum ActorChoice {
     Account,
 }
 
-/// `tourbillon load`: sends messages in a closed loop or at a fixed rate, checks every reply, prints a latency histogram.
+/// `tourbillon load`: sends messages in a closed loop or at a fixed rate, checks every reply, prints a latency
+/// histogram.
 #[derive(Clone, Debug, Args)]
 pub struct LoadOptions {
     /// The actor that gets the messages.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::LoadError;
 
-/// A file that the result will be written to. What it held stays until then; a new file is removed again when nothing is
-/// written.
+/// A file that the result will be written to. What it held stays until then; a new file is removed again when nothing
+/// is written.
 #[derive(Debug)]
 pub struct Output {
     option: &'static str,

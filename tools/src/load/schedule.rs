@@ -166,7 +166,9 @@ mod tests {
         }
 
         #[test]
-        fn counts_are_those_of_the_times(rate in rates(), clients in 1..=8u32, pick in 0..8u32, at in 0..500u64, off in 0..3u64) {
+        fn counts_are_those_of_the_times(
+            rate in rates(), clients in 1..=8u32, pick in 0..8u32, at in 0..500u64, off in 0..3u64,
+        ) {
             let client = pick % clients;
             let schedule = Schedule::new(rate, client, clients);
             // Ends around an intended time are where counting goes wrong.

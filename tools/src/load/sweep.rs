@@ -14,15 +14,15 @@ use super::schedule::Rate;
 /// A rate is reached when the achieved one is short of the intended one by no more than this share.
 pub const TOLERANCE: f64 = 0.05;
 /// A rate is sustained only while 99 % of its response times stay within this many times the unloaded ones: the least
-/// that any step so far found, since the first step may have had a bad moment. Waiting for the message ahead makes two to
-/// three times of it; ten times is a queue.
+/// that any step so far found, since the first step may have had a bad moment. Waiting for the message ahead makes two
+/// to three times of it; ten times is a queue.
 pub const P99_MULTIPLE: f64 = 10.0;
 /// From one rate to the next on the way up.
 const FACTOR: f64 = 2.0;
 /// The knee is known when a rate this much higher was not sustained.
 const PRECISION: f64 = 1.05;
-/// Most steps: from 1,000 a second to more than any clock resolves there are 17 doublings, then 4 halvings, and room for
-/// rates that are measured twice.
+/// Most steps: from 1,000 a second to more than any clock resolves there are 17 doublings, then 4 halvings, and room
+/// for rates that are measured twice.
 pub const STEPS_MAX: u32 = 30;
 /// Shortest step.
 pub const STEP_MIN: Duration = Duration::from_millis(200);

@@ -149,7 +149,7 @@ impl SweepReport {
         lines.extend(self.first_failure.as_ref().map(|failure| format!("first failure: {failure}")));
         lines.push(self.conclusion());
         lines.push(format!(
-            "sustained: {:.0} % of the rate or more, and 99 % of response times within {} times the {} of the best step",
+            "sustained: {:.0} % of the rate or more, 99 % of response times within {} times the {} of the best step",
             (1.0 - self.rate_tolerance) * 100.0,
             self.p99_multiple,
             human_ns(self.unloaded_response_p99_ns)

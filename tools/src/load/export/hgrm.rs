@@ -1,5 +1,5 @@
-//! The percentile text of HdrHistogram, which its plotters read: value in nanoseconds, percentile as a fraction, samples
-//! up to there, and `1 / (1 - percentile)`, which is the x axis of such plots.
+//! The percentile text of HdrHistogram, which its plotters read: value in nanoseconds, percentile as a fraction,
+//! samples up to there, and `1 / (1 - percentile)`, which is the x axis of such plots.
 
 use std::io::Write;
 
