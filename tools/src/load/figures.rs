@@ -27,7 +27,8 @@ pub struct Figures {
     pub rate_achieved: f64,
     /// From push to pop of a message, nanoseconds.
     pub service_ns: Percentiles,
-    /// From the intended time to the pop, nanoseconds; none in a closed loop.
+    /// From the intended time to the pop, nanoseconds; none in a closed loop, and none when no message that was intended
+    /// in the measured time was sent.
     pub response_ns: Option<Percentiles>,
     /// Messages whose intended time had come and that were never sent.
     pub unsent: u64,
@@ -63,7 +64,7 @@ impl Figures {
             rate_intended: first.rate.map(|rate| rate.per_second()),
             rate_achieved: tally.measured as f64 / measured.as_secs_f64().max(f64::MIN_POSITIVE),
             service_ns: Percentiles::of(&tally.service),
-            response_ns: is_open.then(|| Percentiles::of(&tally.response)),
+            response_ns: (is_open && !tally.response.is_empty()).then(|| Percentiles::of(&tally.response)),
             unsent: tally.unsent,
             stalls: is_open.then_some(tally.stalls),
             late_sends: is_open.then_some(tally.late_sends),

@@ -252,6 +252,9 @@ fn late_lines(figures: &Figures) -> Vec<String> {
     if figures.unsent > 0 {
         let count = human_count(figures.unsent);
         lines.push(format!("{count} messages were never sent: the backlog was too long"));
+        if figures.response_ns.is_none() {
+            lines.push("none that was intended in the measured time was sent: there are no response times".into());
+        }
     }
     lines.extend(figures.stalls.filter(|stalls| stalls.count > 0).map(|stalls| late("no room", &stalls)));
     let own = figures.late_sends.filter(|sends| sends.count > 0);

@@ -101,8 +101,10 @@ pub fn search<E>(
                 return Ok(found);
             }
         };
-        let is_first = found.points.is_empty();
-        found.unloaded_p99_ns = if is_first { p99(&figures) } else { found.unloaded_p99_ns.min(p99(&figures)) };
+        // An overloaded step may have no response times at all.
+        let least =
+            found.points.iter().map(|point| &point.figures).chain([&figures]).map(p99).filter(|&ns| ns > 0).min();
+        found.unloaded_p99_ns = least.unwrap_or(0);
         let is_sustained = is_sustained(&figures, found.unloaded_p99_ns);
         found.points.push(Point { is_sustained, figures });
         if is_sustained {
@@ -133,6 +135,7 @@ fn p99(figures: &Figures) -> u64 {
 fn is_sustained(figures: &Figures, unloaded_p99_ns: u64) -> bool {
     let intended = figures.rate_intended.unwrap_or_default();
     figures.is_faultless()
+        && figures.response_ns.is_some()
         && figures.rate_achieved >= (1.0 - TOLERANCE) * intended
         && p99(figures) as f64 <= P99_MULTIPLE * unloaded_p99_ns as f64
 }
@@ -250,5 +253,11 @@ mod tests {
         assert!(!is_sustained(&Figures { lost: 1, ..good.clone() }, 1_000));
         assert!(!is_sustained(&Figures { rate_achieved: 9.4, ..good.clone() }, 1_000));
         assert!(!is_sustained(&good, 90));
+        assert!(!is_sustained(&Figures { response_ns: None, ..good }, 1_000));
+        let found = sweep(1_000.0, 40e6, |rate| {
+            let figures = server(rate, 1e5);
+            Ok(if rate.per_second() > 1e5 { Figures { response_ns: None, ..figures } } else { figures })
+        });
+        assert!(found.unloaded_p99_ns > 1_000, "a step without response times is no measure of others");
     }
 }
