@@ -31,7 +31,7 @@
 
 use bytemuck::{CheckedBitPattern, NoUninit, Pod, Zeroable};
 
-use crate::call::{Call, Context, Outcome};
+use crate::call::{Call, Context, Outcome, Words};
 
 /// Largest state, in bytes: a handler works on a copy, which must stay close to the registers.
 pub const STATE_BYTES_MAX: usize = 256;
@@ -51,15 +51,19 @@ pub trait Actor: Pod {
     /// What handlers of this actor fail with.
     type Error: Plain;
 
+    /// Whether that is all zero for every key, so that nobody has to ask whether a message is an actor's first.
+    #[doc(hidden)]
+    const STARTS_ZEROED: bool;
+
     /// The state of the actor `key` before its first message.
     fn activate(key: u64) -> Self;
 
-    /// Runs the handler of message `number`.
+    /// Runs the handler of the message in `call`, if it is one of this actor.
     ///
     /// # Safety
     /// `state` points to a valid state that nobody else accesses meanwhile.
     #[doc(hidden)]
-    unsafe fn dispatch(state: *mut Self, number: u8, call: &mut Call) -> Outcome;
+    unsafe fn dispatch<W: Words>(state: *mut Self, call: &mut Call<W>) -> Outcome;
 }
 
 /// A message. Implemented by [`actor!`](crate::actor!).
@@ -108,17 +112,25 @@ impl core::error::Error for NoError {}
 #[macro_export]
 macro_rules! actor {
     ($actor:ident { kind: $kind:literal, error: $error:ty, messages: { $($number:literal : $message:ty),+ $(,)? } $(,)? }) => {
-        $crate::actor!($actor {
+        $crate::actor!(@ true, $actor {
             kind: $kind, error: $error, messages: { $($number : $message),+ }, activate: |_key: u64| $crate::zeroed()
         });
     };
     ($actor:ident {
         kind: $kind:literal, error: $error:ty, messages: { $($number:literal : $message:ty),+ $(,)? }, activate: $activate:expr $(,)?
     }) => {
+        $crate::actor!(@ false, $actor {
+            kind: $kind, error: $error, messages: { $($number : $message),+ }, activate: $activate
+        });
+    };
+    (@ $zeroed:literal, $actor:ident {
+        kind: $kind:literal, error: $error:ty, messages: { $($number:literal : $message:ty),+ }, activate: $activate:expr
+    }) => {
         impl $crate::Actor for $actor {
             const KIND: u16 = $kind;
             const NAME: &'static str = stringify!($actor);
             type Error = $error;
+            const STARTS_ZEROED: bool = $zeroed;
 
             #[inline]
             fn activate(key: u64) -> Self {
@@ -127,12 +139,15 @@ macro_rules! actor {
             }
 
             #[inline]
-            unsafe fn dispatch(state: *mut Self, number: u8, call: &mut $crate::Call) -> $crate::Outcome {
-                match number {
+            unsafe fn dispatch<W: $crate::Words>(
+                state: *mut Self,
+                call: &mut $crate::Call<W>,
+            ) -> $crate::Outcome {
+                $(if call.is::<Self, $message>() {
                     // SAFETY: the caller vouches for `state`.
-                    $($number => unsafe { call.answer::<Self, $message>(state) },)+
-                    _ => $crate::Outcome::Unknown,
-                }
+                    return unsafe { call.answer::<Self, $message>(state) };
+                })+
+                $crate::Outcome::Unknown
             }
         }
 

@@ -4,7 +4,8 @@
 //! order of magnitude nearer than device memory. The truth at rest is in device memory: the first warp loads the positions
 //! when the kernel starts, the last warp that leaves spills them.
 
-use tourbillon_shared::geometry::{BlockLayout, BlockWords, KernelArguments, WarpScratch};
+use tourbillon_shared::geometry::{BlockLayout, BlockWords, KernelArguments, ShardState, WarpScratch};
+use tourbillon_shared::position::RingShape;
 
 use crate::arch::Arch;
 use crate::warp::Warp;
@@ -20,6 +21,13 @@ pub struct Block<'k> {
     layout: BlockLayout,
     /// Shards of this block.
     shards: u32,
+    /// Of the geometry, kept at hand: gate blocks, ...
+    gates: u32,
+    /// ... the shape of a ring from a gate to a shard, ...
+    ring_shape: RingShape,
+    /// ... this block's first shard and the step to its next ones.
+    first_shard: u32,
+    shard_step: u32,
 }
 
 impl<'k> Block<'k> {
@@ -36,7 +44,17 @@ impl<'k> Block<'k> {
             }
             _ => 0,
         };
-        Self { arguments, number, memory: A::block_memory(), layout: BlockLayout::new(geometry), shards }
+        Self {
+            arguments,
+            number,
+            memory: A::block_memory(),
+            layout: BlockLayout::new(geometry),
+            shards,
+            gates: geometry.gates,
+            ring_shape: geometry.ring_shape(),
+            first_shard: offset.unwrap_or(0),
+            shard_step: step,
+        }
     }
 
     fn shard_offset_of(arguments: &KernelArguments, block: u32) -> Option<u32> {
@@ -47,7 +65,19 @@ impl<'k> Block<'k> {
     /// Whether the block polls lanes.
     #[inline(always)]
     pub fn is_gate(&self) -> bool {
-        self.number < self.arguments.geometry.gates
+        self.number < self.gates
+    }
+
+    /// Gate blocks of the engine.
+    #[inline(always)]
+    pub fn gates(&self) -> u32 {
+        self.gates
+    }
+
+    /// Shape of a ring from a gate to a shard.
+    #[inline(always)]
+    pub fn ring_shape(&self) -> RingShape {
+        self.ring_shape
     }
 
     /// How many shards the block runs.
@@ -59,9 +89,7 @@ impl<'k> Block<'k> {
     /// The engine's number of the block's shard `local`.
     #[inline(always)]
     pub fn shard(&self, local: u32) -> u32 {
-        let geometry = &self.arguments.geometry;
-        let offset = if geometry.combined != 0 { 0 } else { self.number.wrapping_sub(geometry.gates) };
-        offset.wrapping_add(local.wrapping_mul(geometry.shard_blocks()))
+        self.first_shard.wrapping_add(local.wrapping_mul(self.shard_step))
     }
 
     #[inline(always)]
@@ -107,7 +135,7 @@ impl<'k> Block<'k> {
 
     #[inline(always)]
     fn local_ring(&self, local: u32, gate: u32) -> u32 {
-        local.wrapping_mul(self.arguments.geometry.gates).wrapping_add(gate)
+        local.wrapping_mul(self.gates).wrapping_add(gate)
     }
 
     /// How far the block's shard `local` has taken the ring of `gate`.
@@ -120,6 +148,20 @@ impl<'k> Block<'k> {
     #[inline(always)]
     pub fn ring_published(&self, local: u32, gate: u32) -> *mut u64 {
         self.at(self.layout.ring_published, self.local_ring(local, gate))
+    }
+
+    /// The last timestamp of the block's shard `local`.
+    #[inline(always)]
+    pub fn clock(&self, local: u32) -> *mut u64 {
+        self.at(self.layout.clocks, local)
+    }
+
+    /// The last timestamp of the block's shard `local` in device memory.
+    fn stored_clock(&self, local: u32) -> *mut u64 {
+        let first = self.arguments.memory.wrapping_add(self.arguments.layout.shards) as *mut ShardState;
+        let shard = first.wrapping_add(self.shard(local) as usize);
+        // SAFETY: only the address is taken, inside the array of the shards' states.
+        unsafe { &raw mut (*shard).hlc }
     }
 
     /// The scratch of warp `warp` of this block.
@@ -141,7 +183,7 @@ impl<'k> Block<'k> {
         (self.arguments.memory.wrapping_add(self.arguments.layout.lane_heads) as *mut u64).wrapping_add(lane as usize)
     }
 
-    /// Copies the positions between the block's memory and device memory, all lanes of one warp together.
+    /// Copies the positions and clocks between the block's memory and device memory, all lanes of one warp together.
     fn copy_positions<A: Arch, const WHOLE: bool>(&self, warp: &Warp<A, WHOLE>, copy: impl Fn(*mut u64, *mut u64)) {
         let geometry = &self.arguments.geometry;
         let (layout, step) = (&self.arguments.layout, warp.size());
@@ -161,6 +203,7 @@ impl<'k> Block<'k> {
         }
         let mut local = warp.rank();
         while local < self.shards {
+            copy(self.clock(local), self.stored_clock(local));
             let mut gate = 0;
             while gate < geometry.gates {
                 copy(self.ring_head(local, gate), self.pair(layout.ring_heads, gate, self.shard(local)));

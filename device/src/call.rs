@@ -2,9 +2,12 @@
 
 use bytemuck::{CheckedBitPattern, Zeroable};
 use tourbillon_shared::error::{FailureCode, PanicPlace};
-use tourbillon_shared::frame::{payload_start, slots_for};
+use tourbillon_shared::frame::{PAYLOAD_BYTES_OF_ONE_SLOT, payload_start, slots_for};
+use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header};
-use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, Slot};
+use tourbillon_shared::hlc;
+use tourbillon_shared::position::LAP_NEVER;
+use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
 
 use crate::actor::{Actor, Handler, Message};
 
@@ -52,23 +55,186 @@ pub enum Outcome {
     TooLarge,
 }
 
-/// A frame in a warp's scratch memory, whose reply is written over its request.
+/// Where the words of a frame are while its handler runs; a reply is written over its request.
+#[doc(hidden)]
+pub trait Words {
+    /// Slots of the frame, where all frames of the sort have the same.
+    const SPAN: Option<u32>;
+
+    /// Data word `index`, which lies inside the frame.
+    fn word(&self, index: u32) -> u32;
+    /// Writes data word `index`, which lies inside the frame.
+    fn set_word(&mut self, index: u32, word: u32);
+    /// The data word at which the payload of a request with these flags begins.
+    fn payload_start(flags: Flags) -> u32;
+}
+
+/// The words of a frame of any length in a warp's scratch memory.
 #[derive(Debug)]
-pub struct Call {
-    /// First of `header.flags.span()` slots.
-    frame: *mut Slot,
+pub struct Staged(*mut Slot);
+
+impl Staged {
+    /// The frame at `frame`.
+    ///
+    /// # Safety
+    /// The slots of the frame's span are this caller's alone while the value lives.
+    #[inline(always)]
+    pub unsafe fn new(frame: *mut Slot) -> Self {
+        Self(frame)
+    }
+
+    /// Address of data word `index` of the frame.
+    #[inline(always)]
+    fn at(&self, index: u32) -> *mut u32 {
+        // A frame's word `3 c + i` is word `i` of chunk `c`; chunks follow each other in memory, four words each.
+        let chunk = index / DATA_WORDS_PER_CHUNK as u32;
+        self.0.cast::<u32>().wrapping_add(index.wrapping_add(chunk) as usize)
+    }
+}
+
+impl Words for Staged {
+    const SPAN: Option<u32> = None;
+
+    #[inline(always)]
+    fn word(&self, index: u32) -> u32 {
+        // SAFETY: the word lies inside the frame, which is the caller's, as `new` was told.
+        unsafe { self.at(index).read() }
+    }
+    #[inline(always)]
+    fn set_word(&mut self, index: u32, word: u32) {
+        // SAFETY: as in `word`.
+        unsafe { self.at(index).write(word) }
+    }
+    #[inline(always)]
+    fn payload_start(flags: Flags) -> u32 {
+        payload_start(flags)
+    }
+}
+
+/// The words of a frame of one slot without extensions, held in registers: every index is a constant once the handler is
+/// inlined.
+#[derive(Clone, Copy, Debug)]
+pub struct OneSlot(pub [u32; DATA_WORDS_PER_SLOT]);
+
+impl OneSlot {
+    /// The words of a slot.
+    #[inline(always)]
+    pub(crate) fn of(slot: &Slot) -> Self {
+        let [a, b, c, d] = slot.chunks.map(|chunk| chunk.words);
+        Self([a[0], a[1], a[2], b[0], b[1], b[2], c[0], c[1], c[2], d[0], d[1], d[2]])
+    }
+
+    /// A slot of these words, under no tag yet.
+    #[inline(always)]
+    pub(crate) fn slot(self) -> Slot {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.0;
+        Slot { chunks: [[a, b, c], [d, e, f], [g, h, i], [j, k, l]].map(|data| Chunk::new(data, LAP_NEVER)) }
+    }
+}
+
+impl Words for OneSlot {
+    const SPAN: Option<u32> = Some(1);
+
+    #[inline(always)]
+    fn word(&self, index: u32) -> u32 {
+        // Never out of range; an index that could panic would be one more way out of the kernel.
+        self.0.get(index as usize).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn set_word(&mut self, index: u32, word: u32) {
+        if let Some(place) = self.0.get_mut(index as usize) {
+            *place = word;
+        }
+    }
+    #[inline(always)]
+    fn payload_start(_flags: Flags) -> u32 {
+        payload_start(Flags(0))
+    }
+}
+
+/// What a message's timestamp is found from, once the handler needs it: the loads that it waits for are on their way meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The last timestamp of the shard.
+    pub last: u64,
+    /// The sender's.
+    pub remote: u64,
+    /// The physical part of the shard's clock.
+    pub physical: u64,
+}
+
+impl Moment {
+    /// One whose timestamp, which is not 0, is known.
+    #[inline(always)]
+    pub(crate) fn known(event_hlc: u64) -> Self {
+        Self { last: event_hlc.wrapping_sub(1), remote: 0, physical: 0 }
+    }
+
+    /// The timestamp.
+    #[inline(always)]
+    pub(crate) fn event_hlc(&self) -> u64 {
+        hlc::update(self.last, self.remote, self.physical)
+    }
+}
+
+/// A message on its way through its handler.
+#[derive(Debug)]
+pub struct Call<W> {
+    words: W,
     header: Header,
+    moment: Moment,
+    /// The actor's entry.
+    entry: *mut EntryHeader,
+    /// Whether the actor handled nothing yet.
+    is_new: bool,
     context: Context,
 }
 
-impl Call {
-    /// A call for the frame at `frame`.
+impl<W: Words> Call<W> {
+    /// A call for the frame of `header` whose words are `words`.
+    #[inline(always)]
+    pub(crate) fn new(words: W, header: Header, moment: Moment) -> Self {
+        let context = Context { key: header.key, hlc: 0, version: 0 };
+        Self { words, header, moment, entry: core::ptr::null_mut(), is_new: false, context }
+    }
+
+    /// Says where the actor's entry is, in front of its state, and what stands there.
     ///
     /// # Safety
-    /// `frame` points to the slots of `header`'s span, which nobody else accesses while the call lives.
+    /// `entry` is valid and nobody else accesses it while the call lives.
     #[inline(always)]
-    pub unsafe fn new(frame: *mut Slot, header: Header, hlc: u64, version: u64) -> Self {
-        Self { frame, header, context: Context { key: header.key, hlc, version } }
+    pub(crate) unsafe fn find(&mut self, entry: *mut EntryHeader, before: EntryHeader) {
+        self.entry = entry;
+        self.context.version = before.version;
+        self.is_new = before.hlc == 0;
+    }
+
+    /// Whether the frame is of message `M` to actor `A`, as far as a frame of its sort has to be asked.
+    ///
+    /// One slot in registers says all of it in one word, so that one comparison finds the handler; what does not fit that
+    /// pattern is for the long way, which knows why.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn is<A: Handler<M>, M: Message>(&self) -> bool {
+        if W::SPAN.is_none() {
+            return self.header.kind == A::KIND && self.header.message == M::NUMBER;
+        }
+        let fits = const {
+            let (message, reply, error) = (size_of::<M>(), size_of::<A::Reply>(), size_of::<A::Error>() + 4);
+            slots_for(0, message) == 1 && slots_for(0, reply) == 1 && slots_for(0, error) == 1
+        };
+        fits && self.selector() == const { selector(A::KIND, M::NUMBER, size_of::<M>()) }
+    }
+
+    #[inline(always)]
+    fn selector(&self) -> u32 {
+        selector(self.header.kind, self.header.message, self.header.length as usize)
+    }
+
+    /// The frame's words.
+    #[inline(always)]
+    pub fn into_words(self) -> W {
+        self.words
     }
 
     /// The request's header.
@@ -77,13 +243,13 @@ impl Call {
         &self.header
     }
 
-    /// Address of data word `index` of the frame.
+    /// Slots of the frame.
     #[inline(always)]
-    fn word(&self, index: u32) -> *mut u32 {
-        // A frame's word `3 c + i` is word `i` of chunk `c`; chunks follow each other in memory, four words each.
-        let chunk = index / DATA_WORDS_PER_CHUNK as u32;
-        let offset = index.wrapping_add(chunk);
-        self.frame.cast::<u32>().wrapping_add(offset as usize)
+    fn span(&self) -> u32 {
+        match W::SPAN {
+            Some(span) => span,
+            None => self.header.flags.span(),
+        }
     }
 
     /// Decodes the message, runs its handler on a copy of the state, and stores the state only when the handler succeeded.
@@ -93,21 +259,33 @@ impl Call {
     #[inline]
     #[doc(hidden)]
     pub unsafe fn answer<A: Handler<M>, M: Message>(&mut self, state: *mut A) -> Outcome {
-        let span = self.header.flags.span();
         let answer_bytes = const {
             let (reply, error) = (size_of::<A::Reply>(), size_of::<A::Error>() + 4);
             if reply > error { reply } else { error }
         };
-        if slots_for(0, answer_bytes) > span {
+        if W::SPAN.is_none() && slots_for(0, answer_bytes) > self.span() {
             return Outcome::TooLarge;
         }
         let Some(message) = self.message::<M>() else { return Outcome::Invalid };
-        // SAFETY: the caller vouches for `state`.
-        let mut copy = unsafe { state.read() };
+        let state = state.cast::<Entry<A>>();
+        // SAFETY: the caller vouches for `state`, which stands in an entry of the slab, so is aligned like one.
+        let mut copy = unsafe { (*state).0 };
+        if !A::STARTS_ZEROED && self.is_new {
+            // SAFETY: as above.
+            copy = unsafe {
+                activate_at(state, self.header.key);
+                (*state).0
+            };
+        }
+        self.context.hlc = self.moment.event_hlc();
         match copy.handle(&message, &mut self.context) {
             Ok(reply) => {
-                // SAFETY: as above. The store comes last: a handler that panics never gets here.
-                unsafe { state.write(copy) };
+                // SAFETY: as above; `find` was told the entry. The stores come last: a handler that panics never gets here.
+                unsafe {
+                    (*state).0 = copy;
+                    let version = self.context.version.wrapping_add(1);
+                    self.entry.write(EntryHeader { hlc: self.context.hlc, version });
+                }
                 self.write_payload(0, bytemuck::bytes_of(&reply));
                 self.write_header(Flags::REPLY, size_of::<A::Reply>() as u16);
                 Outcome::Done
@@ -124,23 +302,24 @@ impl Call {
     /// The message in the frame, or nothing when its bytes are no value of `M`.
     #[inline(always)]
     fn message<M: CheckedBitPattern>(&self) -> Option<M> {
-        if self.header.length as usize != size_of::<M>() {
+        // In a frame of one slot `is` found the length.
+        if W::SPAN.is_none() && self.header.length as usize != size_of::<M>() {
             return None;
         }
         let mut bits = M::Bits::zeroed();
         let target = (&raw mut bits).cast::<u8>();
-        let start = payload_start(self.header.flags);
+        let start = W::payload_start(self.header.flags);
         let words = size_of::<M>() / 4;
         let mut i = 0;
         while i < words {
             // SAFETY: the header was found well-formed, so its length lies inside the frame; `bits` has `words` whole
             // words, written byte-wise because it may be aligned to less than four.
-            unsafe { target.add(i * 4).cast::<u32>().write_unaligned(self.word(start.wrapping_add(i as u32)).read()) };
+            unsafe { target.add(i * 4).cast::<u32>().write_unaligned(self.words.word(start.wrapping_add(i as u32))) };
             i += 1;
         }
         if !size_of::<M>().is_multiple_of(4) {
-            // SAFETY: as above; the frame's payload is padded to whole words.
-            let last = unsafe { self.word(start.wrapping_add(words as u32)).read() };
+            // The frame's payload is padded to whole words.
+            let last = self.words.word(start.wrapping_add(words as u32));
             let mut byte = words * 4;
             while byte < size_of::<M>() {
                 // SAFETY: `byte` is below the size of `bits`.
@@ -183,20 +362,19 @@ impl Call {
     /// Writes one payload word of the answer.
     #[inline(always)]
     fn write_word(&mut self, index: u32, word: u32) {
-        let at = payload_start(Flags(0)).wrapping_add(index);
-        // SAFETY: every caller checked that its answer fits into the span.
-        unsafe { self.word(at).write(word) };
+        // Every caller checked that its answer fits into the span.
+        self.words.set_word(payload_start(Flags(0)).wrapping_add(index), word);
     }
 
     /// Writes the header of the answer over that of the request.
     #[inline(always)]
     fn write_header(&mut self, role: u16, length: u16) {
-        let flags = Flags::new(self.header.flags.span(), role);
-        let words = Header { length, flags, hint: 0, hlc: self.context.hlc, ..self.header }.encode();
+        let flags = Flags::new(self.span(), role);
+        let words = Header { length, flags, hint: 0, hlc: self.moment.event_hlc(), ..self.header }.encode();
         let mut i = 0;
         while i < words.len() {
-            // SAFETY: every frame has room for a header.
-            unsafe { self.word(i as u32).write(*words.as_ptr().add(i)) };
+            // SAFETY: `i` is below the array's length.
+            self.words.set_word(i as u32, unsafe { *words.get_unchecked(i) });
             i += 1;
         }
     }
@@ -211,6 +389,30 @@ impl Call {
         let length = (tourbillon_shared::error::FAILURE_WORDS * 4) as u16;
         self.write_header(Flags::REPLY | Flags::FAILED, length);
     }
+}
+
+/// Writes the first state of the actor `key`.
+///
+/// # Safety
+/// `state` is valid for writes, and nobody else accesses it meanwhile.
+#[cold]
+#[inline(never)]
+unsafe fn activate_at<A: Actor>(state: *mut Entry<A>, key: u64) {
+    // SAFETY: the caller vouches for it.
+    unsafe { (*state).0 = A::activate(key) };
+}
+
+/// A state in its place: aligned like the slab's entries, so that a copy takes few accesses.
+#[repr(C, align(16))]
+struct Entry<A>(A);
+
+const _: () = assert!(align_of::<Entry<u8>>() == align_of::<EntryHeader>());
+const _: () = assert!(PAYLOAD_BYTES_OF_ONE_SLOT <= u8::MAX as usize);
+
+/// Kind, message and length of a frame of one slot, whose length is below 256, in one word.
+#[inline(always)]
+const fn selector(kind: u16, message: u8, length: usize) -> u32 {
+    kind as u32 | (message as u32) << 16 | (length as u32) << 24
 }
 
 /// The failure of an outcome that is no answer yet.

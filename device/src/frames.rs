@@ -65,6 +65,14 @@ pub unsafe fn staged_header(scratch: *mut WarpScratch, index: u32) -> Header {
     Header::decode(&words)
 }
 
+/// The header of the frame that begins with `slot`.
+#[inline(always)]
+pub(crate) fn header_of(slot: &Slot) -> Header {
+    let [a, b, c, _] = slot.chunks;
+    let ([k, l, m, _], [n, o, p, _], [q, r, ..]) = (a.words, b.words, c.words);
+    Header::decode(&[k, l, m, n, o, p, q, r])
+}
+
 /// Finds the frames in the `slots` ready slots from `base` on.
 ///
 /// # Safety

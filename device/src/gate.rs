@@ -22,15 +22,14 @@ use tourbillon_shared::telemetry::Counter;
 
 use crate::arch::Arch;
 use crate::block::Block;
+use crate::clock::Clock;
 use crate::frames::{Frames, split, staged, staged_flags, staged_header, staged_word};
-use crate::look::{Way, look};
+use crate::lone::forward::LoneLane;
+use crate::look::{Way, agreed, glance, look};
 use crate::stats::Stats;
 use crate::warp::{Warp, low_bits, lowest};
 
 const PARTS: u32 = CHUNKS_PER_SLOT as u32;
-/// Slots that an idle look takes from a lane that is looked at alone: a burst is then found whole more often, and the loads
-/// are in flight together anyway.
-const IDLE_SLOTS_MAX: u32 = 1;
 /// Most warps that poll the same lane: more wait for each other on the bus.
 const POLLERS_MAX: u32 = 2;
 
@@ -52,23 +51,39 @@ pub struct Gate {
     next_backlog: u32,
     /// Alternates looks at a backlog with looks at all lanes.
     turn: u32,
-    /// What every frame needs of the arguments, kept at hand: the partition table, ...
-    table: *const u16,
-    /// ... this gate's ring to shard 0, behind which the others follow, ...
+    routes: Routes,
+}
+
+/// What every frame needs of the arguments, kept at hand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Routes {
+    /// The partition table, ...
+    pub table: *const u16,
+    /// ... whose shards are all below this number.
+    pub shards: u32,
+    /// This gate's ring to shard 0, behind which the others follow.
     rings: *const Slot,
-    /// ... and their shape.
-    ring_shape: RingShape,
+    /// Their shape.
+    pub ring_shape: RingShape,
+}
+
+impl Routes {
+    /// The first slot of this gate's ring to `shard`.
+    #[inline(always)]
+    pub fn ring(&self, shard: u32) -> *const Slot {
+        self.rings.wrapping_add((shard as usize).wrapping_shl(self.ring_shape.capacity_log2()))
+    }
 }
 
 /// A lane, the position that was looked at, and where its slots are staged.
 #[derive(Clone, Copy, Debug)]
-struct Visit {
-    lane: u32,
+pub(crate) struct Visit {
+    pub lane: u32,
     /// Shape of the lane's rings.
-    shape: RingShape,
-    position: u64,
-    base: u32,
-    slots: u32,
+    pub shape: RingShape,
+    pub position: u64,
+    pub base: u32,
+    pub slots: u32,
 }
 
 impl Gate {
@@ -86,16 +101,24 @@ impl Gate {
             next: 0,
             next_backlog: 0,
             turn: 0,
-            table: arguments.memory.wrapping_add(layout.table) as *const u16,
-            rings: arguments.memory.wrapping_add(layout.rings).wrapping_add(before) as *const Slot,
-            ring_shape,
+            routes: Routes {
+                table: arguments.memory.wrapping_add(layout.table) as *const u16,
+                shards: arguments.geometry.shards,
+                rings: arguments.memory.wrapping_add(layout.rings).wrapping_add(before) as *const Slot,
+                ring_shape,
+            },
         }
     }
 
-    /// The first slot of this gate's ring to `shard`.
-    #[inline(always)]
-    fn ring(&self, shard: u32) -> *const Slot {
-        self.rings.wrapping_add((shard as usize).wrapping_shl(self.ring_shape.capacity_log2()))
+    /// The lane that this warp polls, when it is the only one and nothing more is expected behind its head.
+    pub(crate) fn lone_lane(&self, block: &Block<'_>) -> Option<LoneLane> {
+        let is_alone = self.mine.is_power_of_two() && self.backlog == 0;
+        is_alone.then(|| LoneLane::new(block, self.mine.trailing_zeros(), self.routes))
+    }
+
+    /// Notes that more is expected from the only lane that this warp polls.
+    pub(crate) fn expect_more(&mut self) {
+        self.backlog = self.mine;
     }
 
     /// Chooses this warp's lanes among the block's lanes that clients hold.
@@ -137,7 +160,7 @@ impl Gate {
         block: &Block<'_>,
         scratch: *mut WarpScratch,
         stats: Stats,
-        clock_offset: u64,
+        clock: &Clock,
     ) -> bool {
         if self.mine == 0 {
             return false;
@@ -146,15 +169,14 @@ impl Gate {
         if self.backlog != 0 && self.turn & 1 == 0 {
             let lane = self.after(self.backlog, self.next_backlog);
             self.next_backlog = lane.wrapping_add(1);
-            return self.visit_backlog(warp, block, scratch, stats, clock_offset, lane, warp.size());
+            return self.visit_backlog(warp, block, scratch, stats, clock, lane, warp.size());
         }
-        // A look that fits into one round of loads: a quarter as many slots as lanes.
+        // A look that fits into one round of loads: the heads of a quarter as many lanes as the warp has.
         let room = if warp.size() < PARTS { 1 } else { warp.size() / PARTS };
         let lanes = min(self.mine.count_ones(), room);
-        let each = if lanes == 1 { min(room, IDLE_SLOTS_MAX) } else { 1 };
-        // With one slot a lane, slot `i` is that of the lane `i` places after `next`.
-        let place = if each == 1 { min(warp.rank() / PARTS, lanes.wrapping_sub(1)) } else { 0 };
-        let (mut lane, mut left) = (self.after(self.mine, self.next), place);
+        // Slot `i` of the look is the head of the lane `i` places after `next`.
+        let mut left = min(warp.rank() / PARTS, lanes.wrapping_sub(1));
+        let mut lane = self.after(self.mine, self.next);
         while left != 0 {
             lane = self.after(self.mine, lane.wrapping_add(1));
             left = left.wrapping_sub(1);
@@ -162,42 +184,21 @@ impl Gate {
         // SAFETY: a position of the block's memory.
         let position = unsafe { A::load_cta(block.lane_head(lane)) };
         let addresses = lane_addresses(block, lane);
-        let shape = RingShape::from_log2(addresses.capacity_log2);
+        let (requests, shape) = (addresses.requests as *const Slot, RingShape::from_log2(addresses.capacity_log2));
         // SAFETY: the scratch is the warp's own; positions are masked into the lane's ring.
-        let ready = unsafe {
-            look(warp, scratch, Way::Bus, lanes.wrapping_mul(each), |slot| {
-                let at = if each == 1 { position } else { position.wrapping_add(u64::from(slot)) };
-                request_slot(&addresses, shape, at)
-            })
-        };
+        let ready = unsafe { glance(warp, scratch, Way::Bus, lanes, |_| request_slot(requests, shape, position)) };
+        let mut rest = agreed(warp, ready, position, warp.rank().wrapping_sub(warp.rank() % PARTS));
         let mut found = false;
-        let mut rest = ready;
         while rest != 0 {
-            let first = lowest(rest);
-            let base = if each == 1 { first } else { 0 };
-            let slots = (!ready.wrapping_shr(base)).trailing_zeros();
-            let slots = min(slots, each);
-            rest &= !low_bits(each).wrapping_shl(base);
-            if slots == 0 {
-                continue;
-            }
+            let base = lowest(rest);
+            rest &= rest.wrapping_sub(1);
             // Ask the lane that looked there for what it looked at.
             let from = min(base.wrapping_mul(PARTS), warp.size().wrapping_sub(1));
-            let (lane, shape) = if lanes == 1 {
-                (lane, shape)
-            } else {
-                let log2 = warp.broadcast(shape.capacity_log2(), from);
-                (warp.broadcast(lane, from), RingShape::from_log2(log2))
-            };
-            let position = warp.broadcast_u64(position, from);
-            if lanes == 1 || slots == each {
-                self.next = lane.wrapping_add(1);
-            }
-            found |=
-                self.visit(warp, block, scratch, stats, clock_offset, Visit { lane, shape, position, base, slots });
-            if slots == each {
-                self.backlog |= 1u64.wrapping_shl(lane);
-            }
+            let shape = RingShape::from_log2(warp.broadcast(shape.capacity_log2(), from));
+            let (lane, position) = (warp.broadcast(lane, from), warp.broadcast_u64(position, from));
+            self.next = lane.wrapping_add(1);
+            found |= self.visit(warp, block, scratch, stats, clock, Visit { lane, shape, position, base, slots: 1 });
+            self.backlog |= 1u64.wrapping_shl(lane);
         }
         if lanes < self.mine.count_ones() && !found {
             self.next = warp.broadcast(lane, warp.size().wrapping_sub(1)).wrapping_add(1);
@@ -222,21 +223,21 @@ impl Gate {
         block: &Block<'_>,
         scratch: *mut WarpScratch,
         stats: Stats,
-        clock_offset: u64,
+        clock: &Clock,
         lane: u32,
         slots: u32,
     ) -> bool {
         // One lane of a warp alone must still see a whole frame.
         let slots = if slots < FRAME_SLOTS_MAX as u32 { FRAME_SLOTS_MAX as u32 } else { slots };
         let addresses = lane_addresses(block, lane);
-        let shape = RingShape::from_log2(addresses.capacity_log2);
+        let (requests, shape) = (addresses.requests as *const Slot, RingShape::from_log2(addresses.capacity_log2));
         let slots = min(slots, shape.capacity());
         // SAFETY: a position of the block's memory; rank 0's view counts, for another warp may be claiming.
         let position = warp.broadcast_u64(unsafe { A::load_cta(block.lane_head(lane)) }, 0);
         // SAFETY: the scratch is the warp's own; positions are masked into the lane's ring.
         let ready = unsafe {
             look(warp, scratch, Way::Bus, slots, |slot| {
-                request_slot(&addresses, shape, position.wrapping_add(slot.into()))
+                request_slot(requests, shape, position.wrapping_add(slot.into()))
             })
         };
         let ready = (!ready).trailing_zeros();
@@ -244,26 +245,21 @@ impl Gate {
             self.backlog &= !1u64.wrapping_shl(lane);
             return false;
         }
-        self.visit(warp, block, scratch, stats, clock_offset, Visit { lane, shape, position, base: 0, slots: ready })
+        self.visit(warp, block, scratch, stats, clock, Visit { lane, shape, position, base: 0, slots: ready })
     }
 
     /// Claims the frames in the staged slots of one lane and forwards them; whether any was.
-    #[inline(always)]
-    fn visit<A: Arch, const WHOLE: bool>(
+    #[inline(never)]
+    pub(crate) fn visit<A: Arch, const WHOLE: bool>(
         &mut self,
         warp: &Warp<A, WHOLE>,
         block: &Block<'_>,
         scratch: *mut WarpScratch,
         stats: Stats,
-        clock_offset: u64,
+        clock: &Clock,
         visit: Visit,
     ) -> bool {
         // SAFETY: the look staged these slots; only this warp uses its scratch.
-        let is_short = visit.slots == 1 && unsafe { staged_flags(scratch, visit.base) }.span() == 1;
-        if is_short && let Some(forwarded) = self.visit_one(warp, block, scratch, stats, clock_offset, visit) {
-            return forwarded;
-        }
-        // SAFETY: as above.
         let frames = unsafe { split(warp, scratch, visit.base, visit.slots) };
         if frames.count == 0 {
             // The frame is longer than the look: the next look at this lane takes enough.
@@ -274,7 +270,7 @@ impl Gate {
         let now_ns = A::now_ns();
         // SAFETY: as above; lanes beyond the frames read some staged slot and ignore it.
         let header = unsafe { staged_header(scratch, if is_mine { frames.start } else { visit.base }) };
-        let (header, shard) = self.admit(now_ns, clock_offset, header);
+        let (header, shard) = self.admit(now_ns, clock, header);
         let Some((taken, slots, tail)) = self.claim(warp, block, scratch, visit, frames, shard) else { return false };
         if taken < frames.count {
             self.backlog |= 1u64.wrapping_shl(visit.lane);
@@ -305,80 +301,13 @@ impl Gate {
         true
     }
 
-    /// As [`visit`](Self::visit) for one frame of one slot, the case that decides the latency of a lone request: all lanes know
-    /// all of it, so nothing is handed from lane to lane. Nothing when the shard's ring seems full: then the long way decides.
-    #[inline(always)]
-    fn visit_one<A: Arch, const WHOLE: bool>(
-        &mut self,
-        warp: &Warp<A, WHOLE>,
-        block: &Block<'_>,
-        scratch: *mut WarpScratch,
-        stats: Stats,
-        clock_offset: u64,
-        visit: Visit,
-    ) -> Option<bool> {
-        let rank = warp.rank();
-        // SAFETY: the slot is staged, and only this warp uses its scratch.
-        let header = unsafe { staged_header(scratch, visit.base) };
-        // Every lane reads another time: what the warp branches on must be one of them.
-        let now_ns = warp.broadcast_u64(A::now_ns(), 0);
-        self.lock(warp, block);
-        let (header, shard) = self.admit(now_ns, clock_offset, header);
-        let (lane_head, ring_tail) = (block.lane_head(visit.lane), block.ring_tail(shard));
-        let shape = self.ring_shape;
-        // SAFETY: positions of the block's memory, under the lock.
-        let (head, tail, freed) =
-            unsafe { (A::load_cta(lane_head), A::load_cta(ring_tail), A::load_cta(block.ring_freed(shard))) };
-        let is_first = head == visit.position || tourbillon_shared::mutant!("double_claim");
-        if !is_first || !has_room(shape, tail, freed, 1) {
-            self.unlock(warp, block);
-            return if is_first { None } else { Some(false) };
-        }
-        // The other lanes have read both before rank 0 writes.
-        warp.sync();
-        if rank == 0 {
-            // SAFETY: as above.
-            unsafe {
-                A::store_cta(ring_tail, tail.wrapping_add(1));
-                A::store_cta(lane_head, head.wrapping_add(1));
-            }
-        }
-        let (index, lap) = (visit.shape.index(visit.position), visit.shape.lap(visit.position));
-        let hint = ReturnAddress { lane: visit.lane as u16, index: index as u16, lap }.encode();
-        let [_, _, kind, flags, hint_low, hint_high, hlc_low, hlc_high] = Header { hint, ..header }.encode();
-        let target = self.ring(shard).wrapping_add(shape.index(tail) as usize).cast_mut().cast::<Chunk>();
-        let mut part = rank;
-        while part < PARTS {
-            // SAFETY: the slot is staged; the shard's ring has room for it, which the lock gave to this warp.
-            unsafe {
-                let [a, b, c, _] = staged(scratch, visit.base).cast::<Chunk>().wrapping_add(part as usize).read().words;
-                let data = match part {
-                    0 => [a, b, kind],
-                    1 => [flags, hint_low, hint_high],
-                    2 => [hlc_low, hlc_high, c],
-                    _ => [a, b, c],
-                };
-                A::store_chunk_gpu(target.wrapping_add(part as usize), Chunk::new(data, shape.lap(tail)));
-            }
-            part = part.wrapping_add(warp.size());
-        }
-        self.unlock(warp, block);
-        if rank == 0 {
-            stats.add::<A>(Counter::Claimed, 1);
-            if header.kind == 0 {
-                note_refusal::<A>(stats, header.flags);
-            }
-        }
-        Some(true)
-    }
-
     /// The header to forward, with the arrival in place of the timestamp, and the shard that it goes to. A frame that is refused
     /// gets kind 0 and a flag that says why, and its shard answers it.
     #[inline(always)]
-    fn admit(&self, now_ns: u64, clock_offset: u64, header: Header) -> (Header, u32) {
+    fn admit(&self, now_ns: u64, clock: &Clock, header: Header) -> (Header, u32) {
         let mut header = header;
         let span = header.flags.span();
-        let physical = hlc::physical_from_unix_ns(now_ns.wrapping_add(clock_offset));
+        let physical = clock.physical(now_ns);
         // Mostly a frame of one slot with nothing special, which needs no arithmetic to be seen as well-formed.
         let is_plain = header.flags.0 & !(Flags::TELL | Flags::URGENT) == 0
             && header.length as usize <= PAYLOAD_BYTES_OF_ONE_SLOT
@@ -396,14 +325,14 @@ impl Gate {
         header.hlc = Arrival { device_ns: now_ns as u32, hlc_delta: hlc::delta(header.hlc, physical) }.encode();
         let partition = partition_of(hash(header.kind, header.key));
         // SAFETY: a partition is inside the table, which nobody writes while the kernel runs.
-        let shard = unsafe { self.table.wrapping_add(partition).read() };
+        let shard = unsafe { self.routes.table.wrapping_add(partition).read() };
         (header, shard.into())
     }
 
     /// Writes the forwarded header over the staged one, and the targets of the frame's slots.
     #[inline(always)]
     fn address_frame(&self, scratch: *mut WarpScratch, start: u32, header: &Header, shard: u32, tail: u64) {
-        let shape = self.ring_shape;
+        let shape = self.routes.ring_shape;
         let words = header.encode();
         let mut i = 0;
         while i < words.len() {
@@ -411,7 +340,7 @@ impl Gate {
             unsafe { staged_word(scratch, start, i as u32).write(*words.get_unchecked(i)) };
             i += 1;
         }
-        let ring = self.ring(shard) as u64;
+        let ring = self.routes.ring(shard) as u64;
         let mut slot = 0;
         while slot < header.flags.span() {
             let at = tail.wrapping_add(slot.into());
@@ -458,7 +387,7 @@ impl Gate {
             self.unlock(warp, block);
             return None;
         }
-        let ring_shape = self.ring_shape;
+        let ring_shape = self.routes.ring_shape;
         let span = if is_mine { self.span_of(scratch, frames.start) } else { 0 };
         let before = peers & low_bits(rank);
         let ahead = if frames.count == frames.slots { before.count_ones() } else { self.spans_of(scratch, before) };
@@ -504,7 +433,7 @@ impl Gate {
     fn lock<A: Arch, const WHOLE: bool>(&self, warp: &Warp<A, WHOLE>, block: &Block<'_>) {
         loop {
             // SAFETY: the lock is a word of the block's memory.
-            let got = warp.rank() == 0 && unsafe { A::try_acquire_cta(block.gate_lock()) };
+            let got = unsafe { A::try_acquire_cta(block.gate_lock(), warp.rank() == 0) };
             if warp.any(got) {
                 break;
             }
@@ -555,10 +484,10 @@ pub fn lane_addresses(block: &Block<'_>, lane: u32) -> LaneAddresses {
     unsafe { lanes.wrapping_add(lane as usize).read() }
 }
 
+/// The slot of a request ring at `position`, and its lap.
 #[inline(always)]
-fn request_slot(addresses: &LaneAddresses, shape: RingShape, position: u64) -> (*const Slot, u32) {
-    let slot = (addresses.requests as *const Slot).wrapping_add(shape.index(position) as usize);
-    (slot, shape.lap(position))
+pub(crate) fn request_slot(requests: *const Slot, shape: RingShape, position: u64) -> (*const Slot, u32) {
+    (requests.wrapping_add(shape.index(position) as usize), shape.lap(position))
 }
 
 fn note_refusal<A: Arch>(stats: Stats, flags: Flags) {

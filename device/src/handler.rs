@@ -1,4 +1,4 @@
-//! Running one handler: the only place of the engine from which user code is reached.
+//! Running one handler: the only module of the engine from which user code is reached.
 
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::EntryHeader;
@@ -7,35 +7,12 @@ use tourbillon_shared::slot::Slot;
 use tourbillon_shared::telemetry::Counter;
 
 use crate::arch::Arch;
-use crate::call::{Call, Outcome, failure_of};
+use crate::call::{Call, Moment, OneSlot, Outcome, Staged, Words, failure_of};
+use crate::frames::header_of;
 use crate::stats::Stats;
 use crate::system::System;
 
-/// What came of a handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Its outcome.
-    Ended(Outcome),
-    /// It panicked, on a machine where that does not end the lane.
-    Panicked,
-}
-
-/// Bytes that a cache fetches at once.
-const SECTOR: usize = 32;
-/// Bytes of an entry that are asked for ahead: all of one with a small state.
-const AHEAD: usize = 128;
-
-/// Asks for an actor's entry, so that it is at hand when its handler runs.
-#[inline(always)]
-pub(crate) fn ask_for<A: Arch>(entry: *const EntryHeader) {
-    let mut offset = 0;
-    while offset < AHEAD {
-        A::prefetch(entry.cast::<u8>().wrapping_add(offset));
-        offset += SECTOR;
-    }
-}
-
-/// Runs the handler of the frame at `frame` and writes its answer, or the failure that stands in its place.
+/// Runs the handler of the staged frame at `frame` and writes its answer, or the failure that stands in its place.
 ///
 /// # Safety
 /// The frame, which `header` is that of, is staged and this lane's; `entry` is null or the actor's, and the warp holds the turn.
@@ -57,41 +34,105 @@ pub(crate) unsafe fn run_frame<A: Arch, S: System>(
     } else if entry.is_null() {
         Some(FailureCode::DirectoryFull)
     } else {
-        let mut verdict = Verdict::Panicked;
-        // SAFETY: the warp holds the turn, and all frames of this actor are with this lane.
-        let before = unsafe { entry.read() };
+        let [key_low, key_high, addressee, shape, ..] = header.encode();
+        let key = u64::from(key_low) | u64::from(key_high) << 32;
+        let mut outcome = None;
         let ended = A::guard(|| {
-            let [key_low, key_high, addressee, shape, ..] = header.encode();
-            let key = u64::from(key_low) | u64::from(key_high) << 32;
-            // SAFETY: as above; the caller vouches for the frame. An actor whose timestamp is 0 has handled nothing yet.
-            verdict = Verdict::Ended(unsafe {
-                run_handler::<S>(entry, frame, key, addressee, shape, event_hlc, before.version, before.hlc == 0)
-            });
+            // SAFETY: the caller vouches for entry and frame; all frames of this actor are with this lane.
+            outcome = Some(unsafe { run_handler::<S>(entry, frame, key, addressee, shape, event_hlc) });
         });
-        match verdict {
-            Verdict::Ended(Outcome::Failed) => {
-                note_failure::<A>(stats, FailureCode::Handler);
-                None
-            }
-            Verdict::Ended(outcome) if ended => {
-                if outcome == Outcome::Done {
-                    // SAFETY: as above.
-                    unsafe { entry.write(EntryHeader { hlc: event_hlc, version: before.version.wrapping_add(1) }) };
-                }
-                failure_of(outcome)
-            }
-            _ => Some(FailureCode::Panicked),
-        }
+        judge::<A>(stats, outcome.filter(|_| ended))
     };
     if let Some(code) = failure {
-        let place = if code == FailureCode::Panicked { A::last_panic() } else { PanicPlace::default() };
-        if code == FailureCode::Panicked {
-            stats.add::<A>(Counter::Panicked, 1);
-        }
         // SAFETY: the caller vouches for the frame.
-        unsafe { Call::new(frame, header, event_hlc, 0) }.fail(code, place);
-        note_failure::<A>(stats, code);
+        let mut call = Call::new(unsafe { Staged::new(frame) }, header, Moment::known(event_hlc));
+        fail::<A, _>(stats, &mut call, code);
     }
+}
+
+/// As [`run_frame`] for a plain frame whose actor is at `entry`, in registers all through. Whether it was answered: not when the
+/// frame is not just what one of the handlers takes, and then nothing was done.
+///
+/// # Safety
+/// The frame is staged and this lane's, `entry` is the actor's, and the warp holds the turn.
+#[inline(always)]
+pub(crate) unsafe fn run_plain<A: Arch, S: System>(
+    stats: Stats,
+    frame: *mut Slot,
+    header: Header,
+    entry: *mut EntryHeader,
+    moment: Moment,
+) -> bool {
+    let mut outcome = None;
+    let ended = A::guard(|| {
+        // SAFETY: the caller vouches for it.
+        outcome = Some(unsafe { plain::run_handler::<S>(entry, frame, moment.last, moment.remote, moment.physical) });
+    });
+    let outcome = outcome.filter(|_| ended);
+    if outcome == Some(Outcome::Done) {
+        return true;
+    }
+    if outcome.is_some_and(|outcome| outcome != Outcome::Failed) {
+        return false;
+    }
+    if let Some(code) = judge::<A>(stats, outcome) {
+        // SAFETY: the caller vouches for the frame.
+        let mut call = Call::new(unsafe { Staged::new(frame) }, header, moment);
+        fail::<A, _>(stats, &mut call, code);
+    }
+    true
+}
+
+/// The short way's own copy of the handlers.
+mod plain {
+    use super::{Call, EntryHeader, Moment, OneSlot, Outcome, Slot, System, header_of};
+
+    /// As [`run_handler`](super::run_handler) for a message of one slot, whose words it holds in registers.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(never)]
+    pub(super) unsafe fn run_handler<S: System>(
+        entry: *mut EntryHeader,
+        frame: *mut Slot,
+        last: u64,
+        remote: u64,
+        physical: u64,
+    ) -> Outcome {
+        // SAFETY: the caller vouches for entry and frame; the state follows the entry's header.
+        unsafe {
+            let slot = frame.read();
+            let mut call = Call::new(OneSlot::of(&slot), header_of(&slot), Moment { last, remote, physical });
+            call.find(entry, entry.read());
+            let outcome = S::dispatch(entry.wrapping_add(1).cast(), &mut call);
+            if matches!(outcome, Outcome::Done | Outcome::Failed) {
+                frame.write(call.into_words().slot());
+            }
+            outcome
+        }
+    }
+}
+
+/// Counts a failure that the handler answered itself; the failure that stands in for an answer where there is none. No outcome
+/// means a panic, on a machine where that does not end the lane.
+#[inline(always)]
+fn judge<A: Arch>(stats: Stats, outcome: Option<Outcome>) -> Option<FailureCode> {
+    let Some(outcome) = outcome else { return Some(FailureCode::Panicked) };
+    if outcome == Outcome::Failed {
+        note_failure::<A>(stats, FailureCode::Handler);
+    }
+    failure_of(outcome)
+}
+
+/// Answers with a failure that no handler returned.
+#[inline(always)]
+fn fail<A: Arch, W: Words>(stats: Stats, call: &mut Call<W>, code: FailureCode) {
+    let place = if code == FailureCode::Panicked { A::last_panic() } else { PanicPlace::default() };
+    if code == FailureCode::Panicked {
+        stats.add::<A>(Counter::Panicked, 1);
+    }
+    call.fail(code, place);
+    note_failure::<A>(stats, code);
 }
 
 /// Whether a frame is of one slot, without extensions, and was not refused by its gate.
@@ -102,15 +143,14 @@ pub(crate) fn is_plain(flags: Flags) -> bool {
 
 /// Runs one handler, and the actor's activation before its first message.
 ///
-/// The only function of the kernel from which user code is reached, and so the only one below which a panic may be. It is kept
-/// out of line so that a reading of the PTX can tell.
+/// This function and its like for the short way are the only ones of the kernel from which user code is reached, and so the only
+/// ones below which a panic may be. They are kept out of line so that a reading of the PTX can tell.
 ///
 /// What it needs comes in registers: `addressee` and `shape` are data words 2 and 3 of the header.
 ///
 /// # Safety
 /// `entry` is the actor's entry and `frame` its staged message, which nobody else uses meanwhile.
 #[inline(never)]
-#[expect(clippy::too_many_arguments, reason = "a structure would travel through memory")]
 unsafe fn run_handler<S: System>(
     entry: *mut EntryHeader,
     frame: *mut Slot,
@@ -118,18 +158,13 @@ unsafe fn run_handler<S: System>(
     addressee: u32,
     shape: u32,
     event_hlc: u64,
-    version: u64,
-    is_new: bool,
 ) -> Outcome {
-    let state = entry.wrapping_add(1).cast::<u8>();
     let header = Header::decode(&[key as u32, (key >> 32) as u32, addressee, shape, 0, 0, 0, 0]);
     // SAFETY: the caller vouches for both; the state follows the entry's header.
     unsafe {
-        let mut call = Call::new(frame, header, event_hlc, version);
-        if is_new {
-            S::activate(header.kind, key, state);
-        }
-        S::dispatch(header.kind, header.message, state, &mut call)
+        let mut call = Call::new(Staged::new(frame), header, Moment::known(event_hlc));
+        call.find(entry, entry.read());
+        S::dispatch(entry.wrapping_add(1).cast(), &mut call)
     }
 }
 

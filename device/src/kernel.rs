@@ -12,10 +12,13 @@ use tourbillon_shared::telemetry::{COUNTERS, Counter, LATENCY_BUCKETS, Telemetry
 
 use crate::arch::Arch;
 use crate::block::Block;
+use crate::clock::Clock;
 use crate::gate::Gate;
+use crate::lone::forward::Watched;
+use crate::lone::run::{LoneRings, Looked};
 use crate::stats::Stats;
 use crate::system::System;
-use crate::turn::Turns;
+use crate::turn::{Ring, Turns, run_ring};
 use crate::warp::Warp;
 
 /// Rounds of a serving warp between two looks at the mirror. A look costs a load from the second-level cache; the answer to a
@@ -41,6 +44,8 @@ struct Orders {
 struct Control {
     /// Chunk tags last mirrored: command, clock offset.
     mirrored: (u32, u32),
+    /// The epoch that was last told to be obeyed by all.
+    told: u32,
     beats: u64,
     next_beat_ns: u64,
     next_refresh_ns: u64,
@@ -82,7 +87,15 @@ pub unsafe fn run<A: Arch, S: System>(arguments: *const KernelArguments) {
         is_control_only: is_control && spares,
         gate: Gate::new(&block, in_block.wrapping_sub(first_poller), pollers),
         turns: Turns::new(in_block),
-        control: Control { mirrored: (0, 0), beats: 0, next_beat_ns: now_ns, next_refresh_ns: now_ns, refreshes: 0 },
+        lone_rings: LoneRings::new(&warp, &block),
+        control: Control {
+            mirrored: (0, 0),
+            told: 0,
+            beats: 0,
+            next_beat_ns: now_ns,
+            next_refresh_ns: now_ns,
+            refreshes: 0,
+        },
         orders: Orders {
             command: Command { mode: Mode::Resident as u32, lanes: 0, epoch: 0 },
             mode: Mode::Resident,
@@ -112,6 +125,7 @@ struct Server<'k> {
     is_control_only: bool,
     gate: Gate,
     turns: Turns,
+    lone_rings: Option<LoneRings>,
     control: Control,
     orders: Orders,
 }
@@ -121,31 +135,30 @@ impl Server<'_> {
     /// has lost a lane.
     #[inline(always)]
     fn serve<A: Arch, S: System, const WHOLE: bool>(&mut self, warp: &mut Warp<A, WHOLE>) {
-        let Self { block, stats, scratch, .. } = *self;
-        let arguments = block.arguments;
-        let polls = block.is_gate() && !self.is_control_only;
+        let Self { is_control, is_control_only, .. } = *self;
+        let polls = self.block.is_gate() && !is_control_only;
+        let runs = self.block.shards() != 0;
+        // A warp that has both lanes and rings must not watch one of them only.
+        let rounds = if polls && runs { 1 } else { A::WATCH_ROUNDS };
+        let mut clock = Clock::new(self.orders.clock_offset, A::now_ns());
         let mut idle = 0u32;
-        let mut rounds = 0u32;
+        let mut until_orders = 0;
         loop {
-            if self.is_control {
-                self.control.step(warp, arguments, &self.orders);
+            if is_control {
+                warp.lend(|warp| self.look_after(warp));
             }
             let is_slow = !self.orders.mode.serves() || (A::SLEEPS && idle > ROUNDS_PER_COMMAND);
-            if is_slow || rounds & (ROUNDS_PER_COMMAND - 1) == 0 {
-                let before = self.orders.command;
-                // Lanes may see different mirrors; all go by rank 0's.
-                self.orders = agree(warp, read_mirror::<A>(arguments));
-                if self.orders.command != before {
-                    self.gate.assign(&block, self.orders.command.lanes);
-                    obey(warp, arguments, self.in_grid, self.orders.command.epoch);
-                }
+            if is_slow || until_orders == 0 {
+                until_orders = ROUNDS_PER_COMMAND;
+                warp.lend(|warp| self.follow_orders(warp));
+                clock = clock.keep_up(self.orders.clock_offset, A::now_ns());
                 if self.orders.mode == Mode::Stopped && !tourbillon_shared::mutant!("lost_stop_check") {
                     return;
                 }
             }
-            rounds = rounds.wrapping_add(1);
-            if self.is_control_only {
-                A::rest(arguments.beat_ns / 2);
+            if is_control_only {
+                until_orders = 0;
+                A::rest(self.block.arguments.beat_ns / 2);
                 continue;
             }
             if !self.orders.mode.serves() {
@@ -154,19 +167,131 @@ impl Server<'_> {
                 A::rest(PAUSE_NS);
                 continue;
             }
-            let clock_offset = self.orders.clock_offset;
-            let mut found = polls && self.gate.step(warp, &block, scratch, stats, clock_offset);
-            found |= self.turns.step::<A, S, WHOLE>(warp, &block, scratch, stats, clock_offset);
+            let mut found = polls && self.watch_lanes(warp, &clock, rounds);
+            if runs {
+                found |= self.watch_rings::<A, S, WHOLE>(warp, &clock, rounds);
+            }
             if !warp.is_viable() || (WHOLE && warp.has_losses()) {
                 return;
             }
             if found {
                 idle = 0;
+                until_orders = until_orders.saturating_sub(1);
             } else {
                 idle = idle.wrapping_add(1);
+                until_orders = until_orders.saturating_sub(rounds);
                 A::relax(idle);
             }
         }
+    }
+
+    /// Polls this warp's lanes for `rounds` rounds, or until there is something for the long way; whether anything came.
+    #[inline(always)]
+    fn watch_lanes<A: Arch, const WHOLE: bool>(
+        &mut self,
+        warp: &mut Warp<A, WHOLE>,
+        clock: &Clock,
+        rounds: u32,
+    ) -> bool {
+        let lane = if WHOLE { self.gate.lone_lane(&self.block) } else { None };
+        let Some(lane) = lane else {
+            let clock = *clock;
+            return warp.lend(|warp| self.poll_lanes(warp, &clock));
+        };
+        let Self { block, scratch, stats, .. } = *self;
+        match lane.watch(warp, &block, scratch, stats, clock, rounds) {
+            Watched::Nothing => false,
+            Watched::Some => true,
+            Watched::Burst => {
+                self.gate.expect_more();
+                true
+            }
+            Watched::Left(visit) => {
+                let clock = *clock;
+                warp.lend(|warp| self.gate.visit(warp, &self.block, scratch, stats, &clock, visit));
+                self.gate.expect_more();
+                true
+            }
+        }
+    }
+
+    /// Watches the block's rings for `rounds` rounds, or until there is something for the long way; whether anything came.
+    #[inline(always)]
+    fn watch_rings<A: Arch, S: System, const WHOLE: bool>(
+        &mut self,
+        warp: &mut Warp<A, WHOLE>,
+        clock: &Clock,
+        rounds: u32,
+    ) -> bool {
+        let rings = if WHOLE { self.lone_rings } else { None };
+        let Some(rings) = rings else {
+            let clock = *clock;
+            return warp.lend(|warp| self.look_at_rings::<A, S, WHOLE>(warp, &clock));
+        };
+        let Self { block, scratch, stats, .. } = *self;
+        let looked = rings.watch::<A, S, WHOLE>(warp, &block, scratch, stats, clock, rounds);
+        let clock = *clock;
+        let (visit, tried) = match looked {
+            Looked::Nothing => return false,
+            Looked::Some => return true,
+            Looked::Several(ready, position) => {
+                let mine = rings.mine();
+                return warp.lend(|warp| self.serve_rings::<A, S, WHOLE>(warp, &clock, ready, position, mine));
+            }
+            Looked::Held(visit, tried) => (visit, tried),
+        };
+        let block = &self.block;
+        warp.lend(|warp| run_ring::<A, S, WHOLE>(warp, block, scratch, stats, &clock, visit, Some(tried)));
+        true
+    }
+
+    /// What the control warp does beside.
+    #[inline(never)]
+    fn look_after<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>) {
+        self.control.step(warp, self.block.arguments, &self.orders);
+    }
+
+    /// Looks at the mirror, and obeys a new command.
+    #[inline(never)]
+    fn follow_orders<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>) {
+        let arguments = self.block.arguments;
+        let before = self.orders.command;
+        // Lanes may see different mirrors; all go by rank 0's.
+        self.orders = agree(warp, read_mirror::<A>(arguments));
+        if self.orders.command != before {
+            self.gate.assign(&self.block, self.orders.command.lanes);
+            obey(warp, arguments, self.in_grid, self.orders.command.epoch);
+        }
+    }
+
+    /// Looks at several lanes, or at more of one.
+    #[inline(never)]
+    fn poll_lanes<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>, clock: &Clock) -> bool {
+        self.gate.step(warp, &self.block, self.scratch, self.stats, clock)
+    }
+
+    /// Looks at some rings of the block, where one look does not cover them all.
+    #[inline(never)]
+    fn look_at_rings<A: Arch, S: System, const WHOLE: bool>(
+        &mut self,
+        warp: &mut Warp<A, WHOLE>,
+        clock: &Clock,
+    ) -> bool {
+        self.turns.step::<A, S, WHOLE>(warp, &self.block, self.scratch, self.stats, clock)
+    }
+
+    /// Works off the rings that a look found ready.
+    #[inline(never)]
+    fn serve_rings<A: Arch, S: System, const WHOLE: bool>(
+        &mut self,
+        warp: &mut Warp<A, WHOLE>,
+        clock: &Clock,
+        ready: u32,
+        position: u64,
+        ring: Ring,
+    ) -> bool {
+        let Self { block, scratch, stats, .. } = *self;
+        self.turns.serve::<A, S, WHOLE>(warp, &block, scratch, stats, clock, ready, position, ring)
     }
 
     /// The loop of a warp that has lost lanes, and its end. Kept out of the way of warps that have not.
@@ -265,7 +390,11 @@ impl Control {
             return;
         }
         self.next_beat_ns = now_ns.wrapping_add(arguments.beat_ns.into());
-        let (all_obey, departed) = survey(warp, arguments, orders.command.epoch);
+        let epoch = orders.command.epoch;
+        let (all_obey, departed) = survey(warp, arguments, epoch, self.told != epoch);
+        if all_obey {
+            self.told = epoch;
+        }
         let status = page(arguments);
         self.beats = self.beats.wrapping_add(1);
         if warp.rank() == 0 {
@@ -363,7 +492,7 @@ impl Control {
         obey(warp, arguments, 0, epoch);
         let until_ns = warp.broadcast_u64(A::now_ns(), 0).wrapping_add(LAST_REFRESH_NS);
         loop {
-            let (all_obey, _) = survey(warp, arguments, epoch);
+            let (all_obey, _) = survey(warp, arguments, epoch, true);
             if all_obey || warp.broadcast_u64(A::now_ns(), 0) >= until_ns {
                 break;
             }
@@ -378,8 +507,14 @@ impl Control {
     }
 }
 
-/// Whether every warp that runs obeys the command of `epoch`, and how many warps have departed.
-fn survey<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, arguments: &KernelArguments, epoch: u32) -> (bool, u32) {
+/// Whether every warp that runs obeys the command of `epoch`, and how many warps have departed. Where it matters that what they did
+/// before has happened, `acquires` says so.
+fn survey<A: Arch, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
+    arguments: &KernelArguments,
+    epoch: u32,
+    acquires: bool,
+) -> (bool, u32) {
     let obeyed = arguments.memory.wrapping_add(arguments.layout.obeyed) as *const u32;
     let (mut lags, mut departed) = (false, 0u32);
     let mut first = 0;
@@ -387,8 +522,9 @@ fn survey<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, arguments: &KernelA
         let index = first.wrapping_add(warp.rank());
         let mut value = epoch;
         if index < warps(arguments) {
+            let word = obeyed.wrapping_add(index as usize);
             // SAFETY: the word of a warp of the launch.
-            value = unsafe { A::load_obeyed_gpu(obeyed.wrapping_add(index as usize)) };
+            value = unsafe { if acquires { A::load_obeyed_gpu(word) } else { A::peek_obeyed_gpu(word) } };
         }
         lags |= value != epoch && value != EPOCH_OF_THE_DEPARTED;
         departed = departed.wrapping_add(warp.ballot(value == EPOCH_OF_THE_DEPARTED).count_ones());

@@ -11,12 +11,14 @@
 //! | [`arch`] | lanes, collectives, memory operations with their ordering and scope |
 //! | [`warp`] | a warp's living lanes and their collectives |
 //! | [`block`] | a block's shared memory, loaded at launch and spilled at exit |
+//! | [`clock`] | from the device clock to timestamps |
 //! | [`look`] | reading a window of slots, all lanes together |
 //! | [`frames`] | splitting a window into frames |
 //! | [`gate`] | from the clients' lanes to the shards' rings |
 //! | [`turn`] | the exclusive right to run a shard, and its four phases |
 //! | `window` | the phases of the frames that a turn takes at once |
 //! | `handler` | running one handler |
+//! | `lone` | the short way of a message that comes alone |
 //! | [`directory`] | from a key to an actor's place |
 //! | [`stats`] | what a warp counts |
 //! | [`kernel`] | the dispatch loop, the control warp, telemetry |
@@ -29,6 +31,7 @@ pub mod actor;
 pub mod arch;
 pub mod block;
 pub mod call;
+pub mod clock;
 pub mod directory;
 pub mod frames;
 pub mod gate;
@@ -36,6 +39,7 @@ mod handler;
 #[cfg(not(target_arch = "nvptx64"))]
 pub mod image;
 pub mod kernel;
+mod lone;
 pub mod look;
 pub mod stats;
 pub mod system;
@@ -47,6 +51,8 @@ mod window;
 pub use tourbillon_shared as shared;
 
 pub use actor::{Actor, ErrorOf, Handler, Message, NoError, ReplyOf};
+#[doc(hidden)]
+pub use call::Words;
 pub use call::{Call, Context, Outcome, zeroed};
 #[cfg(not(target_arch = "nvptx64"))]
 pub use image::{Kind, PtxText, SystemImage};

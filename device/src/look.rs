@@ -120,6 +120,69 @@ pub unsafe fn look<A: Arch, const WHOLE: bool>(
     ready
 }
 
+/// As [`look`] for at most a quarter as many slots as lanes, or one slot: for the looks of an idle loop, which mostly find
+/// nothing.
+///
+/// # Safety
+/// As for [`look`].
+#[inline(always)]
+#[track_caller]
+pub unsafe fn glance<A: Arch, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
+    scratch: *mut WarpScratch,
+    way: Way,
+    slots: u32,
+    locate: impl Fn(u32) -> (*const Slot, u32),
+) -> u32 {
+    if !WHOLE || A::LANES < PARTS {
+        // SAFETY: the caller vouches for it.
+        return unsafe { look(warp, scratch, way, slots, locate) };
+    }
+    let rank = warp.rank();
+    let (slot, lap) = locate(rank / PARTS);
+    let from = slot.cast::<Chunk>().wrapping_add((rank % PARTS) as usize);
+    // Lap 0 is that of no slot.
+    let mut value = Chunk { words: [0; 4] };
+    if rank < slots.wrapping_mul(PARTS) {
+        // SAFETY: the caller vouches for the slot.
+        value = unsafe {
+            match way {
+                Way::Bus => A::load_chunk_sys(from),
+                Way::Cache => A::load_chunk_gpu(from),
+            }
+        };
+    }
+    // A slower lane may still read what the last look staged. The load is on its way meanwhile.
+    warp.sync();
+    let is_expected = value.tag() == lap;
+    let ballot = warp.ballot(is_expected);
+    if ballot == 0 {
+        return 0;
+    }
+    if is_expected {
+        // SAFETY: the stage has a chunk for every lane.
+        unsafe { (&raw mut (*scratch).stage).cast::<Chunk>().add(rank as usize).write(value) };
+    }
+    warp.sync();
+    full_nibbles(ballot)
+}
+
+/// The slots of `ready` at which all lanes looked that should have looked at the same: `position` is where this lane did, `of` the
+/// rank that it goes by.
+///
+/// Every lane reads a ring's head for itself. Between two of them another warp may have moved it, and then the stage
+/// holds chunks of two slots.
+#[inline(always)]
+#[track_caller]
+pub fn agreed<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, ready: u32, position: u64, of: u32) -> u32 {
+    if A::LANES == 1 || ready == 0 {
+        return ready;
+    }
+    let differs = position as u32 != warp.broadcast(position as u32, of);
+    let lanes = warp.ballot(differs);
+    if lanes == 0 { ready } else { 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

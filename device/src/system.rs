@@ -1,6 +1,6 @@
 //! The list of an engine's actors, and the kernel's entry.
 
-use crate::call::{Call, Outcome};
+use crate::call::{Call, Outcome, Words};
 
 /// The actors of an engine. Implemented by [`system!`](crate::system!).
 pub trait System: 'static {
@@ -12,17 +12,11 @@ pub trait System: 'static {
     /// Whether the system has a kind of this number.
     fn has_kind(kind: u16) -> bool;
 
-    /// Writes the first state of the actor (`kind`, `key`); nothing for an unknown kind.
-    ///
-    /// # Safety
-    /// `state` points to `STATE_BYTES` bytes, aligned to 16, that nobody else accesses meanwhile.
-    unsafe fn activate(kind: u16, key: u64, state: *mut u8);
-
     /// Runs the handler for the message in `call`.
     ///
     /// # Safety
-    /// As for [`activate`](Self::activate); the state is one of this kind.
-    unsafe fn dispatch(kind: u16, message: u8, state: *mut u8, call: &mut Call) -> Outcome;
+    /// `state` points to `STATE_BYTES` bytes, aligned to 16, of an actor of this kind, that nobody else accesses meanwhile.
+    unsafe fn dispatch<W: Words>(state: *mut u8, call: &mut Call<W>) -> Outcome;
 }
 
 /// Lists the actors of a system; they may come from several crates.
@@ -51,19 +45,13 @@ macro_rules! system {
             }
 
             #[inline]
-            unsafe fn activate(kind: u16, key: u64, state: *mut u8) {
-                $(if kind == <$actor as $crate::Actor>::KIND {
-                    let first = <$actor as $crate::Actor>::activate(key);
-                    // SAFETY: the caller vouches for room and alignment, which `actor!` bounded.
-                    unsafe { state.cast::<$actor>().write(first) };
-                })+
-            }
-
-            #[inline]
-            unsafe fn dispatch(kind: u16, message: u8, state: *mut u8, call: &mut $crate::Call) -> $crate::Outcome {
-                $(if kind == <$actor as $crate::Actor>::KIND {
-                    // SAFETY: the caller vouches that the state is one of this kind and that nobody else uses it.
-                    return unsafe { <$actor as $crate::Actor>::dispatch(state.cast(), message, call) };
+            unsafe fn dispatch<W: $crate::Words>(state: *mut u8, call: &mut $crate::Call<W>) -> $crate::Outcome {
+                $(if W::SPAN.is_some() || call.header().kind == <$actor as $crate::Actor>::KIND {
+                    // SAFETY: the caller vouches that the state is one of the message's kind and that nobody else uses it.
+                    let outcome = unsafe { <$actor as $crate::Actor>::dispatch(state.cast(), call) };
+                    if W::SPAN.is_none() || outcome != $crate::Outcome::Unknown {
+                        return outcome;
+                    }
                 })+
                 $crate::Outcome::Unknown
             }

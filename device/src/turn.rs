@@ -14,19 +14,16 @@
 //! somebody left.
 
 use tourbillon_shared::geometry::WarpScratch;
-use tourbillon_shared::header::{Arrival, ReturnAddress};
-use tourbillon_shared::hlc;
-use tourbillon_shared::partition::hash;
-use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, SLOT_BYTES, Slot};
-use tourbillon_shared::telemetry::Counter;
+use tourbillon_shared::slot::{CHUNKS_PER_SLOT, SLOT_BYTES, Slot};
 
 use crate::arch::Arch;
 use crate::block::Block;
-use crate::directory::{Directory, Place};
-use crate::frames::{Frames, split, staged, staged_flags, staged_header};
-use crate::gate::lane_addresses;
-use crate::handler::{ask_for, is_plain, run_frame};
-use crate::look::{Way, look};
+use crate::clock::Clock;
+use crate::directory::Directory;
+use crate::frames::{Frames, split, staged_flags};
+use crate::handler::is_plain;
+use crate::lone::run::{Places, Tried, run_one};
+use crate::look::{Way, agreed, glance, look};
 use crate::stats::Stats;
 use crate::system::System;
 use crate::warp::{Warp, lowest};
@@ -58,14 +55,33 @@ pub(crate) struct Ring {
 
 /// A ring whose head was found staged.
 #[derive(Clone, Copy, Debug)]
-struct Visit {
-    ring: Ring,
+pub(crate) struct Visit {
+    pub ring: Ring,
     /// What was looked at.
-    position: u64,
+    pub position: u64,
     /// Where it is staged.
-    base: u32,
+    pub base: u32,
     /// Whether heads of other rings are staged behind it.
-    others_staged: bool,
+    pub others_staged: bool,
+}
+
+impl Ring {
+    /// The ring at which the lane of rank `from` looks, which looks at this one.
+    #[inline(always)]
+    pub(crate) fn of_lane<A: Arch, const WHOLE: bool>(
+        &self,
+        warp: &Warp<A, WHOLE>,
+        block: &Block<'_>,
+        from: u32,
+    ) -> Self {
+        if A::LANES == 1 {
+            return *self;
+        }
+        // Shards of a block and gates have numbers below 2^16.
+        let both = warp.broadcast(self.local | self.gate << 16, from);
+        let (local, gate) = (both & 0xffff, both >> 16);
+        Self { local, gate, slots: ring_slots(block, local, gate) }
+    }
 }
 
 impl Turns {
@@ -83,9 +99,9 @@ impl Turns {
         block: &Block<'_>,
         scratch: *mut WarpScratch,
         stats: Stats,
-        clock_offset: u64,
+        clock: &Clock,
     ) -> bool {
-        let gates = block.arguments.geometry.gates;
+        let gates = block.gates();
         let rings = block.shards().wrapping_mul(gates);
         if rings == 0 {
             return false;
@@ -108,27 +124,51 @@ impl Turns {
         // SAFETY: a position of the block's memory.
         let position = unsafe { A::load_cta(block.ring_head(ring.local, ring.gate)) };
         // SAFETY: the scratch is the warp's own; positions are masked into the ring.
-        let ready = unsafe { look(warp, scratch, Way::Cache, count, |_| ring_slot(block, &ring, position)) };
+        let ready = unsafe { glance(warp, scratch, Way::Cache, count, |_| ring_slot(block, &ring, position)) };
+        ready != 0 && self.serve::<A, S, WHOLE>(warp, block, scratch, stats, clock, ready, position, ring)
+    }
+
+    /// Works off the rings whose heads stand ready in the stage; whether there was anything. This lane looked at `position` of
+    /// `ring`.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
+    pub(crate) fn serve<A: Arch, S: System, const WHOLE: bool>(
+        &mut self,
+        warp: &mut Warp<A, WHOLE>,
+        block: &Block<'_>,
+        scratch: *mut WarpScratch,
+        stats: Stats,
+        clock: &Clock,
+        ready: u32,
+        position: u64,
+        ring: Ring,
+    ) -> bool {
         let mut found = false;
-        let mut rest = ready;
+        let mut rest = agreed(warp, ready, position, warp.rank().wrapping_sub(warp.rank() % PARTS));
         while rest != 0 {
             let base = lowest(rest);
             rest &= rest.wrapping_sub(1);
             let from = base.wrapping_mul(PARTS);
             let from = if from < warp.size() { from } else { 0 };
-            let ring = Ring {
-                local: warp.broadcast(ring.local, from),
-                gate: warp.broadcast(ring.gate, from),
-                slots: warp.broadcast_u64(ring.slots as u64, from) as *const Slot,
+            let visit = Visit {
+                ring: ring.of_lane(warp, block, from),
+                position: warp.broadcast_u64(position, from),
+                base,
+                others_staged: rest != 0,
             };
-            let position = warp.broadcast_u64(position, from);
+            // SAFETY: the turn is a word of the block's memory.
+            let got = unsafe { A::try_acquire_cta(block.turn(visit.ring.local), warp.rank() == 0) };
+            if !warp.any(got) {
+                continue;
+            }
             let live = warp.live();
-            let visit = Visit { ring, position, base, others_staged: rest != 0 };
-            let (some, looked) = self.run_ring::<A, S, WHOLE>(warp, block, scratch, stats, clock_offset, visit);
+            let (some, looked) = run_ring::<A, S, WHOLE>(warp, block, scratch, stats, clock, visit, None);
             found |= some;
             if looked || live != warp.live() {
                 // The stage holds another look now, or the ranks moved: what the first look found stands nowhere any more.
-                self.next = first.wrapping_add(base).wrapping_add(1);
+                if self.first != u32::MAX {
+                    self.next = self.first.wrapping_add(base).wrapping_add(1);
+                }
                 if live != warp.live() {
                     self.first = u32::MAX;
                 }
@@ -137,258 +177,185 @@ impl Turns {
         }
         found
     }
+}
 
-    /// Takes the turn of the ring's shard, if it is free, and works off the ring; whether there was anything, and whether the stage
-    /// was filled anew.
-    #[inline(always)]
-    fn run_ring<A: Arch, S: System, const WHOLE: bool>(
-        &self,
-        warp: &mut Warp<A, WHOLE>,
-        block: &Block<'_>,
-        scratch: *mut WarpScratch,
-        stats: Stats,
-        clock_offset: u64,
-        visit: Visit,
-    ) -> (bool, bool) {
-        let ring = visit.ring;
-        // SAFETY: the turn is a word of the block's memory.
-        let got = warp.rank() == 0 && unsafe { A::try_acquire_cta(block.turn(ring.local)) };
-        if !warp.any(got) {
-            return (false, false);
-        }
-        warp.sync();
-        let head = block.ring_head(ring.local, ring.gate);
-        let (mut found, mut looked) = (false, false);
-        // SAFETY: a position of the block's memory, under the turn.
-        if unsafe { A::load_cta(head) } == visit.position {
-            let (mut position, mut base, mut slots) = (visit.position, visit.base, 1);
-            let mut windows = 0u32;
-            loop {
-                // SAFETY: the look staged these slots; only this warp uses its scratch.
-                let plain = WHOLE && slots == 1 && is_plain(unsafe { staged_flags(scratch, base) });
+/// Works off a ring whose turn this warp holds, and gives the turn back; whether there was anything, and whether the stage was
+/// filled anew. `tried` is how the short way ended, if it was tried for the staged head.
+#[inline(never)]
+pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
+    warp: &mut Warp<A, WHOLE>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    clock: &Clock,
+    visit: Visit,
+    tried: Option<Tried>,
+) -> (bool, bool) {
+    let ring = visit.ring;
+    let mut tried = tried;
+    warp.sync();
+    let head = block.ring_head(ring.local, ring.gate);
+    let (mut found, mut looked) = (false, false);
+    // SAFETY: a position of the block's memory, under the turn.
+    if unsafe { A::load_cta(head) } == visit.position {
+        let (mut position, mut base, mut slots) = (visit.position, visit.base, 1);
+        let mut windows = 0u32;
+        let places = Places::new(block);
+        loop {
+            // SAFETY: the look staged these slots; only this warp uses its scratch.
+            let plain = WHOLE && slots == 1 && is_plain(unsafe { staged_flags(scratch, base) });
+            let result = match tried.take() {
+                Some(result) => result,
+                None if plain => run_one::<A, S, WHOLE>(warp, block, scratch, stats, clock, &places, ring.local, base),
+                None => Tried::Left,
+            };
+            let frames = match result {
+                // A frame of one slot needs no splitting.
+                Tried::Done => Frames::ONE,
                 // SAFETY: as above.
-                let frames = if plain { Frames::ONE } else { unsafe { split(warp, scratch, base, slots) } };
-                if plain {
-                    found = true;
-                    let done =
-                        self.run_one::<A, S, WHOLE>(warp, block, scratch, stats, clock_offset, ring, position, base);
-                    position = position.wrapping_add(done.into());
-                    self.advance(warp, block, ring, position);
-                    windows = windows.wrapping_add(1);
-                } else if frames.count != 0 {
-                    found = true;
-                    let done = self.run_window::<A, S, WHOLE>(
-                        warp,
+                _ => unsafe { split(warp, scratch, base, slots) },
+            };
+            if frames.count != 0 {
+                found = true;
+                let done = match result {
+                    Tried::Done => 1,
+                    Tried::Left => {
+                        run_window::<A, S, WHOLE>(warp, block, scratch, stats, clock, ring, position, base, frames)
+                    }
+                    Tried::Lost { before, lost } => finish_one::<A, S>(
+                        &mut warp.damaged(),
                         block,
                         scratch,
                         stats,
-                        clock_offset,
-                        ring,
-                        position,
-                        base,
-                        frames,
-                    );
-                    position = position.wrapping_add(done.into());
-                    self.advance(warp, block, ring, position);
-                    windows = windows.wrapping_add(1);
-                }
-                if windows >= WINDOWS_MAX || !warp.is_viable() || (WHOLE && warp.has_losses()) {
-                    break;
-                }
-                // A look for more would overwrite what the first look found in other rings; those come first, unless this
-                // ring's frame is longer than that look.
-                let keeps_stage = visit.others_staged && frames.count != 0;
-                if keeps_stage && !tourbillon_shared::mutant!("stage_overwritten") {
-                    break;
-                }
-                looked = !tourbillon_shared::mutant!("stage_overwritten");
-                let wide = if warp.size() < FRAME_SLOTS { FRAME_SLOTS } else { warp.size() };
-                let capacity = block.arguments.geometry.ring_shape().capacity();
-                let wide = if wide < capacity { wide } else { capacity };
-                let at = position;
-                // SAFETY: as above; positions are masked into the ring.
-                let ready = unsafe {
-                    look(warp, scratch, Way::Cache, wide, |slot| ring_slot(block, &ring, at.wrapping_add(slot.into())))
+                        clock,
+                        (ring, position, base),
+                        (before, lost),
+                    ),
                 };
-                base = 0;
-                slots = (!ready).trailing_zeros();
-                // A gate writes the slots of a frame in one go: the rest is on its way, and the next look finds it.
-                if slots == 0 || (frames.count == 0 && slots < frames.needs) {
-                    break;
-                }
+                position = position.wrapping_add(done.into());
+                advance(warp, block, ring, position);
+                windows = windows.wrapping_add(1);
             }
-        }
-        warp.sync();
-        if warp.rank() == 0 {
-            // SAFETY: this warp holds the turn.
-            unsafe { A::release_cta(block.turn(ring.local)) };
-        }
-        (found, looked)
-    }
-
-    /// Moves the head of a ring, and tells its gate now and then.
-    #[inline(always)]
-    fn advance<A: Arch, const WHOLE: bool>(&self, warp: &Warp<A, WHOLE>, block: &Block<'_>, ring: Ring, position: u64) {
-        if warp.rank() != 0 {
-            return;
-        }
-        // A release at device scope is dear, and a gate needs to know only when it comes round.
-        let quarter = u64::from(block.arguments.geometry.ring_shape().capacity() / 4);
-        let published = block.ring_published(ring.local, ring.gate);
-        // SAFETY: positions of the block's memory, under the turn.
-        unsafe {
-            A::store_cta(block.ring_head(ring.local, ring.gate), position);
-            if position.wrapping_sub(A::load_cta(published)) >= quarter {
-                let layout = &block.arguments.layout;
-                let freed = block.pair(layout.ring_freed, ring.gate, block.shard(ring.local));
-                // Release pairs with the gate's Acquire in `claim`; the slots before `position` are read.
-                A::store_release_gpu(freed, position);
-                A::store_cta(published, position);
+            if windows >= WINDOWS_MAX || !warp.is_viable() || (WHOLE && warp.has_losses()) {
+                break;
+            }
+            // A look for more would overwrite what the first look found in other rings; those come first, unless this
+            // ring's frame is longer than that look.
+            let keeps_stage = visit.others_staged && frames.count != 0;
+            if keeps_stage && !tourbillon_shared::mutant!("stage_overwritten") {
+                break;
+            }
+            looked = !tourbillon_shared::mutant!("stage_overwritten");
+            let wide = if warp.size() < FRAME_SLOTS { FRAME_SLOTS } else { warp.size() };
+            let capacity = block.ring_shape().capacity();
+            let wide = if wide < capacity { wide } else { capacity };
+            let at = position;
+            // SAFETY: as above; positions are masked into the ring.
+            let ready = unsafe {
+                look(warp, scratch, Way::Cache, wide, |slot| ring_slot(block, &ring, at.wrapping_add(slot.into())))
+            };
+            base = 0;
+            slots = (!ready).trailing_zeros();
+            // A gate writes the slots of a frame in one go: the rest is on its way, and the next look finds it.
+            if slots == 0 || (frames.count == 0 && slots < frames.needs) {
+                break;
             }
         }
     }
-
-    /// The four phases for one plain frame at `position`, the case that decides the latency of a lone request; how many slots are
-    /// done. One lane does all of it, so that nothing is handed from lane to lane.
-    #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
-    fn run_one<A: Arch, S: System, const WHOLE: bool>(
-        &self,
-        warp: &mut Warp<A, WHOLE>,
-        block: &Block<'_>,
-        scratch: *mut WarpScratch,
-        stats: Stats,
-        clock_offset: u64,
-        ring: Ring,
-        position: u64,
-        base: u32,
-    ) -> u32 {
-        // SAFETY: the slot is staged, and only this warp uses its scratch.
-        let header = unsafe { staged_header(scratch, base) };
-        let began_ns = A::now_ns();
-        // All lanes have the request's header before the reply is written over it.
-        warp.sync();
-        if warp.runner() == 0 {
-            let directory = Directory::new(block.arguments, block.shard(ring.local));
-            // SAFETY: the warp holds the turn, and this lane alone works.
-            unsafe {
-                // Asked for before it is needed: the loads of the look-up below take their time.
-                let last = (*directory.shard()).hlc;
-                let entry = if S::has_kind(header.kind) {
-                    let hashed = hash(header.kind, header.key);
-                    match directory.find(hashed, header.kind, header.key) {
-                        Place::Found(found) => {
-                            ask_for::<A>(found);
-                            found
-                        }
-                        Place::Missing(_) => {
-                            let made = directory.insert(hashed, header.kind, header.key);
-                            if made.is_some() {
-                                stats.add::<A>(Counter::Activated, 1);
-                            }
-                            made.unwrap_or(core::ptr::null_mut())
-                        }
-                    }
-                } else {
-                    core::ptr::null_mut()
-                };
-                let arrival = Arrival::decode(header.hlc);
-                let physical = hlc::physical_from_unix_ns(began_ns.wrapping_add(clock_offset));
-                let event = hlc::update(last, hlc::from_delta(arrival.hlc_delta, physical), physical);
-                (*directory.shard()).hlc = event;
-                (&raw mut (*scratch).running).cast::<u32>().wrapping_add(A::lane() as usize).write(1);
-                run_frame::<A, S>(stats, staged(scratch, base), header, entry, event);
-            }
-        }
-        let runners = warp.live();
-        let lost = warp.regather();
-        if lost != 0 {
-            return self.finish_one::<A, S>(
-                &mut warp.damaged(),
-                block,
-                scratch,
-                stats,
-                clock_offset,
-                (ring, position, base),
-                (runners, lost),
-            );
-        }
-        warp.sync();
-        let address = ReturnAddress::decode(header.hint);
-        let replies = lane_addresses(block, address.lane.into()).replies as *mut Slot;
-        let target = replies.wrapping_add(address.index.into()).cast::<Chunk>();
-        let mut part = warp.rank();
-        while part < PARTS {
-            // SAFETY: the gate wrote the address of a slot of the lane's reply ring; the reply is staged.
-            unsafe {
-                let [a, b, c, _] = staged(scratch, base).cast::<Chunk>().wrapping_add(part as usize).read().words;
-                A::store_chunk_sys(target.wrapping_add(part as usize), Chunk::new([a, b, c], address.lap));
-            }
-            part = part.wrapping_add(warp.size());
-        }
-        if warp.rank() == 0 {
-            let ended_ns = A::now_ns();
-            stats.latency::<A>(ended_ns.wrapping_sub(Arrival::decode(header.hlc).full_ns(ended_ns)));
-            stats.add::<A>(Counter::Processed, 1);
-            stats.add::<A>(Counter::Turns, 1);
-            stats.add::<A>(Counter::BusyNs, ended_ns.wrapping_sub(began_ns));
-        }
-        1
+    warp.sync();
+    if warp.rank() == 0 {
+        // SAFETY: this warp holds the turn.
+        unsafe { A::release_cta(block.turn(ring.local)) };
     }
+    (found, looked)
+}
 
-    /// The end of [`run_one`](Self::run_one) when its handler panicked: the long way, which knows how to tell of it.
-    #[cold]
-    #[inline(never)]
-    #[expect(clippy::too_many_arguments, reason = "what the window it belongs to knows")]
-    fn finish_one<A: Arch, S: System>(
-        &self,
-        warp: &mut Warp<A, false>,
-        block: &Block<'_>,
-        scratch: *mut WarpScratch,
-        stats: Stats,
-        clock_offset: u64,
-        (ring, position, base): (Ring, u64, u32),
-        (runners, lost): (u32, u32),
-    ) -> u32 {
-        let began_ns = warp.broadcast_u64(A::now_ns(), 0);
-        let directory = Directory::new(block.arguments, block.shard(ring.local));
-        let frames = Frames { start: base, ..Frames::ONE };
-        let (groups, first_hlc) = take(warp, block, scratch, &directory, began_ns, clock_offset, frames);
-        let window = Window { ring, position, base, frames, groups, first_hlc, began_ns, directory };
-        let next = recover(warp, scratch, stats, runners, lost, 0, groups, first_hlc);
-        run_groups::<A, S, false>(warp, block, scratch, stats, &window, next)
+/// Moves the head of a ring to `position` and gives the turn of its shard back, which this warp holds.
+#[inline(always)]
+pub(crate) fn give_back<A: Arch, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
+    block: &Block<'_>,
+    ring: Ring,
+    position: u64,
+) {
+    advance(warp, block, ring, position);
+    if warp.rank() == 0 {
+        // SAFETY: this warp holds the turn.
+        unsafe { A::release_cta(block.turn(ring.local)) };
     }
+}
 
-    /// The four phases for one window, whose first slot is at `position`; how many slots of it are done.
-    #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
-    fn run_window<A: Arch, S: System, const WHOLE: bool>(
-        &self,
-        warp: &mut Warp<A, WHOLE>,
-        block: &Block<'_>,
-        scratch: *mut WarpScratch,
-        stats: Stats,
-        clock_offset: u64,
-        ring: Ring,
-        position: u64,
-        base: u32,
-        frames: Frames,
-    ) -> u32 {
-        // Every lane reads another time: timestamps must come from one of them.
-        let began_ns = warp.broadcast_u64(A::now_ns(), 0);
-        let directory = Directory::new(block.arguments, block.shard(ring.local));
-        let (groups, first_hlc) = take(warp, block, scratch, &directory, began_ns, clock_offset, frames);
-        let window = Window { ring, position, base, frames, groups, first_hlc, began_ns, directory };
-        run_groups::<A, S, WHOLE>(warp, block, scratch, stats, &window, 0)
+/// Moves the head of a ring, and tells its gate now and then.
+#[inline(always)]
+pub(crate) fn advance<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, block: &Block<'_>, ring: Ring, position: u64) {
+    if warp.rank() != 0 {
+        return;
     }
+    // A release at device scope is dear, and a gate needs to know only when it comes round.
+    let quarter = u64::from(block.ring_shape().capacity() / 4);
+    let published = block.ring_published(ring.local, ring.gate);
+    // SAFETY: positions of the block's memory, under the turn.
+    unsafe {
+        A::store_cta(block.ring_head(ring.local, ring.gate), position);
+        if position.wrapping_sub(A::load_cta(published)) >= quarter {
+            let layout = &block.arguments.layout;
+            let freed = block.pair(layout.ring_freed, ring.gate, block.shard(ring.local));
+            // Release pairs with the gate's Acquire in `claim`; the slots before `position` are read.
+            A::store_release_gpu(freed, position);
+            A::store_cta(published, position);
+        }
+    }
+}
+
+/// The end of [`run_one`] when its handler panicked: the long way, which knows how to tell of it.
+#[cold]
+#[inline(never)]
+fn finish_one<A: Arch, S: System>(
+    warp: &mut Warp<A, false>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    clock: &Clock,
+    (ring, position, base): (Ring, u64, u32),
+    (runners, lost): (u32, u32),
+) -> u32 {
+    let began_ns = warp.broadcast_u64(A::now_ns(), 0);
+    let directory = Directory::new(block.arguments, block.shard(ring.local));
+    let frames = Frames { start: base, ..Frames::ONE };
+    let (groups, first_hlc) = take(warp, block, scratch, ring.local, began_ns, clock, frames);
+    let window = Window { ring, position, base, frames, groups, first_hlc, began_ns, directory };
+    let next = recover(warp, scratch, stats, runners, lost, 0, groups, first_hlc);
+    run_groups::<A, S, false>(warp, block, scratch, stats, &window, next)
+}
+
+/// The four phases for one window, whose first slot is at `position`; how many slots of it are done.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
+fn run_window<A: Arch, S: System, const WHOLE: bool>(
+    warp: &mut Warp<A, WHOLE>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    clock: &Clock,
+    ring: Ring,
+    position: u64,
+    base: u32,
+    frames: Frames,
+) -> u32 {
+    // Every lane reads another time: timestamps must come from one of them.
+    let began_ns = warp.broadcast_u64(A::now_ns(), 0);
+    let directory = Directory::new(block.arguments, block.shard(ring.local));
+    let (groups, first_hlc) = take(warp, block, scratch, ring.local, began_ns, clock, frames);
+    let window = Window { ring, position, base, frames, groups, first_hlc, began_ns, directory };
+    run_groups::<A, S, WHOLE>(warp, block, scratch, stats, &window, 0)
 }
 
 /// Slots of the longest frame.
 const FRAME_SLOTS: u32 = tourbillon_shared::frame::FRAME_SLOTS_MAX as u32;
 
 /// The first slot of the ring from `gate` to the block's shard `local`.
-fn ring_slots(block: &Block<'_>, local: u32, gate: u32) -> *const Slot {
-    let (arguments, shape) = (block.arguments, block.arguments.geometry.ring_shape());
+pub(crate) fn ring_slots(block: &Block<'_>, local: u32, gate: u32) -> *const Slot {
+    let (arguments, shape) = (block.arguments, block.ring_shape());
     let pair = gate.wrapping_mul(arguments.geometry.shards).wrapping_add(block.shard(local));
     let bytes = (SLOT_BYTES as u64).wrapping_shl(shape.capacity_log2());
     let rings = arguments.memory.wrapping_add(arguments.layout.rings);
@@ -398,6 +365,6 @@ fn ring_slots(block: &Block<'_>, local: u32, gate: u32) -> *const Slot {
 /// The slot of a ring at `position`, and its lap.
 #[inline(always)]
 pub(crate) fn ring_slot(block: &Block<'_>, ring: &Ring, position: u64) -> (*const Slot, u32) {
-    let shape = block.arguments.geometry.ring_shape();
+    let shape = block.ring_shape();
     (ring.slots.wrapping_add(shape.index(position) as usize), shape.lap(position))
 }

@@ -66,6 +66,20 @@ impl<A: Arch> Warp<A, true> {
 }
 
 impl<A: Arch, const WHOLE: bool> Warp<A, WHOLE> {
+    /// Runs `f`, which is not compiled into its caller, on the warp.
+    ///
+    /// The token is handed over by value: one whose address is taken would live in memory ever after, and the loop reads it at
+    /// every step.
+    #[inline(always)]
+    pub fn lend<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
+        let mut lent = Self { live: self.live, rank: self.rank, size: self.size, arch: PhantomData };
+        let result = f(&mut lent);
+        (self.live, self.rank, self.size) = (lent.live, lent.rank, lent.size);
+        result
+    }
+}
+
+impl<A: Arch, const WHOLE: bool> Warp<A, WHOLE> {
     /// The mask of every collective. Lanes that have left are skipped, as PTX says of its `.sync` instructions, and a constant mask
     /// makes each of them one machine instruction in place of a dozen.
     const ALL: u32 = low_bits(A::LANES);

@@ -13,11 +13,12 @@ use tourbillon_shared::telemetry::Counter;
 
 use crate::arch::Arch;
 use crate::block::Block;
-use crate::call::Call;
+use crate::call::{Call, Moment, Staged};
+use crate::clock::Clock;
 use crate::directory::{Directory, Place};
 use crate::frames::{Frames, staged, staged_header};
 use crate::gate::{copy_out, lane_addresses};
-use crate::handler::{ask_for, note_failure, run_frame};
+use crate::handler::{note_failure, run_frame};
 use crate::look::Way;
 use crate::stats::Stats;
 use crate::system::System;
@@ -252,16 +253,16 @@ pub(crate) fn take<A: Arch, const WHOLE: bool>(
     warp: &Warp<A, WHOLE>,
     block: &Block<'_>,
     scratch: *mut WarpScratch,
-    directory: &Directory,
+    local: u32,
     now_ns: u64,
-    clock_offset: u64,
+    clock: &Clock,
     frames: Frames,
 ) -> (u32, u64) {
     let rank = warp.rank();
     let is_mine = rank < frames.count;
     let mut remote = 0;
     let mut header = Header::default();
-    let physical = hlc::physical_from_unix_ns(now_ns.wrapping_add(clock_offset));
+    let physical = clock.physical(now_ns);
     if is_mine {
         // SAFETY: the frame is staged and this lane's.
         header = unsafe { staged_header(scratch, frames.start) };
@@ -313,14 +314,14 @@ pub(crate) fn take<A: Arch, const WHOLE: bool>(
         }
         (firsts.count_ones(), warp.max_u64(remote))
     };
-    let shard = directory.shard();
-    // SAFETY: the turn makes this warp the only one that uses the shard's state.
-    let last = unsafe { (*shard).hlc };
+    let shard_clock = block.clock(local);
+    // SAFETY: a word of the block's memory; the turn makes this warp the only one that uses it.
+    let last = unsafe { A::load_cta(shard_clock) };
     let first = hlc::update(last, most, physical);
     warp.sync();
     if rank == 0 {
         // SAFETY: as above; every lane read it before the sync.
-        unsafe { (*shard).hlc = first.wrapping_add(u64::from(frames.count.wrapping_sub(1))) };
+        unsafe { A::store_cta(shard_clock, first.wrapping_add(u64::from(frames.count.wrapping_sub(1)))) };
     }
     (groups, first)
 }
@@ -345,10 +346,7 @@ fn resolve<A: Arch, S: System, const WHOLE: bool>(
             hashed = hash(header.kind, header.key);
             // SAFETY: the warp holds the turn.
             match unsafe { directory.find(hashed, header.kind, header.key) } {
-                Place::Found(found) => {
-                    entry = found;
-                    ask_for::<A>(found);
-                }
+                Place::Found(found) => entry = found,
                 Place::Missing(_) => missing = true,
             }
         }
@@ -401,11 +399,11 @@ fn run_frames<A: Arch, S: System>(
 /// # Safety
 /// `take` noted the frame's start, and the frame is the lane's.
 #[inline(always)]
-unsafe fn call_of(scratch: *mut WarpScratch, frame: u32, first_hlc: u64) -> Call {
+unsafe fn call_of(scratch: *mut WarpScratch, frame: u32, first_hlc: u64) -> Call<Staged> {
     // SAFETY: the caller vouches for it.
     unsafe {
         let start = read_word(&raw const (*scratch).start, frame);
         let header = staged_header(scratch, start);
-        Call::new(staged(scratch, start), header, first_hlc.wrapping_add(frame.into()), 0)
+        Call::new(Staged::new(staged(scratch, start)), header, Moment::known(first_hlc.wrapping_add(frame.into())))
     }
 }

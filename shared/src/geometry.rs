@@ -165,7 +165,7 @@ pub struct EntryHeader {
 #[repr(C, align(128))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct ShardState {
-    /// Last timestamp that the shard gave.
+    /// Last timestamp that the shard gave, as of the last exit of the kernel; while it runs, the block keeps it.
     pub hlc: u64,
     /// Actors in the directory.
     pub actors: u32,
@@ -312,6 +312,8 @@ pub struct BlockLayout {
     pub ring_heads: u32,
     /// Published `ring_freed`, as `ring_heads`. Shard blocks.
     pub ring_published: u32,
+    /// The last timestamp (u64) of each shard of the block. Shard blocks.
+    pub clocks: u32,
     /// [`WarpScratch`] of each warp.
     pub scratch: u32,
     /// Bytes in all.
@@ -344,6 +346,7 @@ impl BlockLayout {
         let gate_freed = place(&mut next, geometry.shards.wrapping_mul(8));
         let ring_heads = place(&mut next, local_rings.wrapping_mul(8));
         let ring_published = place(&mut next, local_rings.wrapping_mul(8));
+        let clocks = place(&mut next, local_shards.wrapping_mul(8));
         let scratch = place(&mut next, geometry.warps_per_block.wrapping_mul(size_of::<WarpScratch>() as u32));
         Self {
             words,
@@ -353,6 +356,7 @@ impl BlockLayout {
             ring_freed: gate_freed,
             ring_heads,
             ring_published,
+            clocks,
             scratch,
             total_bytes: next,
         }

@@ -41,13 +41,13 @@ pub fn update(last: u64, remote: u64, physical: u64) -> u64 {
     if crate::mutant!("hlc_ignores_remote") {
         return tick(last, physical);
     }
-    max(max(last.saturating_add(1), remote.saturating_add(1)), physical)
+    max(max(last, remote).saturating_add(1), physical)
 }
 
 /// Whether `remote` is further ahead of `physical` than [`DRIFT_US_MAX`].
 #[inline(always)]
 pub const fn is_beyond_drift(remote: u64, physical: u64) -> bool {
-    remote > physical.saturating_add(DRIFT_US_MAX << LOGICAL_BITS)
+    remote > physical && remote.wrapping_sub(physical) > DRIFT_US_MAX << LOGICAL_BITS
 }
 
 /// How far `remote` is from `physical`, held in 31 bits and a sign.
@@ -65,6 +65,16 @@ pub const fn delta(remote: u64, physical: u64) -> i32 {
     } else {
         difference as i32
     }
+}
+
+/// As [`delta`], without a branch, and whether it is exact and not [beyond the drift bound](is_beyond_drift): so it is for clocks
+/// that agree to half a second.
+#[inline(always)]
+pub const fn delta_if_near(remote: u64, physical: u64) -> (i32, bool) {
+    const BEHIND: u64 = 1 << 31;
+    let shifted = remote.wrapping_sub(physical).wrapping_add(BEHIND);
+    let is_near = ((shifted >> 32) as u32 == 0) & (shifted as u32 <= (BEHIND + (DRIFT_US_MAX << LOGICAL_BITS)) as u32);
+    (shifted as u32 as i32 ^ i32::MIN, is_near)
 }
 
 /// The timestamp that [`delta`] was taken from, given the same `physical`; with a later one, a later timestamp.
@@ -85,6 +95,22 @@ const _: () = assert!((DRIFT_US_MAX << LOGICAL_BITS) < i32::MAX as u64);
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn near_deltas_are_deltas(physical in 0u64..1 << 63, by: i64, remote: u64) {
+            for remote in [remote, physical.wrapping_add_signed(by), physical.wrapping_add_signed(by >> 30)] {
+                let (delta_, is_near) = delta_if_near(remote, physical);
+                if is_near {
+                    prop_assert_eq!(delta_, delta(remote, physical));
+                    prop_assert!(!is_beyond_drift(remote, physical));
+                } else {
+                    let far_behind = physical.wrapping_sub(remote) > 1 << 31 && remote < physical;
+                    prop_assert!(is_beyond_drift(remote, physical) || far_behind);
+                }
+            }
+        }
+    }
 
     #[test]
     fn epoch_is_2020() {

@@ -61,15 +61,15 @@ impl RingShape {
     /// Lap of the slot at `position`, never [`LAP_NEVER`].
     #[inline(always)]
     pub fn lap(self, position: u64) -> u32 {
-        const MODULUS: u64 = u32::MAX as u64;
         let turns = position.wrapping_shr(self.capacity_log2);
         if crate::mutant!("lap_off_by_one") {
             return turns as u32;
         }
-        // `1 + turns mod (2^32 - 1)`: 2^32 is congruent to 1, so adding the halves keeps the remainder.
-        let folded = (turns & MODULUS).wrapping_add(turns >> 32);
-        let folded = (folded & MODULUS).wrapping_add(folded >> 32);
-        if folded == MODULUS { 1 } else { (folded as u32).wrapping_add(1) }
+        // `1 + turns mod (2^32 - 1)`: 2^32 is congruent to 1, so adding the halves, and what is carried, keeps the remainder.
+        let (sum, carry) = (turns as u32).overflowing_add((turns >> 32) as u32);
+        let next = sum.wrapping_add(carry as u32).wrapping_add(1);
+        // A remainder of 0 may stand as `u32::MAX`, too.
+        if next == LAP_NEVER { 1 } else { next }
     }
 
     /// The smallest position whose lap is `lap`.

@@ -6,6 +6,7 @@
 
 use tourbillon_device::arch::Arch;
 use tourbillon_device::arch::nvptx::Nvptx;
+use tourbillon_device::clock::Clock;
 use tourbillon_device::warp::Warp;
 use tourbillon_shared::geometry::BLOCK_MEMORY_BYTES;
 use tourbillon_shared::header::Arrival;
@@ -57,12 +58,13 @@ pub unsafe extern "ptx-kernel" fn tourbillon_hlc_updates(arguments: *const HlcAr
     }
     warp.sync();
     let began_ns = warp.broadcast_u64(Nvptx::now_ns(), 0);
+    let clock = Clock::new(arguments.clock_offset_ns, began_ns);
     // SAFETY: all places are filled; the caller vouches for the readings.
     unsafe {
         if arguments.frames == 1 {
-            stamp_lone(&warp, &arguments, places);
+            stamp_lone(&warp, &arguments, &clock, places);
         } else {
-            stamp_batches(&warp, &arguments, places);
+            stamp_batches(&warp, &arguments, &clock, places);
         }
     }
     warp.sync();
@@ -85,13 +87,13 @@ pub unsafe extern "ptx-kernel" fn tourbillon_hlc_updates(arguments: *const HlcAr
 /// # Safety
 /// The places are filled, and no other warp uses them; the readings have room for every batch.
 #[inline(always)]
-unsafe fn stamp_batches(warp: &Warp<Nvptx, true>, arguments: &HlcArguments, places: Places) {
+unsafe fn stamp_batches(warp: &Warp<Nvptx, true>, arguments: &HlcArguments, clock: &Clock, places: Places) {
     let rank = warp.rank();
     let mut batch = 0;
     while batch < arguments.batches {
         // Every lane reads another time: timestamps must come from one of them.
         let now_ns = warp.broadcast_u64(Nvptx::now_ns(), 0);
-        let physical = hlc::physical_from_unix_ns(now_ns.wrapping_add(arguments.clock_offset_ns));
+        let physical = clock.physical(now_ns);
         let mut remote = 0;
         if rank < arguments.frames {
             // SAFETY: inside the arrivals.
@@ -123,7 +125,7 @@ unsafe fn stamp_batches(warp: &Warp<Nvptx, true>, arguments: &HlcArguments, plac
 /// # Safety
 /// As for [`stamp_batches`].
 #[inline(always)]
-unsafe fn stamp_lone(warp: &Warp<Nvptx, true>, arguments: &HlcArguments, places: Places) {
+unsafe fn stamp_lone(warp: &Warp<Nvptx, true>, arguments: &HlcArguments, clock: &Clock, places: Places) {
     let mut batch = 0;
     while batch < arguments.batches {
         let now_ns = Nvptx::now_ns();
@@ -132,7 +134,7 @@ unsafe fn stamp_lone(warp: &Warp<Nvptx, true>, arguments: &HlcArguments, places:
             unsafe {
                 let last = Nvptx::load_cta(places.clock);
                 let arrival = arrival_of(places.arrivals, batch);
-                let physical = hlc::physical_from_unix_ns(now_ns.wrapping_add(arguments.clock_offset_ns));
+                let physical = clock.physical(now_ns);
                 let event = hlc::update(last, hlc::from_delta(arrival.hlc_delta, physical), physical);
                 Nvptx::store_cta(places.clock, event);
                 places.readings.wrapping_add(batch as usize).write(now_ns);

@@ -13,6 +13,7 @@
 //! | [`store_release_gpu`](Arch::store_release_gpu) | release | device | [`load_acquire_gpu`](Arch::load_acquire_gpu) |
 //! | [`load_relaxed_gpu`](Arch::load_relaxed_gpu), [`store_relaxed_gpu`](Arch::store_relaxed_gpu), [`add_relaxed_gpu`](Arch::add_relaxed_gpu) | relaxed | device | nothing: counters |
 //! | [`load_obeyed_gpu`](Arch::load_obeyed_gpu) | acquire | device | [`store_obeyed_gpu`](Arch::store_obeyed_gpu) |
+//! | [`peek_obeyed_gpu`](Arch::peek_obeyed_gpu) | relaxed | device | nothing: a count |
 //! | [`store_obeyed_gpu`](Arch::store_obeyed_gpu) | release | device | [`load_obeyed_gpu`](Arch::load_obeyed_gpu) |
 //! | [`store_release_sys`](Arch::store_release_sys) | release, 8 bytes | system | the host's Acquire of the epoch obeyed |
 //! | [`store_relaxed_sys`](Arch::store_relaxed_sys) | relaxed, 8 bytes | system | nothing: telemetry |
@@ -44,6 +45,10 @@ pub trait Arch: Copy + 'static {
     const LANES: u32;
     /// Whether [`relax`](Self::relax) may sleep, so that a round of an idle warp can take milliseconds.
     const SLEEPS: bool;
+
+    /// Rounds for which a warp watches its lanes or rings before it looks up: the more, the shorter the loop that decides the latency
+    /// of a lone message.
+    const WATCH_ROUNDS: u32;
 
     /// The lane that runs, `0 .. LANES`.
     fn lane() -> u32;
@@ -121,13 +126,17 @@ pub trait Arch: Copy + 'static {
     /// # Safety
     /// `from` is valid and aligned.
     unsafe fn load_obeyed_gpu(from: *const u32) -> u32;
+    /// As [`load_obeyed_gpu`](Self::load_obeyed_gpu), relaxed: says nothing of what the warp did before. An acquire at device scope empties
+    /// the first-level cache of the whole multiprocessor.
+    ///
+    /// # Safety
+    /// `from` is valid and aligned.
+    unsafe fn peek_obeyed_gpu(from: *const u32) -> u32;
     /// Stores the epoch that a warp obeys, with release at device scope.
     ///
     /// # Safety
     /// `to` is valid and aligned.
     unsafe fn store_obeyed_gpu(to: *mut u32, value: u32);
-    /// Hints that the block will soon access the lines at `from`.
-    fn prefetch(from: *const u8);
     /// Adds to a counter of device memory; what it was before is not returned, so nobody waits for it.
     ///
     /// # Safety
@@ -145,11 +154,12 @@ pub trait Arch: Copy + 'static {
     /// `to` is valid and aligned.
     unsafe fn store_release_sys(to: *mut u64, value: u64);
 
-    /// Takes a lock word of the block's memory: from 0 to 1, with acquire; whether that succeeded.
+    /// Takes a lock word of the block's memory: from 0 to 1, with acquire; whether that succeeded. Does nothing unless `tries`: a
+    /// condition in place of a branch, behind which nothing could be done until the answer comes.
     ///
     /// # Safety
     /// `word` is a valid, aligned word of the block's memory.
-    unsafe fn try_acquire_cta(word: *mut u32) -> bool;
+    unsafe fn try_acquire_cta(word: *mut u32, tries: bool) -> bool;
     /// Gives a lock word back, with release.
     ///
     /// # Safety
@@ -170,6 +180,10 @@ pub trait Arch: Copy + 'static {
     /// # Safety
     /// `to` is a valid, aligned word of the block's memory.
     unsafe fn store_cta(to: *mut u64, value: u64);
+
+    /// The value, which is found where this stands: what is needed only behind a branch may be found in front of it, while the machine
+    /// waits for something else.
+    fn pin_u64(value: u64) -> u64;
 
     /// The device clock, nanoseconds from an arbitrary origin.
     fn now_ns() -> u64;

@@ -230,6 +230,10 @@ pub(super) fn monotonic_ns() -> u64 {
 macro_rules! host_memory_operations {
     () => {
         #[inline(always)]
+        fn pin_u64(value: u64) -> u64 {
+            value
+        }
+        #[inline(always)]
         unsafe fn load_acquire_gpu(from: *const u64) -> u64 {
             // SAFETY: the caller vouches for the pointer. Acquire pairs with `store_release_gpu`.
             unsafe { $crate::arch::native::double(from) }.load($crate::arch::ordering::freed_load())
@@ -243,6 +247,11 @@ macro_rules! host_memory_operations {
         unsafe fn store_relaxed_gpu(to: *mut u64, value: u64) {
             // SAFETY: the caller vouches for the pointer.
             unsafe { $crate::arch::native::double(to) }.store(value, std::sync::atomic::Ordering::Relaxed)
+        }
+        #[inline(always)]
+        unsafe fn peek_obeyed_gpu(from: *const u32) -> u32 {
+            // SAFETY: the caller vouches for the pointer.
+            unsafe { $crate::arch::native::word(from) }.load(std::sync::atomic::Ordering::Relaxed)
         }
         #[inline(always)]
         unsafe fn load_obeyed_gpu(from: *const u32) -> u32 {
@@ -260,8 +269,6 @@ macro_rules! host_memory_operations {
             unsafe { $crate::arch::native::double(to) }.store(value, $crate::arch::ordering::obeyed_store())
         }
         #[inline(always)]
-        fn prefetch(_from: *const u8) {}
-        #[inline(always)]
         unsafe fn add_relaxed_gpu(to: *mut u64, value: u64) {
             // SAFETY: the caller vouches for the pointer.
             unsafe { $crate::arch::native::double(to) }.fetch_add(value, std::sync::atomic::Ordering::Relaxed);
@@ -272,8 +279,11 @@ macro_rules! host_memory_operations {
             unsafe { $crate::arch::native::double(to) }.store(value, std::sync::atomic::Ordering::Relaxed)
         }
         #[inline(always)]
-        unsafe fn try_acquire_cta(lock: *mut u32) -> bool {
+        unsafe fn try_acquire_cta(lock: *mut u32, tries: bool) -> bool {
             use std::sync::atomic::Ordering;
+            if !tries {
+                return false;
+            }
             if tourbillon_shared::mutant!("turn_without_lock") {
                 return true;
             }
@@ -310,6 +320,7 @@ pub(super) use host_memory_operations;
 impl Arch for Native {
     const LANES: u32 = 1;
     const SLEEPS: bool = true;
+    const WATCH_ROUNDS: u32 = 1;
 
     fn lane() -> u32 {
         0

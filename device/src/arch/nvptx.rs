@@ -61,6 +61,7 @@ pub fn leave_after_panic(info: &PanicInfo<'_>) -> ! {
 impl Arch for Nvptx {
     const LANES: u32 = 32;
     const SLEEPS: bool = false;
+    const WATCH_ROUNDS: u32 = 16;
 
     #[inline(always)]
     fn lane() -> u32 {
@@ -203,14 +204,16 @@ impl Arch for Nvptx {
         value
     }
     #[inline(always)]
+    unsafe fn peek_obeyed_gpu(from: *const u32) -> u32 {
+        let value;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("ld.relaxed.gpu.global.u32 {0}, [{1}];", out(reg32) value, in(reg64) from, options(nostack)) };
+        value
+    }
+    #[inline(always)]
     unsafe fn store_obeyed_gpu(to: *mut u32, value: u32) {
         // SAFETY: the caller vouches for the pointer.
         unsafe { asm!("st.release.gpu.global.u32 [{0}], {1};", in(reg64) to, in(reg32) value, options(nostack)) };
-    }
-    #[inline(always)]
-    fn prefetch(from: *const u8) {
-        // SAFETY: a hint; it touches nothing.
-        unsafe { asm!("prefetch.global.L1 [{0}];", in(reg64) from, options(nostack)) };
     }
     #[inline(always)]
     unsafe fn add_relaxed_gpu(to: *mut u64, value: u64) {
@@ -230,11 +233,15 @@ impl Arch for Nvptx {
     }
 
     #[inline(always)]
-    unsafe fn try_acquire_cta(word: *mut u32) -> bool {
+    unsafe fn try_acquire_cta(word: *mut u32, tries: bool) -> bool {
         let old: u32;
         // SAFETY: the caller vouches for the pointer.
         unsafe {
-            asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {1}; atom.acquire.cta.shared.cas.b32 {0}, [a], 0, 1; }}", out(reg32) old, in(reg64) word, options(nostack));
+            asm!(
+                "{{ .reg .u64 a; .reg .pred p; cvta.to.shared.u64 a, {1}; setp.ne.u32 p, {2}, 0; mov.u32 {0}, 1;",
+                "@p atom.acquire.cta.shared.cas.b32 {0}, [a], 0, 1; }}",
+                out(reg32) old, in(reg64) word, in(reg32) u32::from(tries), options(nostack)
+            );
         }
         old == 0
     }
@@ -270,6 +277,14 @@ impl Arch for Nvptx {
         unsafe {
             asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {0}; st.relaxed.cta.shared.u64 [a], {1}; }}", in(reg64) to, in(reg64) value, options(nostack))
         };
+    }
+
+    #[inline(always)]
+    fn pin_u64(value: u64) -> u64 {
+        let pinned;
+        // SAFETY: moves a register.
+        unsafe { asm!("mov.u64 {0}, {1};", out(reg64) pinned, in(reg64) value, options(nostack)) };
+        pinned
     }
 
     #[inline(always)]

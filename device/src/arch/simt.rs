@@ -408,6 +408,7 @@ fn collective(operation: Operation, mask: u32, value: u64) -> u64 {
 impl<const LANES: u32> Arch for Simt<LANES> {
     const LANES: u32 = LANES;
     const SLEEPS: bool = false;
+    const WATCH_ROUNDS: u32 = 2;
 
     fn lane() -> u32 {
         machine().current.get() as u32 % LANES
