@@ -1,8 +1,11 @@
 //! One message on its way through a handler.
 
+use core::ops::Range;
+
 use bytemuck::{CheckedBitPattern, Zeroable};
+use tourbillon_shared::arena::{ARENA_REF_WORDS, ArenaRef};
 use tourbillon_shared::error::{FailureCode, PanicPlace};
-use tourbillon_shared::frame::{PAYLOAD_BYTES_OF_ONE_SLOT, payload_start, slots_for};
+use tourbillon_shared::frame::{PAYLOAD_BYTES_OF_ONE_SLOT, arena_start, payload_start, slots_for};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header};
 use tourbillon_shared::hlc;
@@ -10,6 +13,7 @@ use tourbillon_shared::position::LAP_NEVER;
 use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
 
 use crate::actor::{Actor, Handler, Message};
+use crate::large::Large;
 
 /// What a handler may know and do beside its own state.
 #[derive(Debug)]
@@ -17,6 +21,7 @@ pub struct Context {
     key: u64,
     hlc: u64,
     version: u64,
+    large: Large,
 }
 
 impl Context {
@@ -38,6 +43,41 @@ impl Context {
     pub fn version(&self) -> u64 {
         self.version
     }
+
+    /// The payload that came beside the message by way of the client's arena, up to 1 MiB, in device memory; empty without one.
+    ///
+    /// A handler runs on one lane of a warp: what it does with every byte takes a GPU milliseconds. Handing bytes on
+    /// ([`reply_with`](Self::reply_with)) is the work of the whole warp.
+    #[inline]
+    pub fn payload(&self) -> &[u8] {
+        self.large.payload()
+    }
+
+    /// Bytes that the caller has reserved for the payload of the reply.
+    #[inline]
+    pub fn reply_room(&self) -> usize {
+        self.large.room()
+    }
+
+    /// Makes these bytes of the payload the payload of the reply; the whole warp copies them when the handler has succeeded. When
+    /// they are more than [`reply_room`](Self::reply_room), a caller gets a failure for too large a reply, and the message leaves
+    /// no trace; to a tell, whose reply nobody reads, they are simply not sent.
+    ///
+    /// # Panics
+    /// When the range is not inside the payload.
+    #[inline]
+    pub fn reply_with(&mut self, range: Range<usize>) {
+        self.large.reply_with(range);
+    }
+
+    /// Makes `bytes` bytes the payload of the reply, for the handler to write. They begin as the payload of the message, and are
+    /// zero behind its end; [`payload`](Self::payload) shows them from now on. Nothing when they are more than
+    /// [`reply_room`](Self::reply_room): a caller then gets a failure for too large a reply, and the message leaves no trace; to
+    /// a tell there is no room, and its message is handled nevertheless.
+    #[inline]
+    pub fn reply_mut(&mut self, bytes: usize) -> Option<&mut [u8]> {
+        self.large.reply_mut(bytes)
+    }
 }
 
 /// How a message ended.
@@ -51,7 +91,7 @@ pub enum Outcome {
     Unknown,
     /// The payload is no value of the message.
     Invalid,
-    /// The reply would not fit into the frame.
+    /// The reply would not fit into the frame, or its payload into the arena.
     TooLarge,
 }
 
@@ -194,7 +234,7 @@ impl<W: Words> Call<W> {
     /// A call for the frame of `header` whose words are `words`.
     #[inline(always)]
     pub(crate) fn new(words: W, header: Header, moment: Moment) -> Self {
-        let context = Context { key: header.key, hlc: 0, version: 0 };
+        let context = Context { key: header.key, hlc: 0, version: 0, large: Large::NONE };
         Self { words, header, moment, entry: core::ptr::null_mut(), is_new: false, context }
     }
 
@@ -207,6 +247,30 @@ impl<W: Words> Call<W> {
         self.entry = entry;
         self.context.version = before.version;
         self.is_new = before.hlc == 0;
+    }
+
+    /// Gives the handler the payload of the frame's reference, which has landed in `buffer`.
+    ///
+    /// # Safety
+    /// As for [`Large::new`], with the reference in the frame, which has one.
+    #[inline(always)]
+    pub(crate) unsafe fn receive(&mut self, buffer: *mut u8) {
+        let start = arena_start(self.header.flags);
+        let mut words = [0; ARENA_REF_WORDS as usize];
+        let mut i = 0;
+        while i < ARENA_REF_WORDS {
+            // SAFETY: `i` is below the array's length; the frame was found well-formed, so its extensions lie inside it.
+            unsafe { *words.get_unchecked_mut(i as usize) = self.words.word(start.wrapping_add(i)) };
+            i = i.wrapping_add(1);
+        }
+        // SAFETY: the caller vouches for it.
+        self.context.large = unsafe { Large::new(buffer, ArenaRef::decode(&words)) };
+    }
+
+    /// Whether the payload of the frame, and of its reply, is in an arena.
+    #[inline(always)]
+    fn is_large(&self) -> bool {
+        W::SPAN.is_none() && self.header.flags.has(Flags::ARENA)
     }
 
     /// Whether the frame is of message `M` to actor `A`, as far as a frame of its sort has to be asked.
@@ -259,11 +323,12 @@ impl<W: Words> Call<W> {
     #[inline]
     #[doc(hidden)]
     pub unsafe fn answer<A: Handler<M>, M: Message>(&mut self, state: *mut A) -> Outcome {
-        let answer_bytes = const {
-            let (reply, error) = (size_of::<A::Reply>(), size_of::<A::Error>() + 4);
-            if reply > error { reply } else { error }
+        let slots = if self.is_large() {
+            const { slots_for_answer::<A, M>(ARENA_REF_WORDS as usize * 4) }
+        } else {
+            const { slots_for_answer::<A, M>(0) }
         };
-        if W::SPAN.is_none() && slots_for(0, answer_bytes) > self.span() {
+        if W::SPAN.is_none() && slots > self.span() {
             return Outcome::TooLarge;
         }
         let Some(message) = self.message::<M>() else { return Outcome::Invalid };
@@ -279,6 +344,8 @@ impl<W: Words> Call<W> {
         }
         self.context.hlc = self.moment.event_hlc();
         match copy.handle(&message, &mut self.context) {
+            // What the handler did to the state is thrown away with its copy. Nobody reads the reply to a tell.
+            Ok(_) if self.context.large.is_over() && !self.header.flags.has(Flags::TELL) => Outcome::TooLarge,
             Ok(reply) => {
                 // SAFETY: as above; `find` was told the entry. The stores come last: a handler that panics never gets here.
                 unsafe {
@@ -286,8 +353,14 @@ impl<W: Words> Call<W> {
                     let version = self.context.version.wrapping_add(1);
                     self.entry.write(EntryHeader { hlc: self.context.hlc, version });
                 }
-                self.write_payload(0, bytemuck::bytes_of(&reply));
-                self.write_header(Flags::REPLY, size_of::<A::Reply>() as u16);
+                let (extension, role) = if self.is_large() {
+                    self.write_reference();
+                    (ARENA_REF_WORDS, Flags::REPLY | Flags::ARENA)
+                } else {
+                    (0, Flags::REPLY)
+                };
+                self.write_payload(extension, bytemuck::bytes_of(&reply));
+                self.write_header(role, size_of::<A::Reply>() as u16);
                 Outcome::Done
             }
             Err(error) => {
@@ -359,6 +432,18 @@ impl<W: Words> Call<W> {
         }
     }
 
+    /// Writes the reference of the reply's payload, in front of which nothing but the header stands.
+    #[inline(always)]
+    fn write_reference(&mut self) {
+        let words = self.context.large.reply_reference().encode();
+        let mut i = 0;
+        while i < ARENA_REF_WORDS {
+            // SAFETY: `i` is below the array's length.
+            self.write_word(i, unsafe { *words.get_unchecked(i as usize) });
+            i = i.wrapping_add(1);
+        }
+    }
+
     /// Writes one payload word of the answer.
     #[inline(always)]
     fn write_word(&mut self, index: u32, word: u32) {
@@ -389,6 +474,12 @@ impl<W: Words> Call<W> {
         let length = (tourbillon_shared::error::FAILURE_WORDS * 4) as u16;
         self.write_header(Flags::REPLY | Flags::FAILED, length);
     }
+}
+
+/// Slots of the larger of reply and typed error, where the reply has `extension_bytes` bytes of extensions.
+const fn slots_for_answer<A: Handler<M>, M>(extension_bytes: usize) -> u32 {
+    let (reply, error) = (size_of::<A::Reply>() + extension_bytes, size_of::<A::Error>() + 4);
+    slots_for(0, if reply > error { reply } else { error })
 }
 
 /// Writes the first state of the actor `key`.

@@ -73,7 +73,7 @@ pub(crate) fn header_of(slot: &Slot) -> Header {
     Header::decode(&[k, l, m, n, o, p, q, r])
 }
 
-/// Finds the frames in the `slots` ready slots from `base` on.
+/// Finds the frames in the `slots` ready slots from `base` on. With `apart`, a frame whose payload is in an arena is alone.
 ///
 /// # Safety
 /// The slots are staged and nobody writes them meanwhile.
@@ -84,6 +84,7 @@ pub unsafe fn split<A: Arch, const WHOLE: bool>(
     scratch: *mut WarpScratch,
     base: u32,
     slots: u32,
+    apart: bool,
 ) -> Frames {
     let size = warp.size();
     let rank = warp.rank();
@@ -91,15 +92,20 @@ pub unsafe fn split<A: Arch, const WHOLE: bool>(
         // Mostly every frame is one slot. When each slot would be a frame of one slot if it began a frame, then each does:
         // the first begins one, and so on.
         // SAFETY: the caller vouches for the slots.
-        let is_longer = rank < slots && unsafe { staged_flags(scratch, base.wrapping_add(rank)) }.span() != 1;
-        if !warp.any(is_longer) {
+        let flags = unsafe { staged_flags(scratch, base.wrapping_add(if rank < slots { rank } else { 0 })) };
+        let is_other = rank < slots && (flags.span() != 1 || (apart && flags.has(Flags::ARENA)));
+        if !warp.any(is_other) {
             return Frames { count: slots, slots, start: base.wrapping_add(rank), needs: 1 };
         }
     }
     let mut frames = Frames { count: 0, slots: 0, start: base, needs: 1 };
     while frames.slots < slots && frames.count < size {
         // SAFETY: the caller vouches for the slots.
-        let span = unsafe { staged_flags(scratch, base.wrapping_add(frames.slots)) }.span();
+        let flags = unsafe { staged_flags(scratch, base.wrapping_add(frames.slots)) };
+        let (span, is_apart) = (flags.span(), apart && flags.has(Flags::ARENA));
+        if is_apart && frames.count != 0 {
+            break;
+        }
         if frames.slots.wrapping_add(span) > slots {
             frames.needs = span;
             break;
@@ -109,6 +115,9 @@ pub unsafe fn split<A: Arch, const WHOLE: bool>(
         }
         frames.slots = frames.slots.wrapping_add(span);
         frames.count = frames.count.wrapping_add(1);
+        if is_apart {
+            break;
+        }
     }
     frames
 }

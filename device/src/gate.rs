@@ -260,7 +260,7 @@ impl Gate {
         visit: Visit,
     ) -> bool {
         // SAFETY: the look staged these slots; only this warp uses its scratch.
-        let frames = unsafe { split(warp, scratch, visit.base, visit.slots) };
+        let frames = unsafe { split(warp, scratch, visit.base, visit.slots, false) };
         if frames.count == 0 {
             // The frame is longer than the look: the next look at this lane takes enough.
             self.backlog |= 1u64.wrapping_shl(visit.lane);

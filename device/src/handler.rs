@@ -1,7 +1,7 @@
 //! Running one handler: the only module of the engine from which user code is reached.
 
 use tourbillon_shared::error::{FailureCode, PanicPlace};
-use tourbillon_shared::geometry::EntryHeader;
+use tourbillon_shared::geometry::{EntryHeader, WarpScratch};
 use tourbillon_shared::header::{Flags, Header};
 use tourbillon_shared::slot::Slot;
 use tourbillon_shared::telemetry::Counter;
@@ -9,13 +9,15 @@ use tourbillon_shared::telemetry::Counter;
 use crate::arch::Arch;
 use crate::call::{Call, Moment, OneSlot, Outcome, Staged, Words, failure_of};
 use crate::frames::header_of;
+use crate::landing::{landing_buffer, refusal};
 use crate::stats::Stats;
 use crate::system::System;
 
 /// Runs the handler of the staged frame at `frame` and writes its answer, or the failure that stands in its place.
 ///
 /// # Safety
-/// The frame, which `header` is that of, is staged and this lane's; `entry` is null or the actor's, and the warp holds the turn.
+/// The frame, which `header` is that of, is staged in `scratch` and this lane's; `entry` is null or the actor's, and the warp holds the
+/// turn. The payload of a frame with a reference has landed or was refused.
 #[inline(always)]
 pub(crate) unsafe fn run_frame<A: Arch, S: System>(
     stats: Stats,
@@ -23,12 +25,15 @@ pub(crate) unsafe fn run_frame<A: Arch, S: System>(
     header: Header,
     entry: *mut EntryHeader,
     event_hlc: u64,
+    scratch: *mut WarpScratch,
 ) {
     let flags = header.flags;
     let failure = if flags.has(Flags::MALFORMED) {
         Some(FailureCode::MalformedFrame)
     } else if flags.has(Flags::DRIFTED) {
         Some(FailureCode::ClockDrift)
+    } else if let Some(code) = if flags.has(Flags::ARENA) { refusal(scratch) } else { None } {
+        Some(code)
     } else if !S::has_kind(header.kind) {
         Some(FailureCode::UnknownKind)
     } else if entry.is_null() {
@@ -36,10 +41,12 @@ pub(crate) unsafe fn run_frame<A: Arch, S: System>(
     } else {
         let [key_low, key_high, addressee, shape, ..] = header.encode();
         let key = u64::from(key_low) | u64::from(key_high) << 32;
+        let buffer = if flags.has(Flags::ARENA) { landing_buffer(scratch) } else { core::ptr::null_mut() };
         let mut outcome = None;
         let ended = A::guard(|| {
-            // SAFETY: the caller vouches for entry and frame; all frames of this actor are with this lane.
-            outcome = Some(unsafe { run_handler::<S>(entry, frame, key, addressee, shape, event_hlc) });
+            // SAFETY: the caller vouches for entry and frame; all frames of this actor are with this lane. A frame that landed is a
+            // window of its own, and the turn gives this warp the buffer.
+            outcome = Some(unsafe { run_handler::<S>(entry, frame, key, addressee, shape, event_hlc, buffer) });
         });
         judge::<A>(stats, outcome.filter(|_| ended))
     };
@@ -149,7 +156,8 @@ pub(crate) fn is_plain(flags: Flags) -> bool {
 /// What it needs comes in registers: `addressee` and `shape` are data words 2 and 3 of the header.
 ///
 /// # Safety
-/// `entry` is the actor's entry and `frame` its staged message, which nobody else uses meanwhile.
+/// `entry` is the actor's entry and `frame` its staged message, which nobody else uses meanwhile; `buffer` is null, or what its
+/// reference leads to has landed there.
 #[inline(never)]
 unsafe fn run_handler<S: System>(
     entry: *mut EntryHeader,
@@ -158,12 +166,16 @@ unsafe fn run_handler<S: System>(
     addressee: u32,
     shape: u32,
     event_hlc: u64,
+    buffer: *mut u8,
 ) -> Outcome {
     let header = Header::decode(&[key as u32, (key >> 32) as u32, addressee, shape, 0, 0, 0, 0]);
     // SAFETY: the caller vouches for both; the state follows the entry's header.
     unsafe {
         let mut call = Call::new(Staged::new(frame), header, Moment::known(event_hlc));
         call.find(entry, entry.read());
+        if !buffer.is_null() {
+            call.receive(buffer);
+        }
         S::dispatch(entry.wrapping_add(1).cast(), &mut call)
     }
 }

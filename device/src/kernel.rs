@@ -361,6 +361,11 @@ fn agree<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, orders: Orders) -> O
     }
 }
 
+/// Whether the kernel is still commanded to serve: for work that is too long to be begun before a stop.
+pub(crate) fn serves<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, arguments: &KernelArguments) -> bool {
+    agree(warp, read_mirror::<A>(arguments)).mode.serves()
+}
+
 /// Notes that this warp acts by the command of `epoch`.
 fn obey<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, arguments: &KernelArguments, in_grid: u32, epoch: u32) {
     warp.sync();

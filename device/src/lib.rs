@@ -18,6 +18,7 @@
 //! | [`turn`] | the exclusive right to run a shard, and its four phases |
 //! | `window` | the phases of the frames that a turn takes at once |
 //! | `handler` | running one handler |
+//! | `landing`, `large` | payloads from the clients' arenas; what a handler sees of them |
 //! | `lone` | the short way of a message that comes alone |
 //! | [`directory`] | from a key to an actor's place |
 //! | [`stats`] | what a warp counts |
@@ -39,6 +40,8 @@ mod handler;
 #[cfg(not(target_arch = "nvptx64"))]
 pub mod image;
 pub mod kernel;
+mod landing;
+mod large;
 mod lone;
 pub mod look;
 pub mod stats;

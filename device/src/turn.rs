@@ -14,6 +14,7 @@
 //! somebody left.
 
 use tourbillon_shared::geometry::WarpScratch;
+use tourbillon_shared::header::Flags;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, SLOT_BYTES, Slot};
 
 use crate::arch::Arch;
@@ -22,6 +23,8 @@ use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::frames::{Frames, split, staged_flags};
 use crate::handler::is_plain;
+use crate::kernel::serves;
+use crate::landing::land;
 use crate::lone::run::{Places, Tried, run_one};
 use crate::look::{Way, agreed, glance, look};
 use crate::stats::Stats;
@@ -213,15 +216,17 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
                 // A frame of one slot needs no splitting.
                 Tried::Done => Frames::ONE,
                 // SAFETY: as above.
-                _ => unsafe { split(warp, scratch, base, slots) },
+                _ => unsafe { split(warp, scratch, base, slots, true) },
             };
+            // SAFETY: as above. Such a frame is alone.
+            let is_large = frames.count == 1 && unsafe { staged_flags(scratch, base) }.has(Flags::ARENA);
+            let mut is_held = false;
             if frames.count != 0 {
-                found = true;
                 let done = match result {
                     Tried::Done => 1,
-                    Tried::Left => {
-                        run_window::<A, S, WHOLE>(warp, block, scratch, stats, clock, ring, position, base, frames)
-                    }
+                    Tried::Left => run_window::<A, S, WHOLE>(
+                        warp, block, scratch, stats, clock, ring, position, base, frames, is_large,
+                    ),
                     Tried::Lost { before, lost } => finish_one::<A, S>(
                         &mut warp.damaged(),
                         block,
@@ -232,11 +237,14 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
                         (before, lost),
                     ),
                 };
+                is_held = done == 0;
+                found |= !is_held;
                 position = position.wrapping_add(done.into());
                 advance(warp, block, ring, position);
                 windows = windows.wrapping_add(1);
             }
-            if windows >= WINDOWS_MAX || !warp.is_viable() || (WHOLE && warp.has_losses()) {
+            // A large payload takes as long as many windows.
+            if is_large || is_held || windows >= WINDOWS_MAX || !warp.is_viable() || (WHOLE && warp.has_losses()) {
                 break;
             }
             // A look for more would overwrite what the first look found in other rings; those come first, unless this
@@ -328,7 +336,8 @@ fn finish_one<A: Arch, S: System>(
     run_groups::<A, S, false>(warp, block, scratch, stats, &window, next)
 }
 
-/// The four phases for one window, whose first slot is at `position`; how many slots of it are done.
+/// The four phases for one window, whose first slot is at `position`; how many slots of it are done: none when it holds a large
+/// payload and the kernel is about to stop serving.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
 fn run_window<A: Arch, S: System, const WHOLE: bool>(
@@ -341,7 +350,15 @@ fn run_window<A: Arch, S: System, const WHOLE: bool>(
     position: u64,
     base: u32,
     frames: Frames,
+    is_large: bool,
 ) -> u32 {
+    if is_large {
+        if !serves(warp, block.arguments) {
+            // A copy of 1 MiB is long: what waits for the next launch, or for the end of a pause, need not be begun.
+            return 0;
+        }
+        land(warp, block, scratch, ring.local, base);
+    }
     // Every lane reads another time: timestamps must come from one of them.
     let began_ns = warp.broadcast_u64(A::now_ns(), 0);
     let directory = Directory::new(block.arguments, block.shard(ring.local));

@@ -4,7 +4,7 @@
 
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::{EntryHeader, WarpScratch};
-use tourbillon_shared::header::{Arrival, Header, ReturnAddress};
+use tourbillon_shared::header::{Arrival, Flags, Header, ReturnAddress};
 use tourbillon_shared::hlc;
 use tourbillon_shared::partition::hash;
 use tourbillon_shared::position::{RingShape, lap_after};
@@ -16,9 +16,10 @@ use crate::block::Block;
 use crate::call::{Call, Moment, Staged};
 use crate::clock::Clock;
 use crate::directory::{Directory, Place};
-use crate::frames::{Frames, staged, staged_header};
+use crate::frames::{Frames, staged, staged_flags, staged_header};
 use crate::gate::{copy_out, lane_addresses};
 use crate::handler::{note_failure, run_frame};
+use crate::landing::{depart, refusal};
 use crate::look::Way;
 use crate::stats::Stats;
 use crate::system::System;
@@ -83,6 +84,10 @@ pub(crate) fn run_groups<A: Arch, S: System, const WHOLE: bool>(
     } else {
         (0, 0)
     };
+    // SAFETY: the window is staged; a frame with a payload in an arena is alone in it.
+    if frames.count == 1 && unsafe { staged_flags(scratch, window.base) }.has(Flags::REPLY | Flags::ARENA) {
+        depart(warp, scratch, window.base);
+    }
     // SAFETY: `take` set the targets; the replies are staged.
     unsafe { copy_out(warp, scratch, Way::Bus, window.base, frames.slots) };
     let ended_ns = A::now_ns();
@@ -342,7 +347,9 @@ fn resolve<A: Arch, S: System, const WHOLE: bool>(
     if todo != 0 {
         // SAFETY: `take` noted the start of every frame; the frame is staged.
         header = unsafe { staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo))) };
-        if S::has_kind(header.kind) {
+        // A message whose payload was refused wakes no actor.
+        let is_refused = header.flags.has(Flags::ARENA) && refusal(scratch).is_some();
+        if S::has_kind(header.kind) && !is_refused {
             hashed = hash(header.kind, header.key);
             // SAFETY: the warp holds the turn.
             match unsafe { directory.find(hashed, header.kind, header.key) } {
@@ -389,7 +396,7 @@ fn run_frames<A: Arch, S: System>(
         unsafe {
             let start = read_word(&raw const (*scratch).start, frame);
             let event_hlc = first_hlc.wrapping_add(frame.into());
-            run_frame::<A, S>(stats, staged(scratch, start), staged_header(scratch, start), entry, event_hlc);
+            run_frame::<A, S>(stats, staged(scratch, start), staged_header(scratch, start), entry, event_hlc, scratch);
         }
     }
 }

@@ -96,6 +96,7 @@ impl Bench {
             actors_per_shard: 64,
             entry_stride: image.entry_stride,
             directory_log2: Geometry::directory_log2_for(64),
+            landing_bytes: 0,
         };
         geometry.check().unwrap();
         let layout = DeviceLayout::new(&geometry);
@@ -106,7 +107,8 @@ impl Bench {
             requests: requests as u64,
             replies: replies as u64,
             capacity_log2: shape.capacity_log2(),
-            reserved: [0; 3],
+            arena_bytes: 0,
+            reserved: [0; 2],
         };
         let lanes = leak::<LaneAddresses>(4);
         let control = leak::<ControlBlock>(1);
@@ -128,6 +130,7 @@ impl Bench {
                 geometry,
                 refresh_ns: 1_000_000,
                 beat_ns: 10_000,
+                reserved: 0,
             });
         }
         let doorbell = Arc::new(Doorbell::default());

@@ -202,3 +202,59 @@ fn a_pause_that_is_reported_has_happened() {
     });
     assert!(REPORTED.load(std::sync::atomic::Ordering::Relaxed), "no interleaving reported the pause");
 }
+
+/// A payload by way of an arena, there and back, in a block that is used twice: whoever finds the head finds the payload, whoever finds
+/// the reply finds the reply's payload, and nobody writes what another still reads.
+///
+/// The device is a GPU here: its chunks are relaxed and whole, and only its fences order them. So a chunk is one word.
+#[test]
+fn an_arena_carries_whole_payloads_both_ways() {
+    explore(|| {
+        struct Block {
+            head: AtomicU64,
+            reply: AtomicU64,
+            payload: UnsafeCell<u64>,
+            reply_payload: UnsafeCell<u64>,
+        }
+        let block = Arc::new(Block {
+            head: AtomicU64::new(0),
+            reply: AtomicU64::new(0),
+            payload: UnsafeCell::new(0),
+            reply_payload: UnsafeCell::new(0),
+        });
+        let tickets = 1..=2u64;
+        let device = {
+            let (block, tickets) = (Arc::clone(&block), tickets.clone());
+            loom::thread::spawn(move || {
+                for ticket in tickets {
+                    while block.head.load(Ordering::Relaxed) != ticket {
+                        loom::thread::yield_now();
+                    }
+                    if let Some(ordering) = ordering::arena_acquire() {
+                        loom::sync::atomic::fence(ordering);
+                    }
+                    // SAFETY: the head says that the payload is there; the host writes it again only after the reply.
+                    let value = block.payload.with(|payload| unsafe { *payload });
+                    assert_eq!(value, ticket * 10);
+                    // SAFETY: the host reads it only after the reply, and had read the last one before this request.
+                    block.reply_payload.with_mut(|payload| unsafe { *payload = value + 1 });
+                    if let Some(ordering) = ordering::arena_release() {
+                        loom::sync::atomic::fence(ordering);
+                    }
+                    block.reply.store(ticket, Ordering::Relaxed);
+                }
+            })
+        };
+        for ticket in tickets {
+            // SAFETY: the block is the host's, for the last reply has come.
+            block.payload.with_mut(|payload| unsafe { *payload = ticket * 10 });
+            block.head.store(ticket, ordering::tag_store());
+            while block.reply.load(ordering::tag_load()) != ticket {
+                loom::thread::yield_now();
+            }
+            // SAFETY: the reply says that its payload is there.
+            assert_eq!(block.reply_payload.with(|payload| unsafe { *payload }), ticket * 10 + 1);
+        }
+        device.join().unwrap();
+    });
+}

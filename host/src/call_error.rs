@@ -5,13 +5,9 @@ use std::time::Duration;
 
 use bytemuck::{CheckedBitPattern, Zeroable};
 use tourbillon_shared::error::{FAILURE_WORDS, FailureCode};
-#[cfg(feature = "async")]
-use tourbillon_shared::{
-    frame::{PAYLOAD_BYTES_MAX, decode_payload},
-    header::Flags,
-};
+use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, decode_payload};
+use tourbillon_shared::header::Flags;
 
-#[cfg(feature = "async")]
 use crate::lane_end::header_in;
 
 /// Why a call has no reply of its message's type. `E` is the actor's own error.
@@ -51,14 +47,42 @@ pub enum CallError<E> {
     /// The payload is no valid value of the message.
     #[error("the payload is no valid value of the message; build client and engine from the same actors")]
     InvalidPayload,
-    /// No frame carries a payload of this size.
-    #[error("a payload of {bytes} bytes is larger than a frame carries ({most} bytes); send less at once")]
+    /// A payload of this size is never sent: by a frame, or beside the message by way of the arena.
+    #[error("a payload of {bytes} bytes is larger than can be sent ({most} bytes); send it in parts")]
     PayloadTooLarge {
         /// Size of the payload.
         bytes: usize,
-        /// The most that a frame carries.
+        /// The most that can be sent in this way.
         most: usize,
     },
+    /// The engine's arenas are too small for the payload or for the room for its reply, or there are none; it was not sent.
+    #[error(
+        "{bytes} bytes are larger than the engine's arenas carry ({most} bytes); raise `arena_bytes` of its builder, or send less \
+         at once"
+    )]
+    ArenaTooSmall {
+        /// The larger of the payload and the room for its reply.
+        bytes: usize,
+        /// The most that the arenas carry; 0 without arenas.
+        most: usize,
+    },
+    /// Other requests of this client have what the payload would need of the arena; it was not sent.
+    #[error(
+        "{bytes} bytes of the lane's arena are needed and {free} are free at once; take replies first, or raise \
+         `arena_bytes` of the engine's builder"
+    )]
+    ArenaExhausted {
+        /// Bytes that are needed.
+        bytes: usize,
+        /// The longest part that is free.
+        free: usize,
+    },
+    /// The reference to the payload led out of the lane's arena; nothing was done.
+    #[error("the reference to the payload leads out of the lane's arena; build client and engine from one release")]
+    ArenaOutOfBounds,
+    /// The arena held another payload where the request's reference led; nothing was done.
+    #[error("the arena held another payload where the reference led; use each lane from one place only")]
+    ArenaStale,
     /// The message is past the limit of a batch; it was not sent.
     #[error("a batch has at most {limit} messages; send the rest in another, or raise `batch_limit`")]
     BatchTooLarge {
@@ -88,9 +112,11 @@ pub enum CallError<E> {
         "the gateway was shut down; a request that was published already may have been executed; ask the engine for another"
     )]
     GatewayClosed,
-    /// The reply does not fit into the slots that the request reserved.
+    /// The reply does not fit into the slots that the request reserved, or its payload into the room that was reserved in the
+    /// arena; the actor's state is as before the message.
     #[error(
-        "the reply does not fit into the slots that the request reserved; build client and engine from the same actors"
+        "the reply does not fit into what the request reserved; reserve more room for its payload, or, without one, \
+         build client and engine from the same actors"
     )]
     ReplyTooLarge,
     /// The reply's bytes are no value of the reply's type.
@@ -130,13 +156,14 @@ impl<E: CheckedBitPattern> CallError<E> {
             Some(FailureCode::ClockDrift) => Self::ClockDrift,
             Some(FailureCode::InvalidPayload) => Self::InvalidPayload,
             Some(FailureCode::ReplyTooLarge) => Self::ReplyTooLarge,
+            Some(FailureCode::ArenaOutOfBounds) => Self::ArenaOutOfBounds,
+            Some(FailureCode::ArenaStale) => Self::ArenaStale,
             Some(FailureCode::Panicked) | None => Self::InvalidReply,
         }
     }
 }
 
 /// The reply of a frame that was copied whole: the value, or why there is none.
-#[cfg(feature = "async")]
 pub(crate) fn reply_in<R: CheckedBitPattern, E: CheckedBitPattern>(words: &[u32]) -> Result<R, CallError<E>> {
     let header = header_in(words);
     let mut payload = [0; PAYLOAD_BYTES_MAX];
@@ -203,13 +230,36 @@ pub enum SendError {
     /// The gateway was shut down; the message was not sent.
     #[error("the gateway was shut down; ask the engine for another")]
     GatewayClosed,
-    /// No frame carries a payload of this size; the message was not sent.
-    #[error("a payload of {bytes} bytes is larger than a frame carries ({most} bytes); send less at once")]
+    /// A payload of this size is never sent; the message was not sent.
+    #[error("a payload of {bytes} bytes is larger than can be sent ({most} bytes); send it in parts")]
     PayloadTooLarge {
         /// Size of the payload.
         bytes: usize,
-        /// The most that a frame carries.
+        /// The most that can be sent in this way.
         most: usize,
+    },
+    /// The engine's arenas are too small for the payload or for the room for its reply, or there are none; the message was not
+    /// sent.
+    #[error(
+        "{bytes} bytes are larger than the engine's arenas carry ({most} bytes); raise `arena_bytes` of its builder, or send less \
+         at once"
+    )]
+    ArenaTooSmall {
+        /// The larger of the payload and the room for its reply.
+        bytes: usize,
+        /// The most that the arenas carry; 0 without arenas.
+        most: usize,
+    },
+    /// Other requests of this client have what the payload would need of the arena; the message was not sent.
+    #[error(
+        "{bytes} bytes of the lane's arena are needed and {free} are free at once; take replies first, or raise \
+         `arena_bytes` of the engine's builder"
+    )]
+    ArenaExhausted {
+        /// Bytes that are needed.
+        bytes: usize,
+        /// The longest part that is free.
+        free: usize,
     },
 }
 
@@ -224,6 +274,8 @@ impl<E> From<SendError> for CallError<E> {
             SendError::TooManyWaiting { limit } => Self::TooManyWaiting { limit },
             SendError::GatewayClosed => Self::GatewayClosed,
             SendError::PayloadTooLarge { bytes, most } => Self::PayloadTooLarge { bytes, most },
+            SendError::ArenaTooSmall { bytes, most } => Self::ArenaTooSmall { bytes, most },
+            SendError::ArenaExhausted { bytes, free } => Self::ArenaExhausted { bytes, free },
         }
     }
 }
@@ -271,5 +323,9 @@ mod tests {
         assert!(text.contains("no room") && text.contains("actors_per_shard"));
         let text = SendError::PayloadTooLarge { bytes: 400, most: 352 }.to_string();
         assert!(text.contains("400") && text.contains("352"));
+        let text = SendError::ArenaExhausted { bytes: 1152, free: 768 }.to_string();
+        assert!(text.contains("1152") && text.contains("768") && text.contains("`arena_bytes`"));
+        let text = SendError::ArenaTooSmall { bytes: 1000, most: 0 }.to_string();
+        assert!(text.contains("1000") && text.contains("`arena_bytes`"));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use tourbillon_device::SystemImage;
+use tourbillon_shared::arena::{ARENA_BYTES_MAX, ARENA_GRANULE, LARGE_BYTES_MAX};
 use tourbillon_shared::control::ControlBlock;
 use tourbillon_shared::geometry::{ACTORS_PER_SHARD_MAX, WARPS_PER_BLOCK_MAX};
 use tourbillon_shared::geometry::{
@@ -20,6 +21,9 @@ use crate::wait::WaitStrategy;
 
 /// Slots of a lane's rings unless told otherwise: deep enough that one client keeps a GPU busy over the bus.
 pub const RING_CAPACITY_DEFAULT: u32 = 1024;
+/// Bytes of each of a lane's two arenas unless told otherwise: one payload of the largest size, and some of a few KiB. 16 lanes then
+/// pin 34 MiB.
+pub const ARENA_BYTES_DEFAULT: u32 = LARGE_BYTES_MAX as u32 + (64 << 10);
 /// Lanes of an engine unless told otherwise.
 pub const LANES_DEFAULT: u32 = 16;
 /// Most threads that the CPU backend takes by itself; more is for the user to say.
@@ -188,6 +192,7 @@ pub struct EngineBuilder {
     shards: Option<u32>,
     ring_capacity: u32,
     lanes: u32,
+    arena_bytes: u32,
     actors_per_shard: Option<u32>,
     cpu_threads: Option<u32>,
     gpu: Option<GpuGeometry>,
@@ -206,6 +211,7 @@ impl EngineBuilder {
             shards: None,
             ring_capacity: RING_CAPACITY_DEFAULT,
             lanes: LANES_DEFAULT,
+            arena_bytes: ARENA_BYTES_DEFAULT,
             actors_per_shard: None,
             cpu_threads: None,
             gpu: None,
@@ -241,6 +247,16 @@ impl EngineBuilder {
     /// Lanes, and so clients at a time, 1 to [`LANES_MAX`]; [`LANES_DEFAULT`] without.
     pub fn lanes(mut self, lanes: u32) -> Self {
         self.lanes = lanes;
+        self
+    }
+
+    /// Bytes of each of a lane's two arenas, for payloads of requests and of replies that are larger than a frame: 0 for none, at
+    /// most 1 GiB, rounded up to whole lines of 128 bytes; [`ARENA_BYTES_DEFAULT`] without.
+    ///
+    /// A request takes the larger of its payload and the room for its reply's, and 128 bytes. Both arenas are pinned for a
+    /// GPU, and each shard has a buffer of up to 1 MiB in device memory while there are any.
+    pub fn arena_bytes(mut self, bytes: u32) -> Self {
+        self.arena_bytes = bytes;
         self
     }
 
@@ -305,7 +321,7 @@ impl EngineBuilder {
             Some(multiprocessors) => self.gpu_geometry(multiprocessors)?,
             None => self.cpu_geometry()?,
         };
-        Ok(memory_sum(&geometry, self.ring_shape()?))
+        Ok(memory_sum(&geometry, self.ring_shape()?, self.arena_length()))
     }
 
     /// Checks what does not depend on a device.
@@ -313,6 +329,7 @@ impl EngineBuilder {
         self.ring_shape()?;
         within("lanes", self.lanes, 1, LANES_MAX)?;
         within("first_lap", self.first_lap, 1, u32::MAX)?;
+        within("arena_bytes", self.arena_bytes, 0, ARENA_BYTES_MAX)?;
         if let Some(shards) = self.shards {
             within("shards", shards, 1, SHARDS_MAX)?;
         }
@@ -341,6 +358,11 @@ impl EngineBuilder {
 
     pub(crate) fn ring_shape(&self) -> Result<RingShape, EngineError> {
         Ok(RingShape::new(self.ring_capacity)?)
+    }
+
+    /// Length of each arena, which was checked.
+    pub(crate) fn arena_length(&self) -> u32 {
+        self.arena_bytes.next_multiple_of(ARENA_GRANULE)
     }
 
     /// Position at which every lane begins.
@@ -393,6 +415,8 @@ impl EngineBuilder {
         };
         geometry.actors_per_shard = self.actors_per_shard.unwrap_or_else(|| most_actors(&geometry, memory));
         geometry.directory_log2 = Geometry::directory_log2_for(geometry.actors_per_shard);
+        // Beside what the default number of actors aims at.
+        geometry.landing_bytes = Geometry::landing_bytes_for(self.arena_length());
         geometry.check()?;
         Ok(geometry)
     }
@@ -409,6 +433,7 @@ const EMPTY: Geometry = Geometry {
     actors_per_shard: 0,
     entry_stride: 0,
     directory_log2: 0,
+    landing_bytes: 0,
 };
 
 fn within(figure: &'static str, value: u32, least: u32, most: u32) -> Result<(), GeometryError> {
@@ -439,9 +464,10 @@ fn most_actors(geometry: &Geometry, memory: u64) -> u32 {
 
 /// Bytes of an engine by purpose. What ends in "(host)" is pinned memory of the host, the rest is device memory, its sum
 /// [`device_bytes`].
-pub(crate) fn memory_sum(geometry: &Geometry, shape: RingShape) -> Vec<(&'static str, u64)> {
+pub(crate) fn memory_sum(geometry: &Geometry, shape: RingShape, arena_bytes: u32) -> Vec<(&'static str, u64)> {
     let layout = DeviceLayout::new(geometry);
-    let lane_bytes = LaneConstants::new(0, shape, 0).total_bytes;
+    let lane = LaneConstants::new(0, shape, 0, arena_bytes);
+    let lanes = u64::from(geometry.lanes);
     vec![
         ("partition table and control mirror", layout.obeyed - layout.mirror),
         ("warp statistics", layout.lane_heads - layout.obeyed),
@@ -449,9 +475,11 @@ pub(crate) fn memory_sum(geometry: &Geometry, shape: RingShape) -> Vec<(&'static
         ("rings from gates to shards", layout.shards - layout.rings),
         ("shard states", layout.directories - layout.shards),
         ("directories", layout.slabs - layout.directories),
-        ("actors", layout.total_bytes - layout.slabs),
+        ("actors", layout.landings - layout.slabs),
+        ("landing buffers", layout.total_bytes - layout.landings),
         ("arguments", device_bytes(geometry) - layout.total_bytes),
-        ("lanes (host)", lane_bytes * u64::from(geometry.lanes)),
+        ("lanes (host)", lane.arena_offset * lanes),
+        ("arenas (host)", (lane.total_bytes - lane.arena_offset) * lanes),
         ("control block and telemetry (host)", (size_of::<ControlBlock>() + TELEMETRY_BYTES) as u64),
     ]
 }
@@ -499,6 +527,7 @@ mod tests {
         assert_eq!(figure(builder().batch_limit(0)), "batch_limit");
         assert_eq!(figure(builder().cpu_threads(9)), "cpu_threads");
         assert_eq!(figure(builder().first_lap(0)), "first_lap");
+        assert_eq!(figure(builder().arena_bytes((1 << 30) + 1)), "arena_bytes");
         let gpu = GpuGeometry { gates: 4, warps_per_block: 4, blocks: Some(4) };
         assert_eq!(figure(builder().geometry(gpu)), "blocks");
         assert_eq!(figure(builder().geometry(GpuGeometry { gates: u32::MAX, ..gpu })), "gates");
@@ -524,7 +553,8 @@ mod tests {
     fn the_default_of_a_large_gpu_fits_its_aim() {
         let geometry = builder().gpu_geometry(132).unwrap();
         assert_eq!((geometry.blocks, geometry.gates, geometry.shards), (132, 4, 256));
-        let bytes = device_bytes(&geometry);
+        assert_eq!(geometry.landing_bytes, 1 << 20);
+        let bytes = device_bytes(&geometry) - (256 << 20);
         assert!(bytes > GPU_MEMORY_DEFAULT / 4 * 3 && bytes < GPU_MEMORY_DEFAULT + (1 << 20), "{bytes}");
         assert!(builder().gpu_geometry(2).is_ok() && builder().gpu_geometry(8).is_ok());
         assert!(builder().gpu_geometry(BLOCKS_MAX).is_ok());
@@ -533,14 +563,19 @@ mod tests {
     #[test]
     fn the_sum_is_the_sum() {
         let geometry = builder().cpu_geometry().unwrap();
-        let sum: u64 = memory_sum(&geometry, RingShape::new(1024).unwrap())
+        let sum: u64 = memory_sum(&geometry, RingShape::new(1024).unwrap(), ARENA_BYTES_DEFAULT)
             .iter()
             .filter(|(name, _)| !name.ends_with("(host)"))
             .map(|(_, bytes)| bytes)
             .sum();
         assert_eq!(sum, device_bytes(&geometry));
-        assert!(sum <= CPU_MEMORY_DEFAULT + (1 << 20));
-        assert_eq!(builder().planned_memory(None).unwrap(), memory_sum(&geometry, RingShape::new(1024).unwrap()));
+        assert!(sum <= CPU_MEMORY_DEFAULT + (17 << 20), "16 shards have a landing buffer each");
+        let planned = builder().planned_memory(None).unwrap();
+        assert_eq!(planned, memory_sum(&geometry, RingShape::new(1024).unwrap(), ARENA_BYTES_DEFAULT));
+        let none = builder().arena_bytes(0).planned_memory(None).unwrap();
+        let of = |sum: &[(&str, u64)], part: &str| sum.iter().find(|(name, _)| *name == part).map(|(_, bytes)| *bytes);
+        assert_eq!((of(&none, "landing buffers"), of(&none, "arenas (host)")), (Some(0), Some(0)));
+        assert_eq!(of(&planned, "arenas (host)"), Some(16 * 2 * u64::from(ARENA_BYTES_DEFAULT)));
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub struct Engine {
     wait: WaitStrategy,
     batch_limit: u32,
     shape: RingShape,
+    arena_bytes: u32,
     fallback: Option<EngineError>,
 }
 
@@ -139,9 +140,10 @@ impl Engine {
         if needed > free {
             return Err(EngineError::TooLittleMemory { needed, free });
         }
-        let first_position = builder.first_position()?;
-        let lanes: Vec<Lane> =
-            (0..geometry.lanes).map(|lane| Lane::create(lane, shape, first_position)).collect::<Result<_, _>>()?;
+        let (first_position, arena_bytes) = (builder.first_position()?, builder.arena_length());
+        let lanes: Vec<Lane> = (0..geometry.lanes)
+            .map(|lane| Lane::create(lane, shape, first_position, arena_bytes))
+            .collect::<Result<_, _>>()?;
         let control = Control::create()?;
         let page = OwnPage::create(&host_telemetry(&*machine, &geometry))?;
         // What the machine has mapped must be given back before the mappings go: here on an error, later in `Shared::close`.
@@ -157,8 +159,15 @@ impl Engine {
         let lanes = LaneTable::new(lanes);
         let shared = Arc::new(Shared::new(builder.image.clone(), geometry, machine, control, lanes, page, memory));
         // From here on dropping the engine stops the kernel and takes everything back.
-        let mut engine =
-            Self { shared, monitor: None, wait: builder.wait, batch_limit: builder.batch_limit, shape, fallback: None };
+        let mut engine = Self {
+            shared,
+            monitor: None,
+            wait: builder.wait,
+            batch_limit: builder.batch_limit,
+            shape,
+            arena_bytes,
+            fallback: None,
+        };
         engine.shared.launch(&mut engine.shared.core())?;
         clock::calibrate(&engine.shared)?;
         engine.monitor = Some(Monitor::start(Arc::clone(&engine.shared))?);
@@ -350,11 +359,12 @@ impl Engine {
 
     /// The engine's memory in bytes by purpose; what ends in "(host)" is pinned host memory, the rest device memory.
     ///
-    /// Device memory is `warps * 640 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride)`, where a
-    /// ring has 256 slots, `buckets` is the power of two from twice `actors_per_shard` on, and `stride` is 16 bytes and
-    /// the largest state; the partition table takes 32 KiB.
+    /// Device memory is `warps * 640 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`,
+    /// where a ring has 256 slots, `buckets` is the power of two from twice `actors_per_shard` on, `stride` is 16 bytes and
+    /// the largest state, and `landing` is the largest payload of an arena, 1 MiB unless arenas are shorter; the partition
+    /// table takes 32 KiB. Pinned memory is `lanes * (4096 + 128 * ring_capacity + 2 * arena_bytes)` and two pages.
     pub fn memory_sum(&self) -> Vec<(&'static str, u64)> {
-        memory_sum(&self.shared.geometry, self.shape)
+        memory_sum(&self.shared.geometry, self.shape, self.arena_bytes)
     }
 }
 
@@ -381,7 +391,8 @@ fn lane_addresses(machine: &mut dyn Machine, lane: &Lane) -> Result<LaneAddresse
         requests: start + lane.constants().request_offset,
         replies: start + lane.constants().reply_offset,
         capacity_log2: lane.constants().capacity_log2,
-        reserved: [0; 3],
+        arena_bytes: lane.arena_bytes(),
+        reserved: [0; 2],
     })
 }
 
@@ -430,6 +441,7 @@ fn fill(
         geometry: *geometry,
         refresh_ns: REFRESH_NS,
         beat_ns: BEAT_NS,
+        reserved: 0,
     };
     machine.write(lanes_offset(geometry), bytemuck::cast_slice(&mapped.lanes))?;
     machine.write(arguments_offset(geometry), bytemuck::cast_slice(&[arguments]))

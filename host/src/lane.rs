@@ -50,12 +50,18 @@ impl RingMemory {
 }
 
 impl Lane {
-    /// Makes lane `number` with rings of `shape`, the first position of which is `first_position`.
+    /// Makes lane `number` with rings of `shape`, the first position of which is `first_position`, and arenas of `arena_bytes` bytes
+    /// each, a length that arenas may have.
     ///
     /// # Errors
     /// [`EngineError::Io`] when there is no shared memory for it.
-    pub(crate) fn create(number: u32, shape: RingShape, first_position: u64) -> Result<Self, EngineError> {
-        let constants = LaneConstants::new(number, shape, first_position);
+    pub(crate) fn create(
+        number: u32,
+        shape: RingShape,
+        first_position: u64,
+        arena_bytes: u32,
+    ) -> Result<Self, EngineError> {
+        let constants = LaneConstants::new(number, shape, first_position, arena_bytes);
         let mapping = Mapping::shared("tourbillon-lane", constants.total_bytes as usize)
             .map_err(|source| EngineError::Io { what: "mapping a lane", source })?;
         // SAFETY: the mapping is page-aligned, has room for a lane's head, and nobody else sees it yet.
@@ -101,6 +107,11 @@ impl Lane {
         self.shape.capacity()
     }
 
+    /// Bytes of each of its two arenas; 0 without.
+    pub fn arena_bytes(&self) -> u32 {
+        self.constants.arena_bytes
+    }
+
     /// What another process maps to hold this lane; nothing where shared memory has no descriptor.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.mapping.descriptor()
@@ -129,6 +140,14 @@ impl Lane {
     fn ring(&self, offset: u64) -> RingMemory {
         debug_assert!(offset as usize + self.capacity() as usize * SLOT_BYTES <= self.mapping.bytes());
         RingMemory { first: self.mapping.as_ptr().wrapping_add(offset as usize).cast() }
+    }
+
+    /// First bytes of the request arena and of the reply arena, and the length of each.
+    pub(crate) fn arenas(&self) -> (*mut u8, *const u8, u32) {
+        let (offset, bytes) = (self.constants.arena_offset as usize, self.constants.arena_bytes);
+        debug_assert!(offset + 2 * bytes as usize <= self.mapping.bytes());
+        let requests = self.mapping.as_ptr().wrapping_add(offset);
+        (requests, requests.wrapping_add(bytes as usize), bytes)
     }
 
     /// The client's word: position after the last published request.
@@ -198,7 +217,7 @@ mod tests {
     use super::*;
 
     fn lane() -> Lane {
-        Lane::create(3, RingShape::new(16).unwrap(), 0).unwrap()
+        Lane::create(3, RingShape::new(16).unwrap(), 0, 4096).unwrap()
     }
 
     /// Writes constants over those of a lane that is only used to be attached to.
@@ -229,6 +248,11 @@ mod tests {
         assert_eq!(error(forged(|c| c.abi_hash = 1)), OtherAbi { hash: 1 });
         assert_eq!(error(forged(|c| c.capacity_log2 = 16)), BadLayout);
         assert_eq!(error(forged(|c| c.reply_offset = 1 << 40)), BadLayout);
+        assert_eq!(error(forged(|c| c.arena_offset = 0)), BadLayout);
+        assert_eq!(
+            error(forged(|c| (c.arena_bytes, c.total_bytes) = (1 << 20, c.arena_offset + (2 << 20)))),
+            BadLayout
+        );
     }
 
     #[cfg(target_os = "linux")]

@@ -12,6 +12,7 @@ use tourbillon_shared::position::RingShape;
 use tourbillon_shared::ring::{has_room, read_slot, write_slot};
 use tourbillon_shared::slot::DATA_WORDS_PER_SLOT;
 
+use crate::arena::Arena;
 use crate::lane::{Lane, RingMemory, is_answered};
 use crate::telemetry::unix_ns;
 
@@ -70,6 +71,11 @@ impl LaneEnd {
 
     pub(crate) fn lane(&self) -> &Lane {
         &self.lane
+    }
+
+    /// The lane's arenas, on which everything is answered.
+    pub(crate) fn arena(&self) -> Arena {
+        Arena::new(&self.lane)
     }
 
     #[inline(always)]
@@ -232,7 +238,7 @@ pub(crate) mod testing {
 
     /// An end of a lane of its own.
     pub(crate) fn end(capacity: u32, first_position: u64) -> LaneEnd {
-        let lane = Lane::create(0, RingShape::new(capacity).unwrap(), first_position).unwrap();
+        let lane = Lane::create(0, RingShape::new(capacity).unwrap(), first_position, 1 << 14).unwrap();
         LaneEnd::new(Arc::new(lane), None)
     }
 

@@ -99,7 +99,7 @@ mod tests {
 
     fn table(lanes: u32) -> (LaneTable, Control) {
         let shape = RingShape::new(16).unwrap();
-        let lanes = (0..lanes).map(|number| Lane::create(number, shape, 0).unwrap()).collect();
+        let lanes = (0..lanes).map(|number| Lane::create(number, shape, 0, 0).unwrap()).collect();
         (LaneTable::new(lanes), Control::create().unwrap())
     }
 

@@ -40,12 +40,15 @@ pub mod staging;
 pub mod telemetry;
 pub mod wait;
 
+mod arena;
 mod backend;
 mod clock;
 mod control;
+mod extents;
 mod inspect;
 mod lane_end;
 mod lane_table;
+mod large;
 mod monitor;
 mod port;
 mod ptx;
@@ -71,6 +74,7 @@ pub use engine::{DrainReport, Engine, LaneRemainder};
 pub use error::EngineError;
 #[cfg(feature = "async")]
 pub use gateway::{Ask, Gateway, GatewayBuilder, GatewayCounts, GatewayUsage, KeyedMessage, Tell};
+pub use large::{LargePipeline, LargeReply};
 pub use pipeline::Pipeline;
 pub use port::ClientCounts;
 pub use ptx::shipped_image;

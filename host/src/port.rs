@@ -21,29 +21,33 @@ use std::sync::Arc;
 
 use bytemuck::{CheckedBitPattern, Zeroable};
 use tourbillon_device::arch::native::Doorbell;
-use tourbillon_shared::frame::{FRAME_WORDS_MAX, PAYLOAD_BYTES_MAX, decode_payload};
+use tourbillon_shared::arena::{ARENA_REF_WORDS, ArenaRef};
+use tourbillon_shared::frame::{FRAME_WORDS_MAX, PAYLOAD_BYTES_MAX, arena_start, decode_payload};
 use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
 use tourbillon_shared::slot::DATA_WORDS_PER_SLOT;
 
+use crate::arena::{Arena, Block, NoBlock};
 use crate::backpressure::{Backpressure, StagingCounts};
-use crate::call_error::CallError;
+use crate::call_error::{CallError, reply_in};
 use crate::lane::{Lane, is_answered};
 use crate::lane_end::{LaneEnd, header_in};
 use crate::staging::{Admission, Leave, STAGING_DEFAULT, Staging, Ticket};
 
 /// A frame whose reply nobody waits for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Pending {
     position: u64,
     span: u32,
     is_tell: bool,
+    /// Its block of the arena, if it has one, which is used again when the reply has come.
+    block: Option<Block>,
 }
 
 impl Pending {
     /// A frame of `span` slots at `position`.
     #[cfg(feature = "async")]
     pub(crate) fn new(position: u64, span: u32, is_tell: bool) -> Self {
-        Self { position, span, is_tell }
+        Self { position, span, is_tell, block: None }
     }
 
     /// Whether its reply has come.
@@ -65,6 +69,8 @@ pub struct ClientCounts {
     pub abandoned: u64,
     /// Replies that came after their caller gave up.
     pub late: u64,
+    /// Requests with large payloads that were refused because others had what they would have needed of the arena.
+    pub arena_exhausted: u64,
     /// What became of tells for which the ring had no room at once.
     pub staging: StagingCounts,
 }
@@ -85,6 +91,9 @@ pub(crate) struct Port {
     /// Slots of every frame of the run.
     run_span: u32,
     pending: VecDeque<Pending>,
+    arena: Arena,
+    /// Blocks of the run, oldest first; none unless its frames have large payloads.
+    blocks: VecDeque<Block>,
     staging: Staging<StagedTell>,
     counts: ClientCounts,
 }
@@ -101,6 +110,8 @@ impl Port {
             run_span: 1,
             // A frame takes at least one slot, so this never grows.
             pending: VecDeque::with_capacity(end.lane().capacity() as usize),
+            arena: end.arena(),
+            blocks: VecDeque::new(),
             staging: Staging::new(STAGING_DEFAULT),
             counts: ClientCounts::default(),
             end,
@@ -227,7 +238,8 @@ impl Port {
     #[inline]
     fn postpone_next(&mut self, is_tell: bool) {
         debug_assert!(self.next != self.end.tail() && self.pending.len() < self.end.shape().capacity() as usize);
-        self.pending.push_back(Pending { position: self.next, span: self.run_span, is_tell });
+        let block = self.blocks.pop_front();
+        self.pending.push_back(Pending { position: self.next, span: self.run_span, is_tell, block });
         self.next = self.next.wrapping_add(u64::from(self.run_span));
     }
 
@@ -242,6 +254,58 @@ impl Port {
     #[inline(always)]
     pub(crate) fn publish(&mut self, header: Header, payload: &[u8]) {
         self.end.publish(header, payload);
+    }
+
+    /// Takes a block of the arena for a payload of `bytes` bytes and a reply's of up to `room`.
+    pub(crate) fn reserve(&mut self, bytes: usize, room: usize) -> Result<Block, NoBlock> {
+        self.arena.reserve(bytes, room)
+    }
+
+    /// Counts a request that was refused for want of a block.
+    pub(crate) fn note_exhausted(&mut self) {
+        self.counts.arena_exhausted += 1;
+    }
+
+    /// Writes `payload` into its block and publishes the request, as the next frame of a run of such. The header's span has room for
+    /// the reference and the message.
+    pub(crate) fn publish_large(&mut self, header: Header, message: &[u8], payload: &[u8], block: Block) {
+        self.arena.write(&block, payload);
+        // The reference is the only extension, so it stands in front of the message.
+        let mut words = [0; PAYLOAD_BYTES_MAX];
+        let (reference, rest) = words.split_at_mut(ARENA_REF_WORDS as usize * 4);
+        reference.copy_from_slice(bytemuck::cast_slice(&block.reference().encode().map(u32::to_le)));
+        rest.iter_mut().zip(message).for_each(|(to, from)| *to = *from);
+        self.blocks.push_back(block);
+        self.end.publish(header, &words);
+    }
+
+    /// The reply at the head of a run with large payloads, if it has come; `read` gets its payload, which it must copy.
+    pub(crate) fn try_take_large<R, E, T>(
+        &mut self,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Option<Result<(R, T), CallError<E>>>
+    where
+        R: CheckedBitPattern,
+        E: CheckedBitPattern,
+    {
+        let span = self.run_span;
+        let mut words = [0; FRAME_WORDS_MAX];
+        if !self.end.copy_reply(self.next, span, &mut words) {
+            return None;
+        }
+        let header = header_in(&words);
+        let block = self.blocks.pop_front();
+        let reply = reply_in::<R, E>(&words[..span as usize * DATA_WORDS_PER_SLOT]).and_then(|reply| {
+            let payload = block.as_ref().and_then(|block| self.arena.read(block, reference_in(&header, &words)?));
+            payload.map(|payload| (reply, read(payload))).ok_or(CallError::InvalidReply)
+        });
+        if let Some(block) = block {
+            self.arena.give_back(block);
+        }
+        self.end.merge(header.hlc);
+        self.next = self.next.wrapping_add(u64::from(span));
+        self.free();
+        Some(reply)
     }
 
     /// As [`LaneEnd::publish_slots`], as the next frame of the run.
@@ -332,10 +396,8 @@ impl Port {
 
     /// Takes the replies that nobody waits for and that have come, oldest first.
     pub(crate) fn settle(&mut self) {
-        while let Some(pending) = self.pending.front().copied() {
-            if !pending.is_answered(self.end.lane()) {
-                break;
-            }
+        while self.pending.front().is_some_and(|pending| pending.is_answered(self.end.lane())) {
+            let Some(pending) = self.pending.pop_front() else { break };
             if let Some(data) = self.end.reply_slot(pending.position) {
                 let header = header_in(&data);
                 self.end.merge(header.hlc);
@@ -345,7 +407,9 @@ impl Port {
                     (false, _) => self.counts.late += 1,
                 }
             }
-            self.pending.pop_front();
+            if let Some(block) = pending.block {
+                self.arena.give_back(block);
+            }
         }
         self.free();
     }
@@ -356,6 +420,15 @@ impl Port {
         let freed = self.pending.front().map_or(self.next, |pending| pending.position);
         self.end.free_to(freed);
     }
+}
+
+/// The reference in the words of a frame, if it has one.
+fn reference_in(header: &Header, words: &[u32]) -> Option<ArenaRef> {
+    if !header.flags.has(Flags::ARENA) {
+        return None;
+    }
+    let reference = words.get(arena_start(header.flags) as usize..)?.first_chunk()?;
+    Some(ArenaRef::decode(reference))
 }
 
 /// Writes word `i` of a payload of `bytes` bytes at `target`; nothing past its end.

@@ -22,8 +22,12 @@ pub enum FailureCode {
     ClockDrift = 7,
     /// The payload's length is not that of the message, or its bytes are no valid value of it.
     InvalidPayload = 8,
-    /// The reply would not fit into the slots that the request reserved.
+    /// The reply would not fit into the slots, or its payload into the block of the arena, that the request reserved.
     ReplyTooLarge = 9,
+    /// The reference to a payload leads out of the lane's arena, or breaks another of its bounds.
+    ArenaOutOfBounds = 10,
+    /// The block that the reference names holds another payload.
+    ArenaStale = 11,
 }
 
 impl FailureCode {
@@ -39,6 +43,8 @@ impl FailureCode {
             7 => Self::ClockDrift,
             8 => Self::InvalidPayload,
             9 => Self::ReplyTooLarge,
+            10 => Self::ArenaOutOfBounds,
+            11 => Self::ArenaStale,
             _ => return None,
         })
     }
@@ -55,7 +61,9 @@ impl core::fmt::Display for FailureCode {
             Self::MalformedFrame => "the frame contradicts itself",
             Self::ClockDrift => "the sender's clock is too far ahead; check the host's clock",
             Self::InvalidPayload => "the payload is no valid value of the message",
-            Self::ReplyTooLarge => "the reply does not fit into the slots that the request reserved",
+            Self::ReplyTooLarge => "the reply does not fit into what the request reserved for it",
+            Self::ArenaOutOfBounds => "the reference to the payload leads out of the lane's arena",
+            Self::ArenaStale => "the arena holds another payload where the reference leads",
         })
     }
 }

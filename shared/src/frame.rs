@@ -4,6 +4,7 @@
 //! request reserves as many slots as the larger of request and reply needs, its *span*; every slot of the span is written in
 //! every lap, by the request and by the reply.
 
+use crate::arena::ARENA_REF_WORDS;
 use crate::error::FAILURE_WORDS;
 use crate::header::{Flags, HEADER_WORDS, Header};
 use crate::slot::DATA_WORDS_PER_SLOT;
@@ -50,6 +51,12 @@ pub const fn is_well_formed(header: &Header) -> bool {
 #[inline(always)]
 pub const fn payload_start(flags: Flags) -> u32 {
     HEADER_WORDS as u32 + flags.extension_words()
+}
+
+/// First word of a frame's arena reference, counted in data words; the flags have [`Flags::ARENA`]. It is the last extension.
+#[inline(always)]
+pub const fn arena_start(flags: Flags) -> u32 {
+    payload_start(flags).wrapping_sub(ARENA_REF_WORDS)
 }
 
 /// Writes a frame without extensions into `words` and returns its data words per slot count (the span).
@@ -109,8 +116,17 @@ impl core::fmt::Display for FrameTooLarge {
 
 impl core::error::Error for FrameTooLarge {}
 
+/// Slots that a call with a payload in the arena reserves, where the reply has a reference as well.
+#[inline(always)]
+pub const fn span_of_large_call(request_bytes: usize, reply_bytes: usize, error_bytes: usize) -> u32 {
+    let reference = ARENA_REF_WORDS as usize * 4;
+    span_of_call(0, request_bytes + reference, reply_bytes + reference, error_bytes)
+}
+
 const _: () = {
     assert!(PAYLOAD_BYTES_MAX == 352);
+    // A message without bytes and its reference fill one slot.
+    assert!(span_of_large_call(0, 0, 0) == 1);
     assert!(PAYLOAD_BYTES_OF_ONE_SLOT == 16);
     assert!(slots_for(0, PAYLOAD_BYTES_MAX) == 8);
     assert!(slots_for(0, PAYLOAD_BYTES_MAX + 1) == 9);
@@ -219,6 +235,7 @@ mod tests {
         assert!(!is_well_formed(&header(1, 16, Flags::DEADLINE)));
         assert!(is_well_formed(&header(2, 16, Flags::DEADLINE)));
         assert!(!is_well_formed(&header(1, 0, Flags::REPLY)));
+        assert!(is_well_formed(&header(1, 0, Flags::ARENA)) && !is_well_formed(&header(1, 1, Flags::ARENA)));
         assert!(!is_well_formed(&header(1, 0, Flags::MALFORMED)));
         assert!(!is_well_formed(&Header { kind: 0, ..header(1, 0, 0) }));
     }

@@ -5,6 +5,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::arena::{LARGE_BYTES_MAX, payload_bytes_max};
 use crate::lane::LANES_MAX;
 use crate::partition::{PARTITIONS, SHARDS_MAX};
 use crate::position::{RING_CAPACITY_MAX, RING_CAPACITY_MIN, RingShape};
@@ -46,12 +47,19 @@ pub struct Geometry {
     pub entry_stride: u32,
     /// Binary logarithm of the directory buckets of one shard.
     pub directory_log2: u32,
+    /// Bytes of a shard's landing buffer, a multiple of 256: the largest payload of an arena, 0 without arenas.
+    pub landing_bytes: u32,
 }
 
 impl Geometry {
     /// The directory size for `actors_per_shard` actors: at most half full, so that probes stay short.
     pub const fn directory_log2_for(actors_per_shard: u32) -> u32 {
         (actors_per_shard as u64 * 2).next_power_of_two().trailing_zeros()
+    }
+
+    /// Bytes of a landing buffer where the lanes have arenas of `arena_bytes` bytes.
+    pub const fn landing_bytes_for(arena_bytes: u32) -> u32 {
+        payload_bytes_max(arena_bytes).next_multiple_of(256)
     }
 
     /// Blocks that run shards.
@@ -100,6 +108,7 @@ impl Geometry {
             Self::directory_log2_for(self.actors_per_shard),
             Self::directory_log2_for(ACTORS_PER_SHARD_MAX)
         );
+        within!(landing_bytes, 0, LARGE_BYTES_MAX);
         if self.combined == 1 {
             within!(blocks, 1, 1);
         } else {
@@ -183,8 +192,24 @@ pub struct LaneAddresses {
     pub replies: u64,
     /// Binary logarithm of both capacities.
     pub capacity_log2: u32,
+    /// Bytes of the request arena, which follows the reply ring, and of the reply arena, which follows that.
+    pub arena_bytes: u32,
     /// Zero.
-    pub reserved: [u32; 3],
+    pub reserved: [u32; 2],
+}
+
+impl LaneAddresses {
+    /// Address of the request arena.
+    #[inline(always)]
+    pub const fn request_arena(&self) -> u64 {
+        self.replies.wrapping_add((SLOT_BYTES as u64).wrapping_shl(self.capacity_log2))
+    }
+
+    /// Address of the reply arena.
+    #[inline(always)]
+    pub const fn reply_arena(&self) -> u64 {
+        self.request_arena().wrapping_add(self.arena_bytes as u64)
+    }
 }
 
 /// What the kernel gets: one pointer to this. Addresses are those of the device.
@@ -209,12 +234,14 @@ pub struct KernelArguments {
     pub refresh_ns: u32,
     /// Nanoseconds between two beats and looks at the control block.
     pub beat_ns: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Byte offsets in the engine's device memory.
 ///
-/// The sum: `warps * 640 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride)` and a
-/// little.
+/// The sum: `warps * 640 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)` and
+/// a little.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct DeviceLayout {
@@ -242,6 +269,8 @@ pub struct DeviceLayout {
     pub directories: u64,
     /// The slab of each shard.
     pub slabs: u64,
+    /// The landing buffer of each shard: where payloads from arenas are while their handlers run.
+    pub landings: u64,
     /// Bytes in all.
     pub total_bytes: u64,
 }
@@ -270,6 +299,7 @@ impl DeviceLayout {
         let shard_states = place(&mut next, shards * size_of::<ShardState>() as u64);
         let directories = place(&mut next, shards * ((size_of::<Bucket>() as u64) << geometry.directory_log2));
         let slabs = place(&mut next, shards * geometry.actors_per_shard as u64 * geometry.entry_stride as u64);
+        let landings = place(&mut next, shards * geometry.landing_bytes as u64);
         Self {
             mirror,
             table,
@@ -283,6 +313,7 @@ impl DeviceLayout {
             shards: shard_states,
             directories,
             slabs,
+            landings,
             total_bytes: next.next_multiple_of(256),
         }
     }
@@ -400,20 +431,36 @@ pub struct WarpScratch {
     pub arrival: [u32; WINDOW_SLOTS],
     /// For each lane: where its handler panicked.
     pub panic: [crate::error::PanicPlace; WINDOW_SLOTS],
+    /// Of a frame whose payload is in an arena, which is alone in its window.
+    pub landing: Landing,
+}
+
+/// Where the payload of a frame is while its handler runs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Landing {
+    /// Address of the shard's landing buffer, which holds the payload.
+    pub buffer: u64,
+    /// Address in the lane's reply arena to which the payload of the reply goes.
+    pub reply: u64,
+    /// The [`FailureCode`](crate::error::FailureCode) of a payload that was refused, else 0.
+    pub failure: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Geometry>() == 40);
+    assert!(size_of::<Geometry>() == 44);
     assert!(size_of::<Bucket>() == 16 && size_of::<EntryHeader>() == 16);
     assert!(size_of::<ShardState>() == 128);
     assert!(size_of::<LaneAddresses>() == 32);
-    assert!(size_of::<DeviceLayout>() == 104);
-    assert!(size_of::<KernelArguments>() == 192);
+    assert!(size_of::<DeviceLayout>() == 112);
+    assert!(size_of::<KernelArguments>() == 208);
     assert!(offset_of!(KernelArguments, layout) == 40);
-    assert!(offset_of!(KernelArguments, geometry) == 144);
+    assert!(offset_of!(KernelArguments, geometry) == 152);
     assert!(size_of::<BlockWords>() == 128);
-    assert!(size_of::<WarpScratch>() == 3328);
+    assert!(size_of::<WarpScratch>() == 3456);
     assert!(LANES_MAX == 64);
 };
 
@@ -433,6 +480,7 @@ mod tests {
             actors_per_shard: 1 << 13,
             entry_stride: 96,
             directory_log2: 14,
+            landing_bytes: 1 << 20,
         }
     }
 
@@ -440,7 +488,7 @@ mod tests {
     fn a_full_chip_fits() {
         geometry().check().unwrap();
         let layout = DeviceLayout::new(&geometry());
-        assert!(layout.total_bytes < 1 << 30);
+        assert!(layout.total_bytes < (1 << 30) + (256 << 20));
         assert!(layout.mirror < layout.table && layout.rings < layout.shards && layout.slabs < layout.total_bytes);
     }
 
@@ -455,6 +503,7 @@ mod tests {
             (Geometry { directory_log2: 13, ..geometry() }, "directory_log2"),
             (Geometry { combined: 1, ..geometry() }, "blocks"),
             (Geometry { ring_log2: 3, ..geometry() }, "ring_log2"),
+            (Geometry { landing_bytes: (1 << 20) + 256, ..geometry() }, "landing_bytes"),
         ];
         for (geometry, figure) in bad {
             assert_eq!(geometry.check().map_err(|e| e.figure), Err(figure));

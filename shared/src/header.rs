@@ -35,7 +35,7 @@ impl Flags {
     pub const TRACE: u16 = 1 << 8;
     /// Extension of 16 words: a vector clock of 16 members.
     pub const CAUSAL: u16 = 1 << 9;
-    /// The payload is a reference into an arena.
+    /// Extension of 4 words, in replies too: an [`ArenaRef`](crate::arena::ArenaRef) to a payload that is larger than a frame.
     pub const ARENA: u16 = 1 << 10;
     /// A reply.
     pub const REPLY: u16 = 1 << 11;
@@ -55,7 +55,8 @@ impl Flags {
         | Self::MESSAGE_ID
         | Self::SENDER
         | Self::TRACE
-        | Self::CAUSAL;
+        | Self::CAUSAL
+        | Self::ARENA;
 
     /// The flags of a frame of `span` slots (1 to 8) with the bits `others`.
     #[inline(always)]
@@ -85,7 +86,8 @@ impl Flags {
     /// Words of all extensions that these flags announce.
     #[inline(always)]
     pub const fn extension_words(self) -> u32 {
-        const EXTENSIONS: u16 = Flags::DEADLINE | Flags::MESSAGE_ID | Flags::SENDER | Flags::TRACE | Flags::CAUSAL;
+        const EXTENSIONS: u16 =
+            Flags::DEADLINE | Flags::MESSAGE_ID | Flags::SENDER | Flags::TRACE | Flags::CAUSAL | Flags::ARENA;
         if self.0 & EXTENSIONS == 0 {
             return 0;
         }
@@ -104,6 +106,9 @@ impl Flags {
         }
         if self.has(Self::CAUSAL) {
             words += 16;
+        }
+        if self.has(Self::ARENA) {
+            words += crate::arena::ARENA_REF_WORDS;
         }
         words
     }
@@ -265,7 +270,7 @@ mod tests {
     #[test]
     fn extensions_add_up() {
         assert_eq!(Flags::new(1, 0).extension_words(), 0);
-        let all = Flags::DEADLINE | Flags::MESSAGE_ID | Flags::SENDER | Flags::TRACE | Flags::CAUSAL;
-        assert_eq!(Flags::new(1, all).extension_words(), 32);
+        let all = Flags::DEADLINE | Flags::MESSAGE_ID | Flags::SENDER | Flags::TRACE | Flags::CAUSAL | Flags::ARENA;
+        assert_eq!(Flags::new(1, all).extension_words(), 36);
     }
 }

@@ -12,19 +12,22 @@
 //! | --- | --- | --- |
 //! | 0 .. 128 | creator, constant | [`LaneConstants`] |
 //! | 128 .. 256 | client | [`LaneClient`] |
-//! | 256 .. 4096 | nobody | reserved: a second priority, a completion ring, an outbox, an arena |
+//! | 256 .. 4096 | nobody | reserved: a second priority, a completion ring, an outbox |
 //! | `request_offset` .. | client | request ring, 64 bytes a slot |
 //! | `reply_offset` .. | device | reply ring, 64 bytes a slot |
+//! | `arena_offset` .. | client | request arena, `arena_bytes` bytes ([`crate::arena`]) |
+//! | `arena_offset + arena_bytes` .. | device | reply arena, as long |
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::arena::is_arena_length;
 use crate::position::RingShape;
 use crate::slot::SLOT_BYTES;
 
 /// First word of a lane: "TBLANE01" in ASCII.
 pub const LANE_MAGIC: u64 = u64::from_le_bytes(*b"TBLANE01");
 /// Version of the layout.
-pub const LANE_VERSION: u32 = 1;
+pub const LANE_VERSION: u32 = 2;
 /// Most lanes of one engine: one bit each in the control word.
 pub const LANES_MAX: u32 = 64;
 /// Bytes in front of the rings.
@@ -54,8 +57,12 @@ pub struct LaneConstants {
     pub first_position: u64,
     /// Number of the lane in its engine.
     pub lane: u32,
+    /// Bytes of the request arena and of the reply arena each; 0 without them.
+    pub arena_bytes: u32,
+    /// Byte offset of the request arena.
+    pub arena_offset: u64,
     /// Zero.
-    pub reserved: [u32; 17],
+    pub reserved: [u32; 14],
 }
 
 /// Written by the client alone.
@@ -84,20 +91,24 @@ pub struct LaneHeader {
 }
 
 impl LaneConstants {
-    /// The constants of lane `lane` with rings of `shape` that begin at `first_position`.
-    pub const fn new(lane: u32, shape: RingShape, first_position: u64) -> Self {
+    /// The constants of lane `lane` with rings of `shape` that begin at `first_position`, and arenas of `arena_bytes` bytes, which is
+    /// a length that arenas may have.
+    pub const fn new(lane: u32, shape: RingShape, first_position: u64, arena_bytes: u32) -> Self {
         let ring_bytes = shape.capacity() as u64 * SLOT_BYTES as u64;
+        let arena_offset = LANE_HEADER_BYTES as u64 + 2 * ring_bytes;
         Self {
             magic: LANE_MAGIC,
             abi_hash: crate::abi::HASH,
             version: LANE_VERSION,
             capacity_log2: shape.capacity_log2(),
-            total_bytes: LANE_HEADER_BYTES as u64 + 2 * ring_bytes,
+            total_bytes: arena_offset + 2 * arena_bytes as u64,
             request_offset: LANE_HEADER_BYTES as u64,
             reply_offset: LANE_HEADER_BYTES as u64 + ring_bytes,
             first_position,
             lane,
-            reserved: [0; 17],
+            arena_bytes,
+            arena_offset,
+            reserved: [0; 14],
         }
     }
 
@@ -117,8 +128,8 @@ impl LaneConstants {
         }
         let capacity = 1u32.checked_shl(self.capacity_log2).unwrap_or(0);
         let shape = RingShape::new(capacity).map_err(|_| LaneError::BadLayout)?;
-        let expected = Self::new(self.lane, shape, self.first_position);
-        if *self != expected || self.total_bytes > mapped_bytes {
+        let expected = Self::new(self.lane, shape, self.first_position, self.arena_bytes);
+        if *self != expected || !is_arena_length(self.arena_bytes) || self.total_bytes > mapped_bytes {
             return Err(LaneError::BadLayout);
         }
         Ok(shape)
@@ -181,6 +192,12 @@ const _: () = {
     assert!(offset_of!(LaneConstants, reply_offset) == 40);
     assert!(offset_of!(LaneConstants, first_position) == 48);
     assert!(offset_of!(LaneConstants, lane) == 56);
+    assert!(offset_of!(LaneConstants, arena_bytes) == 60);
+    assert!(offset_of!(LaneConstants, arena_offset) == 64);
+    // Arenas are aligned like their blocks.
+    assert!(
+        (LANE_HEADER_BYTES + 2 * SLOT_BYTES * crate::position::RING_CAPACITY_MIN as usize).is_multiple_of(LINE_BYTES)
+    );
     assert!(offset_of!(LaneClient, freed) == 8);
     assert!(offset_of!(LaneClient, process) == 16);
 };
@@ -190,13 +207,14 @@ mod tests {
     use super::*;
 
     fn lane() -> LaneConstants {
-        LaneConstants::new(3, RingShape::new(64).unwrap(), 0)
+        LaneConstants::new(3, RingShape::new(64).unwrap(), 0, 1 << 16)
     }
 
     #[test]
     fn a_lane_of_this_program_is_accepted() {
         let constants = lane();
-        assert_eq!(constants.total_bytes, 4096 + 2 * 64 * 64);
+        assert_eq!(constants.arena_offset, 4096 + 2 * 64 * 64);
+        assert_eq!(constants.total_bytes, constants.arena_offset + (2 << 16));
         assert_eq!(constants.check(constants.total_bytes).unwrap().capacity(), 64);
     }
 
@@ -215,6 +233,9 @@ mod tests {
             LaneConstants { request_offset: u64::MAX, ..lane() },
             LaneConstants { reply_offset: 4096, ..lane() },
             LaneConstants { total_bytes: 1, ..lane() },
+            LaneConstants { arena_offset: 4096, ..lane() },
+            LaneConstants { arena_bytes: u32::MAX, ..lane() },
+            LaneConstants { arena_bytes: 100, total_bytes: lane().arena_offset + 200, ..lane() },
         ] {
             assert_eq!(bad.check(bytes), Err(LaneError::BadLayout));
         }

@@ -12,6 +12,7 @@
 //! | [`header`] | the 32-byte frame header, flags and extensions |
 //! | [`frame`] | frames of 1 to 8 slots: spans, encoding, decoding |
 //! | [`lane`] | a client's lane in shared memory |
+//! | [`arena`] | payloads that are larger than a frame |
 //! | [`control`] | the words by which the host steers the ring kernel |
 //! | [`telemetry`] | the page that the device loop writes and anyone may read |
 //! | [`partition`] | key to partition to shard |
@@ -28,6 +29,7 @@
 extern crate std;
 
 pub mod abi;
+pub mod arena;
 pub mod control;
 pub mod error;
 pub mod floor;

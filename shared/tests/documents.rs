@@ -2,6 +2,7 @@
 
 use std::mem::offset_of;
 
+use tourbillon_shared::arena::ArenaRef;
 use tourbillon_shared::control::{ControlBlock, Mode};
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::geometry::{
@@ -11,7 +12,7 @@ use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
 use tourbillon_shared::lane::{LaneClient, LaneConstants};
 use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, SLOT_BYTES, Slot};
 use tourbillon_shared::telemetry::{Counter, TelemetryHost, TelemetryPage, TelemetryStatus, WarpStats};
-use tourbillon_shared::{frame, geometry, hlc, lane, partition, position, slot};
+use tourbillon_shared::{arena, frame, geometry, hlc, lane, partition, position, slot};
 
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
 const README: &str = include_str!("../../README.md");
@@ -77,8 +78,11 @@ fn layouts_are_as_documented() {
         reply_offset,
         first_position,
         lane,
+        arena_bytes,
+        arena_offset,
         reserved
     }));
+    check_layout(fields!(ArenaRef { offset, length, room, ticket }));
     check_layout(fields!(LaneClient { published, freed, process, reserved }));
     check_layout(fields!(ControlBlock { command, clock_offset, reserved }));
     check_layout(fields!(TelemetryPage { host, status, counters, reserved, latency }));
@@ -117,9 +121,10 @@ fn layouts_are_as_documented() {
         layout,
         geometry,
         refresh_ns,
-        beat_ns
+        beat_ns,
+        reserved
     }));
-    check_layout(fields!(LaneAddresses { requests, replies, capacity_log2, reserved }));
+    check_layout(fields!(LaneAddresses { requests, replies, capacity_log2, arena_bytes, reserved }));
     check_layout(fields!(Geometry {
         blocks,
         gates,
@@ -130,7 +135,8 @@ fn layouts_are_as_documented() {
         ring_log2,
         actors_per_shard,
         entry_stride,
-        directory_log2
+        directory_log2,
+        landing_bytes
     }));
     check_layout(fields!(DeviceLayout {
         mirror,
@@ -145,6 +151,7 @@ fn layouts_are_as_documented() {
         shards,
         directories,
         slabs,
+        landings,
         total_bytes
     }));
     check_layout(fields!(ShardState { hlc, actors, reserved }));
@@ -244,6 +251,10 @@ fn bounds_are_as_documented() {
         ("`FRAME_SLOTS_MAX`", frame::FRAME_SLOTS_MAX as u64),
         ("`PAYLOAD_BYTES_MAX`", frame::PAYLOAD_BYTES_MAX as u64),
         ("`PAYLOAD_BYTES_OF_ONE_SLOT`", frame::PAYLOAD_BYTES_OF_ONE_SLOT as u64),
+        ("`LARGE_BYTES_MAX`", arena::LARGE_BYTES_MAX as u64),
+        ("`ARENA_BYTES_MAX`", arena::ARENA_BYTES_MAX.into()),
+        ("`ARENA_GRANULE`", arena::ARENA_GRANULE.into()),
+        ("`ARENA_HEAD_BYTES`", arena::ARENA_HEAD_BYTES.into()),
         ("`RING_CAPACITY_MIN`", position::RING_CAPACITY_MIN.into()),
         ("`RING_CAPACITY_MAX`", position::RING_CAPACITY_MAX.into()),
         ("`LANES_MAX`", lane::LANES_MAX.into()),

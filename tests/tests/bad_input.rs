@@ -6,6 +6,7 @@
 //! | shards zero or too many, other figures of the geometry | here, and `config::tests::bad_figures_are_named_...` |
 //! | message or reply too large, when compiled | documentation tests of this crate |
 //! | payload or reply too large, raw frames | here |
+//! | payload or reply too large for the arena, arena exhausted, references that lead anywhere | `arena.rs` |
 //! | more messages than a batch may have | here |
 //! | unknown kind, message that the actor lacks, invalid value | here |
 //! | engine stopped, drained, dropped | `lifecycle.rs`, `lanes.rs` |
@@ -157,9 +158,9 @@ on_every_backend! {
             one(Flags::FAILED),
             one(Flags::MALFORMED),
             one(Flags::DRIFTED),
-            one(Flags::ARENA),
             // Extensions that the span has no room for.
             one(Flags::CAUSAL),
+            Header { length: 1, ..one(Flags::ARENA) },
         ];
         for header in cases {
             let (reply, failure, _) = exchange(&mut client, header, &[]);

@@ -8,15 +8,18 @@
 //! | [`Counter`] | 2 | counts, and shows in which order messages came |
 //! | [`Account`] | 3 | money that cannot be overdrawn |
 //! | [`Faulty`] | 4 | fails on demand, in every way that a handler can |
+//! | [`Blob`] | 5 | takes and gives payloads that are larger than a frame |
 
 #![cfg_attr(target_arch = "nvptx64", no_std)]
 
 pub mod account;
+pub mod blob;
 pub mod counter;
 pub mod echo;
 pub mod faulty;
 
 pub use account::Account;
+pub use blob::Blob;
 pub use counter::Counter;
 pub use echo::Echo;
 pub use faulty::Faulty;
@@ -29,7 +32,7 @@ macro_rules! shipped {
     () => {
         tourbillon_device::system! {
             /// The actors that come with Tourbillon.
-            pub struct Shipped = [$crate::Echo, $crate::Counter, $crate::Account, $crate::Faulty];
+            pub struct Shipped = [$crate::Echo, $crate::Counter, $crate::Account, $crate::Faulty, $crate::Blob];
         }
     };
 }

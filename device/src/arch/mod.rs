@@ -9,6 +9,9 @@
 //! | [`load_chunk_sys`](Arch::load_chunk_sys) | relaxed, 16 bytes single-copy atomic | system | the tag inside, stored last with Release by the host |
 //! | [`store_chunk_sys`](Arch::store_chunk_sys) | relaxed, 16 bytes single-copy atomic | system | the tag inside, loaded first with Acquire by the host |
 //! | [`load_chunk_gpu`](Arch::load_chunk_gpu), [`store_chunk_gpu`](Arch::store_chunk_gpu) | relaxed, 16 bytes single-copy atomic | device | each other |
+//! | [`load_payload_sys`](Arch::load_payload_sys), [`store_payload_sys`](Arch::store_payload_sys) | relaxed, by words | system | nothing: ordered by the fences |
+//! | [`fence_acquire_sys`](Arch::fence_acquire_sys) | acquire and release | system | makes an acquire of the load of a block's head in an arena, whose tag the host stores with Release |
+//! | [`fence_release_sys`](Arch::fence_release_sys) | acquire and release | system | makes a release of the store of a reply, whose tags the host loads with Acquire |
 //! | [`load_acquire_gpu`](Arch::load_acquire_gpu) | acquire | device | [`store_release_gpu`](Arch::store_release_gpu) |
 //! | [`store_release_gpu`](Arch::store_release_gpu) | release | device | [`load_acquire_gpu`](Arch::load_acquire_gpu) |
 //! | [`load_relaxed_gpu`](Arch::load_relaxed_gpu), [`store_relaxed_gpu`](Arch::store_relaxed_gpu), [`add_relaxed_gpu`](Arch::add_relaxed_gpu) | relaxed | device | nothing: counters |
@@ -90,6 +93,21 @@ pub trait Arch: Copy + 'static {
     /// # Safety
     /// `to` is aligned to 16 and valid for writes of a chunk.
     unsafe fn store_chunk_sys(to: *mut Chunk, chunk: Chunk);
+    /// Loads sixteen bytes of a payload in an arena of host memory, not as one.
+    ///
+    /// # Safety
+    /// As for [`load_chunk_sys`](Self::load_chunk_sys).
+    unsafe fn load_payload_sys(from: *const Chunk) -> Chunk;
+    /// Stores sixteen bytes of a payload in an arena of host memory, not as one.
+    ///
+    /// # Safety
+    /// As for [`store_chunk_sys`](Self::store_chunk_sys).
+    unsafe fn store_payload_sys(to: *mut Chunk, bytes: Chunk);
+    /// What this lane loaded from host memory before is older than what it loads after.
+    fn fence_acquire_sys();
+    /// What this lane, and by a sync before it its warp, stored in host memory is seen by whoever sees what it stores after.
+    fn fence_release_sys();
+
     /// Loads a chunk that another block may write.
     ///
     /// # Safety

@@ -201,6 +201,30 @@ pub unsafe fn store_chunk(to: *mut Chunk, chunk: Chunk) {
     words[TAG_WORD].store(chunk.tag(), ordering::tag_store());
 }
 
+/// Loads sixteen bytes by double words.
+///
+/// # Safety
+/// `from` is aligned to 16 and valid for reads.
+#[inline(always)]
+pub(super) unsafe fn load_payload(from: *const Chunk) -> Chunk {
+    // SAFETY: the caller vouches for `from`; an arena is only accessed atomically by the kernel.
+    let [low, high] = unsafe { &*from.cast::<[AtomicU64; 2]>() };
+    Chunk::from_halves(low.load(Ordering::Relaxed), high.load(Ordering::Relaxed))
+}
+
+/// Stores sixteen bytes by double words.
+///
+/// # Safety
+/// `to` is aligned to 16 and valid for writes.
+#[inline(always)]
+pub(super) unsafe fn store_payload(to: *mut Chunk, bytes: Chunk) {
+    // SAFETY: as in `load_payload`.
+    let [low, high] = unsafe { &*to.cast::<[AtomicU64; 2]>() };
+    let halves = bytes.to_halves();
+    low.store(halves.0, Ordering::Relaxed);
+    high.store(halves.1, Ordering::Relaxed);
+}
+
 /// A word as an atomic.
 ///
 /// # Safety
@@ -232,6 +256,13 @@ macro_rules! host_memory_operations {
         #[inline(always)]
         fn pin_u64(value: u64) -> u64 {
             value
+        }
+        #[inline(always)]
+        fn fence_acquire_sys() {
+            // Pairs with the Release of the head's tag by the host.
+            if let Some(ordering) = $crate::arch::ordering::arena_acquire() {
+                std::sync::atomic::fence(ordering);
+            }
         }
         #[inline(always)]
         unsafe fn load_acquire_gpu(from: *const u64) -> u64 {
@@ -374,6 +405,23 @@ impl Arch for Native {
     unsafe fn store_chunk_sys(to: *mut Chunk, chunk: Chunk) {
         // SAFETY: the caller vouches for the pointer.
         unsafe { store_chunk(to, chunk) }
+    }
+    #[inline(always)]
+    unsafe fn load_payload_sys(from: *const Chunk) -> Chunk {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { load_payload(from) }
+    }
+    #[inline(always)]
+    unsafe fn store_payload_sys(to: *mut Chunk, bytes: Chunk) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { store_payload(to, bytes) }
+    }
+    #[inline(always)]
+    fn fence_release_sys() {
+        // Pairs with the Acquire of the reply's tags by the host.
+        if let Some(ordering) = ordering::arena_release() {
+            fence(ordering);
+        }
     }
     #[inline(always)]
     unsafe fn load_chunk_gpu(from: *const Chunk) -> Chunk {

@@ -153,6 +153,36 @@ impl Arch for Nvptx {
         }
     }
     #[inline(always)]
+    unsafe fn load_payload_sys(from: *const Chunk) -> Chunk {
+        let (a, b, c, d);
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("ld.relaxed.sys.global.v4.u32 {{{0}, {1}, {2}, {3}}}, [{4}];",
+                out(reg32) a, out(reg32) b, out(reg32) c, out(reg32) d, in(reg64) from, options(nostack));
+        }
+        Chunk { words: [a, b, c, d] }
+    }
+    #[inline(always)]
+    unsafe fn store_payload_sys(to: *mut Chunk, bytes: Chunk) {
+        let [a, b, c, d] = bytes.words;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("st.relaxed.sys.global.v4.u32 [{4}], {{{0}, {1}, {2}, {3}}};",
+                in(reg32) a, in(reg32) b, in(reg32) c, in(reg32) d, in(reg64) to, options(nostack));
+        }
+    }
+    #[inline(always)]
+    fn fence_acquire_sys() {
+        // SAFETY: orders memory accesses.
+        unsafe { asm!("fence.acq_rel.sys;", options(nostack)) };
+    }
+    #[inline(always)]
+    fn fence_release_sys() {
+        // SAFETY: orders memory accesses.
+        unsafe { asm!("fence.acq_rel.sys;", options(nostack)) };
+    }
+
+    #[inline(always)]
     unsafe fn load_chunk_gpu(from: *const Chunk) -> Chunk {
         let (low, high);
         // SAFETY: the caller vouches for the pointer.

@@ -19,6 +19,18 @@ pub fn tag_load() -> Ordering {
     if mutant!("tag_load_relaxed") { Ordering::Relaxed } else { Ordering::Acquire }
 }
 
+/// Fence between the load of a block's head in an arena and the loads of its payload. Pairs with [`tag_store`] of the head.
+#[inline(always)]
+pub fn arena_acquire() -> Option<Ordering> {
+    if mutant!("arena_acquire_dropped") { None } else { Some(Ordering::AcqRel) }
+}
+
+/// Fence between the stores of a reply's payload in an arena and the store of its frame. Pairs with [`tag_load`] of the frame.
+#[inline(always)]
+pub fn arena_release() -> Option<Ordering> {
+    if mutant!("arena_release_dropped") { None } else { Some(Ordering::AcqRel) }
+}
+
 /// Compare-and-swap that takes a turn or a gate's lock. Pairs with [`turn_give`].
 #[inline(always)]
 pub fn turn_take() -> Ordering {

@@ -12,6 +12,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::sync::atomic::fence;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
@@ -20,7 +21,8 @@ use tourbillon_shared::geometry::{BLOCK_MEMORY_BYTES, KernelArguments};
 use tourbillon_shared::slot::Chunk;
 
 use super::native::{
-    double, guarded, host_memory_operations, load_chunk, monotonic_ns, note_panics, noted_panic, store_chunk,
+    double, guarded, host_memory_operations, load_chunk, load_payload, monotonic_ns, note_panics, noted_panic,
+    store_chunk,
 };
 use super::{Arch, ordering};
 use crate::system::System;
@@ -465,6 +467,22 @@ impl<const LANES: u32> Arch for Simt<LANES> {
     }
     unsafe fn store_chunk_sys(to: *mut Chunk, chunk: Chunk) {
         machine().store(to, chunk);
+    }
+    unsafe fn load_payload_sys(from: *const Chunk) -> Chunk {
+        switch_sometimes();
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { load_payload(from) }
+    }
+    unsafe fn store_payload_sys(to: *mut Chunk, bytes: Chunk) {
+        machine().store(to, bytes);
+    }
+    fn fence_release_sys() {
+        if let Some(ordering) = ordering::arena_release() {
+            // What the warp stored before is delivered before.
+            machine().deliver_all();
+            // Pairs with the Acquire of the reply's tags by the host.
+            fence(ordering);
+        }
     }
     unsafe fn load_chunk_gpu(from: *const Chunk) -> Chunk {
         switch_sometimes();

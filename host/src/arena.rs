@@ -1,0 +1,208 @@
+//! A client's end of its lane's arenas: handing out blocks, writing payloads, reading those of replies. The protocol is in
+//! [`tourbillon_shared::arena`].
+//!
+//! A block belongs to one request from before its frame is published until its reply has come and was read, or was seen to come
+//! where nobody waits for it any longer: a late reply must never land in another's block. A block is not `Copy`, so it is
+//! given back once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tourbillon_device::arch::native::store_chunk;
+use tourbillon_shared::arena::{ARENA_HEAD_BYTES, ArenaRef, LARGE_BYTES_MAX, block_bytes, payload_bytes_max};
+use tourbillon_shared::mutant;
+use tourbillon_shared::slot::Chunk;
+
+use crate::extents::Extents;
+use crate::lane::Lane;
+
+/// Why there is no block for a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoBlock {
+    /// Larger than any payload may be.
+    TooLarge,
+    /// Larger than the engine's arenas have room for.
+    ArenaTooSmall { most: u32 },
+    /// Other requests have what would be needed.
+    Exhausted { bytes: u32, free: u32 },
+}
+
+/// A range of both arenas, for one request and its reply.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    reference: ArenaRef,
+}
+
+impl Block {
+    /// The reference that the request's frame carries.
+    pub(crate) fn reference(&self) -> ArenaRef {
+        self.reference
+    }
+
+    fn bytes(&self) -> u32 {
+        block_bytes(self.reference.length, self.reference.room)
+    }
+}
+
+/// The ticket after `ticket`; never 0.
+fn next_ticket(ticket: u32) -> u32 {
+    ticket.checked_add(1).unwrap_or(1)
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    extents: Extents,
+    /// First byte of the request arena.
+    requests: *mut u8,
+    /// First byte of the reply arena.
+    replies: *const u8,
+    /// Ticket of the next block.
+    ticket: u32,
+    /// Keeps the memory mapped.
+    _lane: Arc<Lane>,
+}
+
+// SAFETY: as the end of the lane that it belongs to, this is used by one thread after another.
+unsafe impl Send for Arena {}
+
+impl Arena {
+    /// The arenas of a lane on which everything is answered.
+    pub(crate) fn new(lane: &Arc<Lane>) -> Self {
+        let (requests, replies, bytes) = lane.arenas();
+        Self {
+            extents: Extents::new(bytes),
+            requests,
+            replies,
+            // Requests take at least one position each, so the holders of a lane after each other never give a ticket twice within
+            // 2^32 of them.
+            ticket: next_ticket(lane.published().load(Ordering::Relaxed) as u32),
+            _lane: Arc::clone(lane),
+        }
+    }
+
+    /// Whether nothing is in use.
+    #[cfg(test)]
+    pub(crate) fn is_free(&self) -> bool {
+        self.extents.longest() == self.extents.length()
+    }
+
+    /// Takes a block for a payload of `bytes` bytes and a reply's of up to `room`; more room than any payload needs is not taken.
+    pub(crate) fn reserve(&mut self, bytes: usize, room: usize) -> Result<Block, NoBlock> {
+        if bytes > LARGE_BYTES_MAX {
+            return Err(NoBlock::TooLarge);
+        }
+        // Both are at most 1 MiB here.
+        let (length, room) = (bytes as u32, room.min(LARGE_BYTES_MAX) as u32);
+        let needed = block_bytes(length, room);
+        if needed > self.extents.length() {
+            return Err(NoBlock::ArenaTooSmall { most: payload_bytes_max(self.extents.length()) });
+        }
+        let Some(offset) = self.extents.take(needed) else {
+            return Err(NoBlock::Exhausted { bytes: needed, free: self.extents.longest() });
+        };
+        let ticket = self.ticket;
+        self.ticket = next_ticket(ticket);
+        Ok(Block { reference: ArenaRef { offset, length, room, ticket } })
+    }
+
+    /// Gives a block back whose reply has come, or whose request was never published.
+    pub(crate) fn give_back(&mut self, block: Block) {
+        self.extents.give(block.reference.offset, block.bytes());
+    }
+
+    /// Writes a payload, which is as long as the block was reserved for; then the head, so that whoever finds it finds the payload.
+    pub(crate) fn write(&mut self, block: &Block, payload: &[u8]) {
+        let reference = block.reference;
+        debug_assert_eq!(payload.len(), reference.length as usize);
+        let at = self.requests.wrapping_add(reference.offset as usize);
+        let head = || {
+            // SAFETY: blocks lie inside the arena and are aligned to a line. Release pairs with the device's load of the head and the
+            // fence behind it.
+            unsafe { store_chunk(at.cast::<Chunk>(), reference.head()) };
+        };
+        if mutant!("arena_head_first") {
+            head();
+            std::thread::yield_now();
+        }
+        let length = payload.len().min(reference.length as usize);
+        // SAFETY: the block has room for so many bytes behind its head. It is this request's alone, and the device reads it only
+        // when it has found the head.
+        unsafe {
+            let to = at.wrapping_add(ARENA_HEAD_BYTES as usize);
+            std::ptr::copy_nonoverlapping(payload.as_ptr(), to, length);
+        }
+        head();
+    }
+
+    /// The payload of a reply whose frame was read and carries `reply`; nothing when that is not the reference of this block's reply.
+    pub(crate) fn read(&self, block: &Block, reply: ArenaRef) -> Option<&[u8]> {
+        let own = block.reference;
+        if reply.offset != own.offset || reply.ticket != own.ticket || reply.length > own.room {
+            return None;
+        }
+        let at = self.replies.wrapping_add((own.offset + ARENA_HEAD_BYTES) as usize);
+        // SAFETY: the block lies inside the arena and has room for so many bytes. The device wrote them before it released the
+        // frame, which was read with Acquire, and writes no more until the block is given to another request.
+        Some(unsafe { std::slice::from_raw_parts(at, reply.length as usize) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tourbillon_shared::position::RingShape;
+
+    fn arena(bytes: u32, first_position: u64) -> Arena {
+        let lane = Lane::create(0, RingShape::new(16).unwrap(), first_position, bytes).unwrap();
+        Arena::new(&Arc::new(lane))
+    }
+
+    #[test]
+    fn blocks_run_out_and_come_back() {
+        let mut arena = arena(4096, 0);
+        let first = arena.reserve(1000, 10).unwrap();
+        let second = arena.reserve(10, 2000).unwrap();
+        assert_eq!((first.reference.offset, second.reference.offset), (0, 1152));
+        assert_eq!(arena.reserve(1000, 0), Err(NoBlock::Exhausted { bytes: 1152, free: 768 }));
+        let third = arena.reserve(640, 0).unwrap();
+        assert_eq!(arena.reserve(0, 0), Err(NoBlock::Exhausted { bytes: 128, free: 0 }));
+        arena.give_back(first);
+        let fourth = arena.reserve(1000, 0).unwrap();
+        assert_eq!((fourth.reference.offset, fourth.reference.ticket), (0, 4), "another ticket in the same place");
+        for block in [third, fourth, second] {
+            arena.give_back(block);
+        }
+        assert!(arena.is_free());
+    }
+
+    #[test]
+    fn what_can_never_fit_is_told_apart() {
+        let mut small = arena(4096, 0);
+        assert_eq!(small.reserve((1 << 20) + 1, 0), Err(NoBlock::TooLarge));
+        assert_eq!(small.reserve(3969, 0), Err(NoBlock::ArenaTooSmall { most: 3968 }));
+        assert_eq!(small.reserve(0, 1 << 40), Err(NoBlock::ArenaTooSmall { most: 3968 }));
+        assert!(small.reserve(3968, 3968).is_ok());
+        assert_eq!(arena(0, 0).reserve(0, 0), Err(NoBlock::ArenaTooSmall { most: 0 }));
+    }
+
+    #[test]
+    fn replies_to_other_requests_are_refused() {
+        let mut arena = arena(4096, u64::from(u32::MAX) - 1);
+        let block = arena.reserve(3, 200).unwrap();
+        arena.write(&block, &[1, 2, 3]);
+        let own = block.reference();
+        assert_eq!(own.ticket, u32::MAX);
+        assert_eq!(arena.read(&block, ArenaRef { length: 200, ..own }).map(<[u8]>::len), Some(200));
+        for other in [
+            ArenaRef { length: 201, ..own },
+            ArenaRef { offset: 128, ..own },
+            ArenaRef { ticket: own.ticket - 1, ..own },
+            ArenaRef { length: u32::MAX, ..own },
+        ] {
+            assert_eq!(arena.read(&block, other), None, "{other:?}");
+        }
+        let tickets: Vec<u32> = (0..3).map(|_| arena.reserve(0, 0).unwrap().reference.ticket).collect();
+        assert_eq!(tickets, [1, 2, 3], "0 is the ticket of no block");
+    }
+}
