@@ -113,7 +113,8 @@ unsafe fn fetch_checked<A: Arch, const WHOLE: bool>(
     buffer: u64,
 ) -> Option<FailureCode> {
     let fits = reference.length <= landing_bytes && reference.room <= landing_bytes;
-    if !(fits && reference.is_inside(lane.arena_bytes)) && !mutant!("arena_bounds_unchecked") {
+    let is_sound = fits && reference.is_inside(lane.arena_bytes);
+    if !is_sound && !mutant!("arena_bounds_unchecked") {
         return Some(FailureCode::ArenaOutOfBounds);
     }
     // Every lane loads the head for itself, so that the fence makes an acquire of its own load.
@@ -203,7 +204,8 @@ pub(crate) fn depart<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, scratch:
 #[inline(always)]
 unsafe fn piece_at(from: *const u8, left: u32) -> Chunk {
     let mut piece = Chunk { words: [0; 4] };
-    if left >= PIECE_BYTES && (from as usize).is_multiple_of(PIECE_BYTES as usize) {
+    let is_whole = left >= PIECE_BYTES || mutant!("arena_tail_sent");
+    if is_whole && (from as usize).is_multiple_of(PIECE_BYTES as usize) {
         // SAFETY: the caller vouches for the bytes.
         return unsafe { from.cast::<Chunk>().read() };
     }

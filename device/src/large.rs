@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use tourbillon_shared::arena::ArenaRef;
+use tourbillon_shared::mutant;
 
 /// Bytes that are cleared at once.
 const WIDE: usize = 16;
@@ -72,7 +73,7 @@ impl Large {
     #[inline]
     pub(crate) fn reply_with(&mut self, range: Range<usize>) {
         let length = self.payload()[range.clone()].len();
-        if length > self.room() {
+        if length > self.room() && !mutant!("arena_room_unchecked") {
             self.is_over = true;
         } else {
             // Both lie inside a payload, whose length has 32 bits.
@@ -86,7 +87,7 @@ impl Large {
             self.is_over = true;
             return None;
         }
-        if bytes > self.filled as usize {
+        if bytes > self.filled as usize && !mutant!("arena_buffer_uncleared") {
             // SAFETY: both lie inside the buffer, which has room for the reply.
             unsafe { clear(self.buffer, self.filled as usize, bytes) };
             self.filled = bytes as u32;

@@ -216,7 +216,7 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
                 // A frame of one slot needs no splitting.
                 Tried::Done => Frames::ONE,
                 // SAFETY: as above.
-                _ => unsafe { split(warp, scratch, base, slots, true) },
+                _ => unsafe { split(warp, scratch, base, slots, !tourbillon_shared::mutant!("arena_not_apart")) },
             };
             // SAFETY: as above. Such a frame is alone.
             let is_large = frames.count == 1 && unsafe { staged_flags(scratch, base) }.has(Flags::ARENA);

@@ -24,6 +24,7 @@ use tourbillon_device::arch::native::Doorbell;
 use tourbillon_shared::arena::{ARENA_REF_WORDS, ArenaRef};
 use tourbillon_shared::frame::{FRAME_WORDS_MAX, PAYLOAD_BYTES_MAX, arena_start, decode_payload};
 use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
+use tourbillon_shared::mutant;
 use tourbillon_shared::slot::DATA_WORDS_PER_SLOT;
 
 use crate::arena::{Arena, Block, NoBlock};
@@ -238,7 +239,12 @@ impl Port {
     #[inline]
     fn postpone_next(&mut self, is_tell: bool) {
         debug_assert!(self.next != self.end.tail() && self.pending.len() < self.end.shape().capacity() as usize);
-        let block = self.blocks.pop_front();
+        let mut block = self.blocks.pop_front();
+        if mutant!("arena_freed_early")
+            && let Some(block) = block.take()
+        {
+            self.arena.give_back(block);
+        }
         self.pending.push_back(Pending { position: self.next, span: self.run_span, is_tell, block });
         self.next = self.next.wrapping_add(u64::from(self.run_span));
     }
@@ -299,7 +305,7 @@ impl Port {
             let payload = block.as_ref().and_then(|block| self.arena.read(block, reference_in(&header, &words)?));
             payload.map(|payload| (reply, read(payload))).ok_or(CallError::InvalidReply)
         });
-        if let Some(block) = block {
+        if let Some(block) = block.filter(|_| reply.is_ok() || !mutant!("arena_block_lost")) {
             self.arena.give_back(block);
         }
         self.end.merge(header.hlc);
