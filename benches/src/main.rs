@@ -3,6 +3,7 @@
 //! The phases follow each other; the engine's kernel and the others never run at the same time. After each phase the
 //! results file is written anew, so that a run that is cut short leaves what it has.
 
+mod bulk;
 mod cuda;
 mod engine;
 mod floor;
@@ -108,6 +109,8 @@ fn run(program: &Program) -> Result<(), String> {
     engine::measure_round_trips(setup, &mut results).map_err(|error| error.to_string())?;
     save(&results)?;
     engine::measure_rate(setup, &mut results).map_err(|error| error.to_string())?;
+    save(&results)?;
+    bulk::measure(setup, &mut results).map_err(|error| error.to_string())?;
     save(&results)
 }
 
@@ -160,6 +163,7 @@ fn measure_floors(device: u32, results: &mut Results) -> Result<(), Box<dyn std:
     let price = hlc::measure(&context, &module)?;
     results.add("hlc_update_ns", price.batch, "ns", None);
     results.add("hlc_update_single_ns", price.single, "ns", None);
+    results.add("floor_copy_bytes_per_s", bulk::measure_floor(&context)?, "B/s", None);
     Ok(())
 }
 

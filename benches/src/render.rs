@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tourbillon_benches::results::{Entry, Results, human};
 
 /// What a result is called in the table; those that are not here are left out.
-const NAMES: [(&str, &str); 15] = [
+const NAMES: [(&str, &str); 17] = [
     ("rtt_64b_p50", "call to an actor and back, median"),
     ("rtt_64b_p99", "call to an actor and back, 99 %"),
     ("floor_direct_p50", "bare ping-pong, one block, median"),
@@ -22,6 +22,8 @@ const NAMES: [(&str, &str); 15] = [
     ("rtt_64b_p90", "call to an actor and back, 90 %"),
     ("hlc_update_ns", "timestamp of a message in a batch of 32"),
     ("hlc_update_single_ns", "timestamp of a message that comes alone"),
+    ("throughput_1mib_bytes_per_s", "payloads of 1 MiB to an actor and back, compared"),
+    ("floor_copy_bytes_per_s", "bare copies of 1 MiB there and back"),
 ];
 
 /// The lines between these two in a file are replaced by `--into`.
