@@ -38,6 +38,21 @@ fn load_writes_nothing_but_json_to_standard_output() {
 }
 
 #[test]
+fn payloads_larger_than_a_frame_come_back_as_they_went() {
+    for payload in ["353", "70001", "1048576"] {
+        let options = ["--duration", "400ms", "--actor", "echo", "--payload", payload, "--keys", "16", "--json", "-"];
+        let output = run(&[&["load", "--backend", "cpu"][..], &options].concat());
+        assert!(output.status.success(), "{payload}: {}", String::from_utf8_lossy(&output.stderr));
+        let found = json(&output);
+        for fault in ["lost", "duplicated", "out_of_order", "failed"] {
+            assert_eq!(found[fault], 0, "{payload}: {found}");
+        }
+        assert!(found["received"].as_u64().unwrap() > 0 && found["sent"] == found["received"], "{payload}: {found}");
+        assert_eq!(found["parameters"]["payload_bytes"].to_string(), payload);
+    }
+}
+
+#[test]
 fn more_clients_than_cores_and_senders_are_served() {
     let options = ["--duration", "500ms", "--clients", "30", "--keys", "16", "--distribution", "zipf", "--json", "-"];
     let output = run(&[&["load", "--backend", "cpu"][..], &options].concat());
@@ -52,6 +67,7 @@ fn load_without_a_place_for_its_options_explains_itself() {
     for (arguments, word) in [
         (&["load", "--warmup", "20s"][..], "warm-up"),
         (&["load", "--actor", "echo", "--payload", "17"], "17"),
+        (&["load", "--actor", "echo", "--payload", "1048577"], "1048576"),
         (&["load", "--shards", "0"], "shards"),
         (&["load", "--backend", "abacus"], "abacus"),
     ] {

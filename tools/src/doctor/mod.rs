@@ -17,7 +17,7 @@ use crate::gpu::{Driver, Gpu};
 use crate::latency::human_bytes;
 
 /// Locked memory below this is too little where the system counts pinned memory against the limit: the lanes of
-/// the default engine, some times over.
+/// the default engine and their arenas take 36 MiB, `lanes * (4096 + 128 * ring_capacity + 2 * arena_bytes)`.
 const MEMLOCK_BYTES_LEAST: u64 = 64 << 20;
 /// `/dev/shm` below this is too small for the pages of many engines: 4 KiB each, and other programs want some.
 const SHM_BYTES_LEAST: u64 = 16 << 20;
@@ -101,7 +101,7 @@ fn advice(findings: &Findings) -> Vec<String> {
     }
     if let Some(bytes) = findings.limits.memlock_bytes.filter(|&bytes| bytes < MEMLOCK_BYTES_LEAST) {
         advice.push(format!(
-            "locked memory is limited to {}; if pinning lanes fails, raise it: ulimit -l {}",
+            "locked memory is limited to {}; if pinning lanes and arenas fails, raise it: ulimit -l {}; or lower `arena_bytes` or `lanes`",
             human_bytes(bytes),
             MEMLOCK_BYTES_LEAST >> 10
         ));
@@ -208,6 +208,17 @@ mod tests {
             pci: "0000:01:00.0".into(),
             link: None,
         }
+    }
+
+    #[test]
+    fn the_limit_that_is_advised_is_enough_for_the_default_engine() {
+        let pinned = |builder: tourbillon::EngineBuilder| {
+            let sum = builder.planned_memory(Some(132)).unwrap();
+            sum.iter().filter(|(name, _)| name.ends_with("(host)")).map(|(_, bytes)| bytes).sum::<u64>()
+        };
+        let default = pinned(tourbillon::Engine::builder());
+        assert!(default > MEMLOCK_BYTES_LEAST / 2 && default <= MEMLOCK_BYTES_LEAST / 4 * 3, "{default}");
+        assert!(pinned(tourbillon::Engine::builder().arena_bytes(0)) < 4 << 20);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Load on `Echo`: each payload names its client, its key and its number, and must come back as it went.
 
+use tourbillon::abi::arena::LARGE_BYTES_MAX;
 use tourbillon::actors::echo::{Echo, Ping16, Ping64, Ping352};
 use tourbillon::{CallError, Client, ErrorOf, Handler, Message, ReplyOf};
 
@@ -14,12 +15,17 @@ use crate::random::{Random, mix};
 /// The payload sizes that `Echo` has messages for.
 const SIZES: [usize; 3] = [size_of::<Ping16>(), size_of::<Ping64>(), size_of::<Ping352>()];
 
-/// Refuses payload sizes that no message has, and `--payload` for actors that have no payload.
+/// Refuses payload sizes that no message has; those larger than a frame go to another actor by way of the arena.
 pub(super) fn check_payload(options: &LoadOptions) -> Result<(), LoadError> {
-    if options.actor != ActorChoice::Echo || SIZES.contains(&options.payload) {
+    if options.actor != ActorChoice::Echo || SIZES.contains(&options.payload) || is_bulk(options) {
         return Ok(());
     }
-    Err(LoadError::NoSuchPayload { bytes: options.payload, sizes: SIZES })
+    Err(LoadError::NoSuchPayload { bytes: options.payload, sizes: SIZES, most: LARGE_BYTES_MAX })
+}
+
+/// Whether the payloads are larger than a frame.
+pub(super) fn is_bulk(options: &LoadOptions) -> bool {
+    options.actor == ActorChoice::Echo && (SIZES[2] + 1..=LARGE_BYTES_MAX).contains(&options.payload)
 }
 
 /// Runs one client with the chosen payload; its faults.

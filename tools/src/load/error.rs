@@ -21,13 +21,18 @@ pub enum LoadError {
         /// The run, or one step of a sweep.
         run: Duration,
     },
-    /// `Echo` has no message of that size.
-    #[error("Echo has no message of {bytes} bytes; choose --payload {}, {} or {}", sizes[0], sizes[1], sizes[2])]
+    /// There is no message of that size.
+    #[error(
+        "there is no message with {bytes} bytes; choose --payload {}, {}, {}, or up to {most} by way of the arena", sizes[0],
+        sizes[1], sizes[2]
+    )]
     NoSuchPayload {
         /// What was asked for.
         bytes: usize,
-        /// What there is.
+        /// What there is in frames.
         sizes: [usize; 3],
+        /// The most there is at all.
+        most: usize,
     },
     /// The intended times of one client are closer together than readings of the clock.
     #[error(

@@ -17,6 +17,7 @@
 //! | [`check`], [`output`], [`export`] | `--fail-if`; files and their formats |
 
 mod account;
+mod bulk;
 pub mod check;
 pub mod clock;
 mod closed;

@@ -56,7 +56,7 @@ pub struct LoadOptions {
     /// How messages spread over the keys: `uniform`, `zipf` or `zipf:EXPONENT`.
     #[arg(long, default_value = "uniform")]
     pub distribution: Distribution,
-    /// Payload bytes of `--actor echo`: 16, 64 or 352.
+    /// Payload bytes of `--actor echo`: 16, 64 or 352; or 353 to 1048576 by way of the arena.
     #[arg(long, default_value_t = 16)]
     pub payload: usize,
     /// Clients, each with a thread and a lane of its own [default: 2, or 1 on two cores and fewer].

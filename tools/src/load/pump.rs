@@ -8,7 +8,7 @@ use tourbillon::{Client, Message};
 use super::clock::{Clock, RunClock};
 use super::closed;
 use super::open::{self, Open};
-use super::source::Source;
+use super::source::{Link, Source};
 use super::tally::Tally;
 
 /// What all clients share while they run. Times are nanoseconds since the start of the run.
@@ -86,7 +86,16 @@ impl<'a> Drive<'a> {
 /// was answered; if not, the tally says why.
 pub fn pump<M: Message, S: Source<M>>(client: &mut Client, source: &mut S, drive: &mut Drive<'_>) -> bool {
     let slots = client.lane().capacity() as usize;
-    let mut link = client.pipeline::<M>();
+    pump_over(client.pipeline::<M>(), slots, source, drive)
+}
+
+/// As [`pump`], over a link that has at most `slots` messages in flight.
+pub fn pump_over<M: Message, S: Source<M>, L: Link<M>>(
+    mut link: L,
+    slots: usize,
+    source: &mut S,
+    drive: &mut Drive<'_>,
+) -> bool {
     let Drive { phase, progress, pace, tally } = drive;
     match pace {
         Pace::Closed { outstanding } => closed::run(&mut link, source, *outstanding, phase, progress, tally),

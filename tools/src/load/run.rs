@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tourbillon::{BackendKind, Client, DeviceSelector, Engine, EngineError};
 
 use super::account;
+use super::bulk;
 use super::clock::RunClock;
 use super::counter::{Adds, Audit, SENDERS_PER_KEY};
 use super::echo;
@@ -218,6 +219,11 @@ impl<'a> Runner<'a> {
         if let Some(shards) = options.shards {
             builder = builder.shards(shards);
         }
+        if echo::is_bulk(options) {
+            // No lane more than clients: each pins its arenas.
+            let arena_bytes = bulk::arena_bytes(options.payload, options.outstanding);
+            builder = builder.lanes(self.clients).arena_bytes(arena_bytes);
+        }
         if let Some(device) = &options.device {
             builder = builder.device(match device.parse() {
                 Ok(index) => DeviceSelector::Index(index),
@@ -306,7 +312,8 @@ fn run_client(
             Ended { client, tally: drive.finish(), adds: Some(adds), faults }
         }
         ActorChoice::Echo => {
-            let faults = echo::run(&mut client, number, options, chooser, &mut drive);
+            let run = if echo::is_bulk(options) { bulk::run } else { echo::run };
+            let faults = run(&mut client, number, options, chooser, &mut drive);
             Ended { client, tally: drive.finish(), adds: None, faults }
         }
         ActorChoice::Account => {
