@@ -145,18 +145,32 @@ unsafe fn fetch_checked<A: Arch, const WHOLE: bool>(
 #[inline(always)]
 unsafe fn fetch<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, from: *const Chunk, to: *mut Chunk, bytes: u32) {
     let pieces = bytes.wrapping_add(PIECE_BYTES - 1) / PIECE_BYTES;
+    // SAFETY: the caller vouches for the pieces.
+    let load = |piece: u32| unsafe { A::load_payload_sys(from.wrapping_add(piece as usize)) };
+    // SAFETY: as above.
+    copy_pieces(warp, pieces, load, |piece, value| unsafe { to.wrapping_add(piece as usize).write(value) });
+}
+
+/// Copies pieces, all lanes together, each with [`ROUNDS`] loads on their way before the first is stored. Every lane has an
+/// equal share; no lane waits for another.
+#[inline(always)]
+fn copy_pieces<A: Arch, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
+    pieces: u32,
+    load: impl Fn(u32) -> Chunk,
+    store: impl Fn(u32, Chunk),
+) {
     let step = warp.size();
     let mut first = warp.rank();
     while first < pieces {
         let mut values = [Chunk { words: [0; 4] }; ROUNDS];
         let mut piece = first;
         let mut round = 0;
-        // Two passes: the first piece is stored only after every load is on its way.
         while round < ROUNDS {
-            if piece < pieces {
-                // SAFETY: `round` is below ROUNDS; the caller vouches for the piece.
-                unsafe { *values.get_unchecked_mut(round) = A::load_payload_sys(from.wrapping_add(piece as usize)) };
-            }
+            // Past the end the last piece is loaded once more: cheaper than a branch between two loads.
+            let inside = if piece < pieces { piece } else { pieces.wrapping_sub(1) };
+            // SAFETY: `round` is below ROUNDS.
+            unsafe { *values.get_unchecked_mut(round) = load(inside) };
             piece = piece.wrapping_add(step);
             round += 1;
         }
@@ -165,7 +179,7 @@ unsafe fn fetch<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, from: *const 
         while round < ROUNDS {
             if piece < pieces {
                 // SAFETY: as above.
-                unsafe { to.wrapping_add(piece as usize).write(*values.get_unchecked(round)) };
+                store(piece, unsafe { *values.get_unchecked(round) });
             }
             piece = piece.wrapping_add(step);
             round += 1;
@@ -183,21 +197,28 @@ pub(crate) fn depart<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, scratch:
         unsafe { (staged_reference(scratch, base, payload_start(Flags(0))), note(scratch).read()) };
     let (length, from) = (reference.length, (landing.buffer as *const u8).wrapping_add(reference.room as usize));
     let to = landing.reply as *mut Chunk;
-    let mut at = warp.rank().wrapping_mul(PIECE_BYTES);
-    while at < length {
-        // SAFETY: the reply lies inside the buffer, which is this warp's; the block has room for it in whole pieces.
-        unsafe {
-            let piece = piece_at(from.wrapping_add(at as usize), length.wrapping_sub(at));
-            A::store_payload_sys(to.wrapping_add((at / PIECE_BYTES) as usize), piece);
-        }
-        at = at.wrapping_add(warp.size().wrapping_mul(PIECE_BYTES));
+    // SAFETY: the block has room for the reply in whole pieces.
+    let store = |piece: u32, value| unsafe { A::store_payload_sys(to.wrapping_add(piece as usize), value) };
+    let is_aligned = (from as usize).is_multiple_of(PIECE_BYTES as usize);
+    let whole = if is_aligned { length / PIECE_BYTES } else { 0 };
+    // SAFETY: the reply lies inside the buffer, which is this warp's, and so do its whole pieces.
+    let load = |piece: u32| unsafe { from.cast::<Chunk>().wrapping_add(piece as usize).read() };
+    copy_pieces(warp, whole, load, store);
+    // What is left: the end, or all of a reply that begins in the middle of a piece.
+    let mut piece = whole.wrapping_add(warp.rank());
+    while piece.wrapping_mul(PIECE_BYTES) < length {
+        let at = piece.wrapping_mul(PIECE_BYTES);
+        // SAFETY: as above.
+        store(piece, unsafe { piece_at(from.wrapping_add(at as usize), length.wrapping_sub(at)) });
+        piece = piece.wrapping_add(warp.size());
     }
     // All lanes have stored; then each makes a release of its own stores to come.
     warp.sync();
     A::fence_release_sys();
 }
 
-/// The piece at `from` of which `left` bytes are the reply's; zero behind them, for there stand bytes of other messages.
+/// The piece at `from`, byte by byte, of which `left` bytes are the reply's; zero behind them, for there stand bytes of other
+/// messages.
 ///
 /// # Safety
 /// So many bytes, and at most those of a piece, are valid for reads.
@@ -205,11 +226,7 @@ pub(crate) fn depart<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, scratch:
 unsafe fn piece_at(from: *const u8, left: u32) -> Chunk {
     let mut piece = Chunk { words: [0; 4] };
     let is_whole = left >= PIECE_BYTES || mutant!("arena_tail_sent");
-    if is_whole && (from as usize).is_multiple_of(PIECE_BYTES as usize) {
-        // SAFETY: the caller vouches for the bytes.
-        return unsafe { from.cast::<Chunk>().read() };
-    }
-    let bytes = if left < PIECE_BYTES { left } else { PIECE_BYTES };
+    let bytes = if is_whole { PIECE_BYTES } else { left };
     let mut i = 0u32;
     while i < bytes {
         // SAFETY: the caller vouches for byte `i`; `i / 4` is below four.

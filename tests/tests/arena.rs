@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use tourbillon::abi::arena::{ARENA_REF_WORDS, ArenaRef, LARGE_BYTES_MAX};
 use tourbillon::abi::error::FailureCode;
-use tourbillon::abi::frame::span_of_large_call;
 use tourbillon::abi::header::{Flags, Header};
 use tourbillon::actors::Blob;
 use tourbillon::actors::blob::{Byte, Cut, Make, Mirror, OutOfRange, Seen, Sum, sum_of};
 use tourbillon::actors::counter::{Add, Get};
-use tourbillon::{Actor, CallError, Client, Counter, Engine, EngineError, ErrorOf, Message, ReplyOf, SendError};
+use tourbillon::{Actor, CallError, Counter, Engine, EngineError, Message, SendError};
 use tourbillon_tests::bench::{client, counted, eventually, mixed};
-use tourbillon_tests::raw::exchange;
+use tourbillon_tests::raw::{exchange, exchange_reference};
 use tourbillon_tests::{on_backends, on_every_backend};
 
 /// Bytes that follow from `seed`, and differ from those of other seeds in nearly every place.
@@ -34,29 +33,6 @@ fn made(make: Make) -> Vec<u8> {
 /// The state of a blob.
 fn blob(engine: &Engine, key: u64) -> Option<Blob> {
     engine.inspect::<Blob>(key).expect("the actor is read").map(|(_, state)| state)
-}
-
-/// A request with a reference as no well-meaning client writes it.
-fn forged<M: Message>(
-    client: &mut Client,
-    key: u64,
-    message: &M,
-    reference: ArenaRef,
-) -> (Option<FailureCode>, Vec<u8>) {
-    let span = span_of_large_call(size_of::<M>(), size_of::<ReplyOf<M>>(), size_of::<ErrorOf<M>>());
-    let header = Header {
-        key,
-        kind: <M::Actor as Actor>::KIND,
-        message: M::NUMBER,
-        length: size_of::<M>() as u16,
-        flags: Flags::new(span, Flags::ARENA),
-        ..Header::default()
-    };
-    let mut payload: Vec<u8> = bytemuck::cast_slice(&reference.encode()).to_vec();
-    payload.extend_from_slice(bytemuck::bytes_of(message));
-    let (reply, failure, payload) = exchange(client, header, &payload);
-    assert_eq!(reply.flags.has(Flags::ARENA), failure.is_none(), "{reply:?}");
-    (failure, payload)
 }
 
 on_every_backend! {
@@ -195,7 +171,7 @@ on_every_backend! {
         assert_eq!(refused, CallError::ArenaTooSmall { bytes: 1, most: 0 });
         assert!(refused.to_string().contains("arena_bytes"), "{refused}");
         let smallest = ArenaRef { offset: 0, length: 0, room: 0, ticket: 1 };
-        let (failure, _) = forged(&mut without, 6, &Mirror { word: 0 }, smallest);
+        let (failure, _) = exchange_reference(&mut without, 6, &Mirror { word: 0 }, smallest);
         assert_eq!(failure, Some(FailureCode::ArenaOutOfBounds));
         assert_eq!(without.call(6, Get {}), Ok(0), "the lane goes on");
         drop((without, engine));
@@ -257,7 +233,7 @@ on_every_backend! {
             ArenaRef { offset: u32::MAX - 127, length: u32::MAX, room: u32::MAX, ticket: u32::MAX },
         ];
         for reference in outside {
-            let (failure, _) = forged(&mut client, 10, &Mirror { word: 0 }, reference);
+            let (failure, _) = exchange_reference(&mut client, 10, &Mirror { word: 0 }, reference);
             assert_eq!(failure, Some(FailureCode::ArenaOutOfBounds), "{reference:?}");
         }
         // Inside, but not what stands there: blocks of other payloads, and of none.
@@ -269,7 +245,7 @@ on_every_backend! {
             ArenaRef { offset: 4_096, ..good },
         ];
         for reference in stale {
-            let (failure, _) = forged(&mut client, 10, &Mirror { word: 0 }, reference);
+            let (failure, _) = exchange_reference(&mut client, 10, &Mirror { word: 0 }, reference);
             assert_eq!(failure, Some(FailureCode::ArenaStale), "{reference:?}");
         }
         assert_eq!(blob(&engine, 10), None, "no actor was woken");
@@ -428,6 +404,40 @@ on_every_backend! {
             }
         });
         assert_eq!(engine.launches(), 1 + bench.scale(8, 3));
+    }
+}
+
+on_backends! {
+    [native_1, gpu]
+    /// A pause waits for the payload that is being copied, not for those behind it: a warp looks at its orders only every few
+    /// windows, and a window with a large payload is long.
+    fn a_pause_does_not_wait_for_payloads_that_nobody_began(bench: &Bench) {
+        let (bytes, payloads) = (256 << 10, 24);
+        let engine = bench.builder().shards(1).arena_bytes(payloads * (bytes + 128)).build().unwrap();
+        let mut client = client(&engine);
+        let payload = bytes_of(9, bytes as usize);
+        let processed = || engine.device_counters().unwrap()[Counter::Processed as usize];
+        engine.pause().unwrap();
+        let mut fewest = u64::MAX;
+        for _ in 0..10 {
+            let mut pipeline = client.large_pipeline::<Mirror>();
+            for word in 0..payloads.into() {
+                assert!(pipeline.push(16, &Mirror { word }, &payload, payload.len()).unwrap());
+            }
+            let before = processed();
+            engine.resume().unwrap();
+            engine.pause().unwrap();
+            // This thread may have slept between the two commands; hardly every time.
+            fewest = fewest.min(processed() - before);
+            engine.resume().unwrap();
+            for word in 0..payloads.into() {
+                let (seen, is_same) = pipeline.pop_with(|reply| *reply == *payload).unwrap().unwrap();
+                assert!(is_same && seen.word == word);
+            }
+            drop(pipeline);
+            engine.pause().unwrap();
+        }
+        assert!(fewest < 12, "at least {fewest} payloads were copied before the pause");
     }
 }
 
