@@ -86,10 +86,10 @@ fn stream(engine: &Engine, number: u64, stop: &AtomicBool, counted: &AtomicU64) 
             // Every page of every payload is one that was never sent before.
             for (page, bytes) in payload.chunks_mut(4096).enumerate() {
                 if let Some(stamp) = bytes.first_chunk_mut() {
-                    *stamp = (next << 16 | page as u64).to_le_bytes();
+                    *stamp = ((next << 16) | page as u64).to_le_bytes();
                 }
             }
-            if !pipeline.push(mix(number << 32 | next % KEYS), &Mirror { word: next }, &payload, BYTES)? {
+            if !pipeline.push(mix((number << 32) | (next % KEYS)), &Mirror { word: next }, &payload, BYTES)? {
                 payloads.push_front(payload);
                 break;
             }

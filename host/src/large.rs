@@ -65,6 +65,18 @@ impl Client {
 
     /// As [`call_large_into`](Self::call_large_into), with the reply's payload, of `reply_room` bytes at most, in memory of its own.
     ///
+    /// ```
+    /// use tourbillon::actors::blob::Mirror;
+    /// use tourbillon::{Backend, Engine};
+    ///
+    /// let engine = Engine::builder().backend(Backend::Cpu).build()?;
+    /// let mut client = engine.client()?;
+    /// let payload = vec![7; 100_000];
+    /// let (seen, back) = client.call_large(1, Mirror { word: 5 }, &payload, payload.len())?;
+    /// assert_eq!((seen.word, seen.bytes, back), (5, 100_000, payload));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub fn call_large<M: Message>(

@@ -65,6 +65,29 @@
 //! }
 //! actor!(Sink { kind: 900, error: NoError, messages: { 0: Ask } });
 //! ```
+//!
+//! Beside a payload in the arena a message may have 336 bytes, for its frame carries a reference too:
+//! ```compile_fail
+//! # use bytemuck::{Pod, Zeroable};
+//! # use tourbillon::{Client, Context, Handler, NoError, actor};
+//! #[repr(C)]
+//! #[derive(Clone, Copy, Pod, Zeroable)]
+//! struct Full([u64; 43]);
+//! # #[repr(C)]
+//! # #[derive(Clone, Copy, Pod, Zeroable)]
+//! # struct Sink { seen: u64 }
+//! impl Handler<Full> for Sink {
+//!     type Reply = u64;
+//!     fn handle(&mut self, _message: &Full, _context: &mut Context) -> Result<u64, NoError> {
+//!         Ok(0)
+//!     }
+//! }
+//! actor!(Sink { kind: 900, error: NoError, messages: { 0: Full } });
+//! # fn main() {
+//! let send: fn(&mut Client, u64, Full, &[u8]) -> Result<(), tourbillon::SendError> = Client::send_large::<Full>;
+//! # let _ = send;
+//! # }
+//! ```
 
 pub mod bench;
 pub mod child;

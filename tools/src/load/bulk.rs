@@ -97,7 +97,7 @@ struct Mirrors {
 impl Mirrors {
     /// The word of a message: that of no other message of any client to the key.
     fn word(&self, number: u64) -> u64 {
-        number << 8 | u64::from(self.client)
+        (number << 8) | u64::from(self.client)
     }
 }
 
