@@ -437,7 +437,9 @@ on_backends! {
             drop(pipeline);
             engine.pause().unwrap();
         }
-        assert!(fewest < 5, "at least {fewest} payloads were copied before the pause");
+        // A GPU goes on while this thread sleeps between two looks at what is obeyed.
+        let most = if bench.loses_lanes() { 16 } else { 5 };
+        assert!(fewest < most, "at least {fewest} payloads were copied before the pause");
     }
 }
 
