@@ -4,6 +4,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if cargo deny --version >/dev/null 2>&1; then
-    cargo deny --all-features check bans licenses sources
+    config=$PWD/deny.toml
+    for workspace in . benches/peers; do
+        cargo deny --manifest-path "$workspace/Cargo.toml" --all-features check --config "$config" bans licenses sources
+    done
 fi
 cargo xtask licences

@@ -1,5 +1,6 @@
 //! Tables in documents: what stands between two marks is written by a program.
 
+use std::io::Write;
 use std::path::Path;
 
 /// `document` with what stands between the lines `marks` replaced by `text`.
@@ -17,11 +18,11 @@ pub fn insert(document: &str, marks: [&str; 2], text: &str) -> Result<String, St
 /// Prints `text`, or puts it between the marks of the document at `into`.
 ///
 /// # Errors
-/// The document cannot be read or written, or has no marks; the text names it.
+/// The document cannot be read or written, or has no marks, or standard output is closed; the text names it.
 pub fn put(text: &str, marks: [&str; 2], into: Option<&Path>) -> Result<(), String> {
     let Some(path) = into else {
-        print!("{text}");
-        return Ok(());
+        let written = std::io::stdout().lock().write_all(text.as_bytes());
+        return written.map_err(|error| format!("standard output: {error}"));
     };
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let document = std::fs::read_to_string(path).map_err(|error| named(&error))?;

@@ -13,6 +13,7 @@ use tourbillon_tools::latency::new_histogram;
 use tourbillon_tools::random::Random;
 
 use crate::cuda::{Context, CudaError, CudaResult, DeviceMemory, Function, Module, Pinned, Stream};
+use tourbillon_benches::program::EXIT_CODE_STUCK;
 use tourbillon_benches::results::Figure;
 
 /// Slots of the ring, as many as a lane of the default engine has.
@@ -176,9 +177,6 @@ fn launch(
     }
     measured
 }
-
-/// Exit code when a kernel could not be ended.
-pub const EXIT_CODE_STUCK: i32 = 3;
 
 fn function_of<'m>(module: &'m Module<'_>, kind: Kind) -> CudaResult<Function<'m>> {
     module.function(match kind {

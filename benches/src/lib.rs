@@ -1,4 +1,5 @@
-//! What the measuring programs share: the results file and the tables made of it.
+//! What the measuring programs share: the results file, the tables made of it, and the frame of a program.
 
 pub mod document;
+pub mod program;
 pub mod results;

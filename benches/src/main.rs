@@ -12,22 +12,23 @@ mod offload;
 mod render;
 mod sweep;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
-use serde_json::{Map, Value};
+use clap::Parser;
 use tourbillon::Backend;
-use tourbillon_tools::environment::{COMMIT, Environment};
+use tourbillon_tools::environment::Environment;
 use tourbillon_tools::gpu::{Driver, Gpu};
 
 use crate::cuda::{Context, Module};
 use crate::engine::Setup;
-use crate::floor::{EXIT_CODE_STUCK, Kind};
-use tourbillon_benches::document;
+use crate::floor::Kind;
+use tourbillon_benches::program::{Command, exit_code, give_up_after};
 use tourbillon_benches::results::Results;
 
+/// What it is called in its messages.
+const PROGRAM: &str = "latency";
 /// A run that takes longer has met something that hangs, and ends.
 const RUN_TIME_MAX: Duration = Duration::from_secs(345);
 /// A sweep builds dozens of engines.
@@ -53,41 +54,20 @@ struct Program {
     sweep: bool,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Print the table of results files, or put it into a document.
-    Render {
-        /// Results files.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// The document, such as README.md.
-        #[arg(long, value_name = "FILE")]
-        into: Option<PathBuf>,
-    },
-}
-
 fn main() -> ExitCode {
     let program = Program::parse();
-    let outcome = match &program.command {
-        Some(Command::Render { files, into }) => render_files(files, into.as_deref()),
-        None => run(&program),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("latency: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn render_files(files: &[PathBuf], into: Option<&Path>) -> Result<(), String> {
-    let tables = render::tables(files)?;
-    document::put(&tables, render::MARKS, into)
+    exit_code(
+        PROGRAM,
+        match &program.command {
+            Some(command) => command.run(render::tables, render::MARKS),
+            None => run(&program),
+        },
+    )
 }
 
 fn run(program: &Program) -> Result<(), String> {
-    give_up_after(if program.sweep { SWEEP_TIME_MAX } else { RUN_TIME_MAX })?;
+    let time = if program.sweep { SWEEP_TIME_MAX } else { RUN_TIME_MAX };
+    give_up_after(time, PROGRAM, "what was measured so far stands in the results file").map_err(|e| e.to_string())?;
     let gpu = choose_gpu(program)?;
     let backend = if gpu.is_some() { Backend::Cuda } else { Backend::Cpu };
     let setup = Setup { backend, device: program.device };
@@ -96,10 +76,7 @@ fn run(program: &Program) -> Result<(), String> {
     }
     let device_name = gpu.as_ref().map_or("CPU", |gpu| gpu.name.as_str());
     let environment = Environment::gather(gpu.is_some(), device_name);
-    let Ok(Value::Object(env)) = serde_json::to_value(&environment) else {
-        return Err("the environment could not be written as JSON".into());
-    };
-    let mut results = Results::new(Map::from_iter(env.into_iter().filter(|(key, _)| key != "commit")), COMMIT);
+    let mut results = Results::on(&environment).map_err(|error| error.to_string())?;
     let out = program.out.as_deref();
     let save = |results: &Results| results.write(out).map_err(|error| error.to_string());
     if gpu.is_some() {
@@ -165,14 +142,4 @@ fn measure_floors(device: u32, results: &mut Results) -> Result<(), Box<dyn std:
     results.add("hlc_update_single_ns", price.single, "ns", None);
     results.add("floor_copy_bytes_per_s", bulk::measure_floor(&context)?, "B/s", None);
     Ok(())
-}
-
-/// Ends the process after `time`: what hangs behind a GPU cannot be ended in any other way.
-fn give_up_after(time: Duration) -> Result<(), String> {
-    let watch = move || {
-        std::thread::sleep(time);
-        eprintln!("latency: not done within {time:?}; what was measured so far stands in the results file");
-        std::process::exit(EXIT_CODE_STUCK);
-    };
-    std::thread::Builder::new().name("deadline".into()).spawn(watch).map(|_| ()).map_err(|error| error.to_string())
 }

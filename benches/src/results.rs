@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tourbillon_tools::environment::Environment;
 use tourbillon_tools::latency::{human_bytes, human_count, human_ns, human_rate};
 
 /// A figure with its spread.
@@ -65,6 +66,17 @@ impl Results {
     /// An empty file.
     pub fn new(env: Map<String, Value>, commit: &str) -> Self {
         Self { env, commit: commit.to_owned(), results: Vec::new() }
+    }
+
+    /// An empty file about what is measured in `environment`.
+    ///
+    /// # Errors
+    /// When the environment cannot be written as JSON.
+    pub fn on(environment: &Environment) -> serde_json::Result<Self> {
+        let mut env: Map<String, Value> = serde_json::from_value(serde_json::to_value(environment)?)?;
+        // It has a place of its own in the file.
+        env.remove("commit");
+        Ok(Self::new(env, environment.commit))
     }
 
     /// Adds a result and prints it.
@@ -145,6 +157,15 @@ mod tests {
         assert_eq!(Figure::median_of(&[4.0, 1.0, 3.0, 2.0]).value, 2.0);
         assert_eq!(Figure::median_of(&[]), Figure { value: 0.0, runs: 0, spread: [0.0, 0.0] });
         assert_eq!(Figure::once(5.0), Figure { value: 5.0, runs: 1, spread: [5.0, 5.0] });
+    }
+
+    #[test]
+    fn a_file_names_its_machine_and_its_commit_once() {
+        let environment = Environment::gather(false, "CPU");
+        let results = Results::on(&environment).unwrap();
+        assert_eq!(results.commit, environment.commit);
+        assert_eq!(results.env["cpu"], environment.cpu.as_str());
+        assert!(!results.env.contains_key("commit") && results.results.is_empty());
     }
 
     #[test]

@@ -157,13 +157,6 @@ impl Words for Staged {
 pub struct OneSlot(pub [u32; DATA_WORDS_PER_SLOT]);
 
 impl OneSlot {
-    /// The words of a slot.
-    #[inline(always)]
-    pub(crate) fn of(slot: &Slot) -> Self {
-        let [a, b, c, d] = slot.chunks.map(|chunk| chunk.words);
-        Self([a[0], a[1], a[2], b[0], b[1], b[2], c[0], c[1], c[2], d[0], d[1], d[2]])
-    }
-
     /// A slot of these words, under no tag yet.
     #[inline(always)]
     pub(crate) fn slot(self) -> Slot {

@@ -5,47 +5,6 @@
 
 use tourbillon_shared::geometry::{Bucket, EntryHeader, KernelArguments, ShardState};
 
-/// Where the directories and slabs of an engine are: what every look-up needs of the arguments, kept at hand.
-#[derive(Clone, Copy, Debug)]
-pub struct Directories {
-    buckets: u64,
-    slabs: u64,
-    shards: u64,
-    log2: u32,
-    stride: u32,
-    capacity: u32,
-}
-
-impl Directories {
-    /// Those of an engine.
-    pub fn new(arguments: &KernelArguments) -> Self {
-        let (geometry, layout) = (&arguments.geometry, &arguments.layout);
-        Self {
-            buckets: arguments.memory.wrapping_add(layout.directories),
-            slabs: arguments.memory.wrapping_add(layout.slabs),
-            shards: arguments.memory.wrapping_add(layout.shards),
-            log2: geometry.directory_log2,
-            stride: geometry.entry_stride,
-            capacity: geometry.actors_per_shard,
-        }
-    }
-
-    /// The directory of shard `shard`.
-    #[inline(always)]
-    pub fn of(&self, shard: u32) -> Directory {
-        let at = |base: u64, bytes: u64| base.wrapping_add(u64::from(shard).wrapping_mul(bytes));
-        let entries = u64::from(self.capacity).wrapping_mul(u64::from(self.stride));
-        Directory {
-            buckets: at(self.buckets, (size_of::<Bucket>() as u64).wrapping_shl(self.log2)) as *mut Bucket,
-            mask: 1u32.wrapping_shl(self.log2).wrapping_sub(1),
-            slab: at(self.slabs, entries) as *mut u8,
-            stride: self.stride,
-            capacity: self.capacity,
-            shard: at(self.shards, size_of::<ShardState>() as u64) as *mut ShardState,
-        }
-    }
-}
-
 /// The directory and the slab of one shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Directory {
@@ -71,7 +30,20 @@ impl Directory {
     /// The directory of shard `shard`.
     #[inline(always)]
     pub fn new(arguments: &KernelArguments, shard: u32) -> Self {
-        Directories::new(arguments).of(shard)
+        let (geometry, layout) = (&arguments.geometry, &arguments.layout);
+        let at = |base: u64, bytes: u64| {
+            arguments.memory.wrapping_add(base).wrapping_add(u64::from(shard).wrapping_mul(bytes))
+        };
+        let entries = u64::from(geometry.actors_per_shard).wrapping_mul(u64::from(geometry.entry_stride));
+        let buckets = (size_of::<Bucket>() as u64).wrapping_shl(geometry.directory_log2);
+        Self {
+            buckets: at(layout.directories, buckets) as *mut Bucket,
+            mask: 1u32.wrapping_shl(geometry.directory_log2).wrapping_sub(1),
+            slab: at(layout.slabs, entries) as *mut u8,
+            stride: geometry.entry_stride,
+            capacity: geometry.actors_per_shard,
+            shard: at(layout.shards, size_of::<ShardState>() as u64) as *mut ShardState,
+        }
     }
 
     #[inline(always)]

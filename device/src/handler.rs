@@ -3,7 +3,7 @@
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::{EntryHeader, WarpScratch};
 use tourbillon_shared::header::{Flags, Header};
-use tourbillon_shared::slot::Slot;
+use tourbillon_shared::slot::{Chunk, Slot};
 use tourbillon_shared::telemetry::Counter;
 
 use crate::arch::Arch;
@@ -57,63 +57,130 @@ pub(crate) unsafe fn run_frame<A: Arch, S: System>(
     }
 }
 
-/// As [`run_frame`] for a plain frame whose actor is at `entry`, in registers all through. Whether it was answered: not when the
-/// frame is not just what one of the handlers takes, and then nothing was done.
+/// Where the answer to a plain frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// Nowhere: the frame is not just what one of the handlers takes, and nothing was done.
+    Not,
+    /// In place of the request, for all lanes to send.
+    Staged,
+    /// Sent.
+    Sent,
+}
+
+/// As [`run_frame`] for a plain frame whose actor is at `entry`, in registers all through. The answer is sent to `direct` under
+/// the tag `lap`, if there is such a place.
 ///
 /// # Safety
-/// The frame is staged and this lane's, `entry` is the actor's, and the warp holds the turn.
+/// `slot` is the frame, which is staged at `frame` and this lane's; `entry` is the actor's, and the warp holds the turn; `direct`
+/// is the slot for the reply.
 #[inline(always)]
 pub(crate) unsafe fn run_plain<A: Arch, S: System>(
     stats: Stats,
+    slot: &Slot,
     frame: *mut Slot,
-    header: Header,
     entry: *mut EntryHeader,
     moment: Moment,
-) -> bool {
+    direct: Option<*mut Chunk>,
+    lap: u32,
+) -> Answered {
+    let header = header_of(slot);
+    let [key_low, key_high, addressee, shape, ..] = header.encode();
+    let key = u64::from(key_low) | u64::from(key_high) << 32;
+    let [_, _, third, fourth] = slot.chunks.map(|chunk| chunk.words);
+    let Moment { last, remote, physical } = moment;
+    let to = direct.unwrap_or(frame.cast());
     let mut outcome = None;
     let ended = A::guard(|| {
         // SAFETY: the caller vouches for it.
-        outcome = Some(unsafe { plain::run_handler::<S>(entry, frame, moment.last, moment.remote, moment.physical) });
+        outcome = Some(unsafe {
+            plain::run_handler::<A, S>(
+                entry,
+                key,
+                addressee,
+                shape,
+                third[2],
+                fourth[0],
+                fourth[1],
+                fourth[2],
+                last,
+                remote,
+                physical,
+                to,
+                lap,
+                direct.is_some(),
+            )
+        });
     });
     let outcome = outcome.filter(|_| ended);
     if outcome == Some(Outcome::Done) {
-        return true;
+        return if direct.is_some() { Answered::Sent } else { Answered::Staged };
     }
     if outcome.is_some_and(|outcome| outcome != Outcome::Failed) {
-        return false;
+        return Answered::Not;
     }
-    if let Some(code) = judge::<A>(stats, outcome) {
-        // SAFETY: the caller vouches for the frame.
-        let mut call = Call::new(unsafe { Staged::new(frame) }, header, moment);
-        fail::<A, _>(stats, &mut call, code);
-    }
-    true
+    let Some(code) = judge::<A>(stats, outcome) else {
+        return if direct.is_some() { Answered::Sent } else { Answered::Staged };
+    };
+    // SAFETY: the caller vouches for the frame.
+    let mut call = Call::new(unsafe { Staged::new(frame) }, header, moment);
+    fail::<A, _>(stats, &mut call, code);
+    Answered::Staged
 }
 
 /// The short way's own copy of the handlers.
 mod plain {
-    use super::{Call, EntryHeader, Moment, OneSlot, Outcome, Slot, System, header_of};
+    use tourbillon_shared::header::Header;
+    use tourbillon_shared::slot::Chunk;
 
-    /// As [`run_handler`](super::run_handler) for a message of one slot, whose words it holds in registers.
+    use super::{Arch, Call, EntryHeader, Moment, OneSlot, Outcome, System};
+
+    /// As [`run_handler`](super::run_handler) for a message of one slot, whose words come in registers: `key`, `addressee` and `shape`
+    /// are the first half of the header, `first` to `fourth` the payload. The answer goes to `to`, over the bus under the tag `lap`
+    /// or as it is.
     ///
     /// # Safety
-    /// As there.
+    /// As there, and `to` is valid for a slot.
     #[inline(never)]
-    pub(super) unsafe fn run_handler<S: System>(
+    #[expect(clippy::too_many_arguments, reason = "an aggregate would be passed in memory")]
+    pub(super) unsafe fn run_handler<A: Arch, S: System>(
         entry: *mut EntryHeader,
-        frame: *mut Slot,
+        key: u64,
+        addressee: u32,
+        shape: u32,
+        first: u32,
+        second: u32,
+        third: u32,
+        fourth: u32,
         last: u64,
         remote: u64,
         physical: u64,
+        to: *mut Chunk,
+        lap: u32,
+        is_direct: bool,
     ) -> Outcome {
-        // SAFETY: the caller vouches for entry and frame; the state follows the entry's header.
+        let (key_low, key_high) = (key as u32, (key >> 32) as u32);
+        // Hint and timestamp are no business of a handler.
+        let words = [key_low, key_high, addressee, shape, 0, 0, 0, 0, first, second, third, fourth];
+        let header = Header::decode(&[key_low, key_high, addressee, shape, 0, 0, 0, 0]);
+        // SAFETY: the caller vouches for entry and answer; the state follows the entry's header.
         unsafe {
-            let slot = frame.read();
-            let mut call = Call::new(OneSlot::of(&slot), header_of(&slot), Moment { last, remote, physical });
+            let mut call = Call::new(OneSlot(words), header, Moment { last, remote, physical });
             call.find(entry, entry.read());
             let outcome = S::dispatch(entry.wrapping_add(1).cast(), &mut call);
-            if matches!(outcome, Outcome::Done | Outcome::Failed) {
-                frame.write(call.into_words().slot());
+            if !matches!(outcome, Outcome::Done | Outcome::Failed) {
+                return outcome;
+            }
+            let chunks = call.into_words().slot().chunks;
+            let mut part = 0;
+            while part < chunks.len() {
+                let [a, b, c, _] = chunks[part].words;
+                if is_direct {
+                    A::store_chunk_sys(to.wrapping_add(part), Chunk::new([a, b, c], lap));
+                } else {
+                    to.wrapping_add(part).write(chunks[part]);
+                }
+                part += 1;
             }
             outcome
         }

@@ -7,7 +7,7 @@
 
 use tourbillon_shared::control::{Command, ControlBlock, Mode};
 use tourbillon_shared::geometry::{KernelArguments, WarpScratch};
-use tourbillon_shared::slot::Chunk;
+use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk};
 use tourbillon_shared::telemetry::{COUNTERS, Counter, LATENCY_BUCKETS, TelemetryPage, WarpStats};
 
 use crate::arch::Arch;
@@ -28,6 +28,11 @@ const ROUNDS_PER_COMMAND: u32 = 16;
 pub const EPOCH_OF_THE_DEPARTED: u32 = u32::MAX;
 /// How long the control warp waits for the others after a stop, before it leaves without their last counts.
 const LAST_REFRESH_NS: u64 = 5_000_000;
+/// Watches of its home after which a warp looks at all rings of its block once, for a home may have lost its warps. A
+/// watch of an idle ring takes a few microseconds.
+const WATCHES_PER_WIDE_LOOK: u32 = 64;
+/// How long a warp rests whose home another one watches.
+const STANDBY_NS: u32 = 1_000;
 /// How long a paused warp rests between two looks at the mirror.
 const PAUSE_NS: u32 = 2_000;
 
@@ -87,7 +92,11 @@ pub unsafe fn run<A: Arch, S: System>(arguments: *const KernelArguments) {
         is_control_only: is_control && spares,
         gate: Gate::new(&block, in_block.wrapping_sub(first_poller), pollers),
         turns: Turns::new(in_block),
-        lone_rings: LoneRings::new(&warp, &block),
+        lone_rings: LoneRings::new(&warp, &block, in_block),
+        until_wide: WATCHES_PER_WIDE_LOOK,
+        clock: Clock::new(0, now_ns),
+        idle: 0,
+        until_orders: 0,
         control: Control {
             mirrored: (0, 0),
             told: 0,
@@ -126,6 +135,13 @@ struct Server<'k> {
     gate: Gate,
     turns: Turns,
     lone_rings: Option<LoneRings>,
+    /// Watches of the warp's home until the next look at all rings of the block.
+    until_wide: u32,
+    clock: Clock,
+    /// Rounds, or watches, since the last that found something.
+    idle: u32,
+    /// Rounds until the next look at the mirror.
+    until_orders: u32,
     control: Control,
     orders: Orders,
 }
@@ -133,73 +149,46 @@ struct Server<'k> {
 impl Server<'_> {
     /// The dispatch loop: ends when the kernel is stopped, when too few lanes are left, and, for a warp that was whole, when it
     /// has lost a lane.
+    ///
+    /// Lone messages are served by the short ways, which are compiled into the loop; everything else is left to one call out of
+    /// it, across which nothing needs to be kept in registers.
     #[inline(always)]
     fn serve<A: Arch, S: System, const WHOLE: bool>(&mut self, warp: &mut Warp<A, WHOLE>) {
-        let Self { is_control, is_control_only, .. } = *self;
-        let polls = self.block.is_gate() && !is_control_only;
+        let polls = self.block.is_gate() && !self.is_control_only;
         let runs = self.block.shards() != 0;
-        // A warp that has both lanes and rings must not watch one of them only.
-        let rounds = if polls && runs { 1 } else { A::WATCH_ROUNDS };
-        let mut clock = Clock::new(self.orders.clock_offset, A::now_ns());
-        let mut idle = 0u32;
-        let mut until_orders = 0;
-        loop {
-            if is_control {
-                warp.lend(|warp| self.look_after(warp));
-            }
-            let is_slow = !self.orders.mode.serves() || (A::SLEEPS && idle > ROUNDS_PER_COMMAND);
-            if is_slow || until_orders == 0 {
-                until_orders = ROUNDS_PER_COMMAND;
-                warp.lend(|warp| self.follow_orders(warp));
-                clock = clock.keep_up(self.orders.clock_offset, A::now_ns());
-                if self.orders.mode == Mode::Stopped && !tourbillon_shared::mutant!("lost_stop_check") {
+        let has_short_ways = WHOLE && A::LANES >= CHUNKS_PER_SLOT as u32;
+        if !warp.lend(|warp| self.look_up(warp, true, 0)) {
+            return;
+        }
+        match (polls, runs) {
+            (true, false) if has_short_ways => loop {
+                let watched = self.watch_lane(warp);
+                if !warp.lend(|warp| self.after_lane(warp, watched)) {
                     return;
                 }
-            }
-            if is_control_only {
-                until_orders = 0;
-                A::rest(self.block.arguments.beat_ns / 2);
-                continue;
-            }
-            if !self.orders.mode.serves() {
-                idle = idle.wrapping_add(1);
-                A::relax(idle);
-                A::rest(PAUSE_NS);
-                continue;
-            }
-            let mut found = polls && self.watch_lanes(warp, &clock, rounds);
-            if runs {
-                found |= self.watch_rings::<A, S, WHOLE>(warp, &clock, rounds);
-            }
-            if !warp.is_viable() || (WHOLE && warp.has_losses()) {
-                return;
-            }
-            if found {
-                idle = 0;
-                until_orders = until_orders.saturating_sub(1);
-            } else {
-                idle = idle.wrapping_add(1);
-                until_orders = until_orders.saturating_sub(rounds);
-                A::relax(idle);
-            }
+            },
+            (false, true) if has_short_ways => loop {
+                let looked = self.watch_home::<A, S, WHOLE>(warp);
+                if !warp.lend(|warp| self.after_home::<A, S, WHOLE>(warp, looked)) {
+                    return;
+                }
+            },
+            _ => while warp.lend(|warp| self.look_at_all::<A, S, WHOLE>(warp, polls, runs)) {},
         }
     }
 
-    /// Polls this warp's lanes for `rounds` rounds, or until there is something for the long way; whether anything came.
+    /// Polls the only lane of this warp for some rounds, if it has only one and nothing is expected from it.
     #[inline(always)]
-    fn watch_lanes<A: Arch, const WHOLE: bool>(
-        &mut self,
-        warp: &mut Warp<A, WHOLE>,
-        clock: &Clock,
-        rounds: u32,
-    ) -> bool {
-        let lane = if WHOLE { self.gate.lone_lane(&self.block) } else { None };
-        let Some(lane) = lane else {
-            let clock = *clock;
-            return warp.lend(|warp| self.poll_lanes(warp, &clock));
-        };
-        let Self { block, scratch, stats, .. } = *self;
-        match lane.watch(warp, &block, scratch, stats, clock, rounds) {
+    fn watch_lane<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>) -> Watched {
+        let Some(lane) = self.gate.lone_lane(&self.block) else { return Watched::Others };
+        let Self { block, scratch, stats, clock, .. } = *self;
+        lane.watch(warp, &block, scratch, stats, &clock, A::WATCH_ROUNDS)
+    }
+
+    /// Does what watching the lane has left to be done; whether the warp goes on.
+    #[inline(never)]
+    fn after_lane<A: Arch, const WHOLE: bool>(&mut self, warp: &mut Warp<A, WHOLE>, watched: Watched) -> bool {
+        let found = match watched {
             Watched::Nothing => false,
             Watched::Some => true,
             Watched::Burst => {
@@ -207,52 +196,112 @@ impl Server<'_> {
                 true
             }
             Watched::Left(visit) => {
-                let clock = *clock;
-                warp.lend(|warp| self.gate.visit(warp, &self.block, scratch, stats, &clock, visit));
+                self.gate.visit(warp, &self.block, self.scratch, self.stats, &self.clock, visit);
                 self.gate.expect_more();
                 true
+            }
+            Watched::Others => self.poll_lanes(warp),
+        };
+        self.look_up(warp, found, if matches!(watched, Watched::Nothing) { A::WATCH_ROUNDS } else { 1 })
+    }
+
+    /// Watches the rings of the warp's home for some rounds.
+    #[inline(always)]
+    fn watch_home<A: Arch, S: System, const WHOLE: bool>(&mut self, warp: &mut Warp<A, WHOLE>) -> Looked {
+        match self.lone_rings {
+            Some(rings) if self.until_wide != 0 => {
+                rings.watch::<A, S, WHOLE>(warp, &self.block, self.scratch, self.stats, &self.clock, A::WATCH_ROUNDS)
+            }
+            _ => Looked::Others,
+        }
+    }
+
+    /// Does what watching the home has left to be done; whether the warp goes on.
+    #[inline(never)]
+    fn after_home<A: Arch, S: System, const WHOLE: bool>(&mut self, warp: &mut Warp<A, WHOLE>, looked: Looked) -> bool {
+        self.until_wide = self.until_wide.saturating_sub(1);
+        let found = match looked {
+            Looked::Nothing => false,
+            Looked::Some => true,
+            Looked::Taken => {
+                A::rest(STANDBY_NS);
+                self.until_wide = 0;
+                false
+            }
+            Looked::Several(ready, position, ring) => {
+                self.serve_rings::<A, S, WHOLE>(warp, ready, position, ring);
+                true
+            }
+            Looked::Held(visit, tried) => {
+                let Self { block, scratch, stats, clock, .. } = self;
+                run_ring::<A, S, WHOLE>(warp, block, *scratch, *stats, clock, visit, Some(tried));
+                true
+            }
+            Looked::Others => {
+                self.until_wide = WATCHES_PER_WIDE_LOOK;
+                self.look_at_rings::<A, S, WHOLE>(warp)
+            }
+        };
+        self.look_up(warp, found, if matches!(looked, Looked::Nothing) { A::WATCH_ROUNDS } else { 1 })
+    }
+
+    /// One round of a warp without the short ways; whether it goes on.
+    #[inline(never)]
+    fn look_at_all<A: Arch, S: System, const WHOLE: bool>(
+        &mut self,
+        warp: &mut Warp<A, WHOLE>,
+        polls: bool,
+        runs: bool,
+    ) -> bool {
+        let mut found = polls && self.poll_lanes(warp);
+        if runs {
+            found |= self.look_at_rings::<A, S, WHOLE>(warp);
+        }
+        self.look_up(warp, found, 1)
+    }
+
+    /// What a warp does between two looks, the last of which took `rounds` rounds: follows orders now and then, and rests
+    /// while the engine does; whether it goes on.
+    #[inline(never)]
+    fn look_up<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>, found: bool, rounds: u32) -> bool {
+        if !warp.is_viable() || (WHOLE && warp.has_losses()) {
+            return false;
+        }
+        self.until_orders = self.until_orders.saturating_sub(rounds);
+        if found {
+            self.idle = 0;
+        } else {
+            self.idle = self.idle.wrapping_add(1);
+            A::relax(self.idle);
+        }
+        loop {
+            if self.is_control {
+                self.control.step(warp, self.block.arguments, &self.orders);
+            }
+            let is_slow = !self.orders.mode.serves() || (A::SLEEPS && self.idle > ROUNDS_PER_COMMAND);
+            if is_slow || self.until_orders == 0 {
+                self.until_orders = ROUNDS_PER_COMMAND;
+                self.follow_orders(warp);
+                self.clock = self.clock.keep_up(self.orders.clock_offset, A::now_ns());
+                if self.orders.mode == Mode::Stopped && !tourbillon_shared::mutant!("lost_stop_check") {
+                    return false;
+                }
+            }
+            if self.is_control_only {
+                self.until_orders = 0;
+                A::rest(self.block.arguments.beat_ns / 2);
+            } else if self.orders.mode.serves() {
+                return true;
+            } else {
+                self.idle = self.idle.wrapping_add(1);
+                A::relax(self.idle);
+                A::rest(PAUSE_NS);
             }
         }
     }
 
-    /// Watches the block's rings for `rounds` rounds, or until there is something for the long way; whether anything came.
-    #[inline(always)]
-    fn watch_rings<A: Arch, S: System, const WHOLE: bool>(
-        &mut self,
-        warp: &mut Warp<A, WHOLE>,
-        clock: &Clock,
-        rounds: u32,
-    ) -> bool {
-        let rings = if WHOLE { self.lone_rings } else { None };
-        let Some(rings) = rings else {
-            let clock = *clock;
-            return warp.lend(|warp| self.look_at_rings::<A, S, WHOLE>(warp, &clock));
-        };
-        let Self { block, scratch, stats, .. } = *self;
-        let looked = rings.watch::<A, S, WHOLE>(warp, &block, scratch, stats, clock, rounds);
-        let clock = *clock;
-        let (visit, tried) = match looked {
-            Looked::Nothing => return false,
-            Looked::Some => return true,
-            Looked::Several(ready, position) => {
-                let mine = rings.mine();
-                return warp.lend(|warp| self.serve_rings::<A, S, WHOLE>(warp, &clock, ready, position, mine));
-            }
-            Looked::Held(visit, tried) => (visit, tried),
-        };
-        let block = &self.block;
-        warp.lend(|warp| run_ring::<A, S, WHOLE>(warp, block, scratch, stats, &clock, visit, Some(tried)));
-        true
-    }
-
-    /// What the control warp does beside.
-    #[inline(never)]
-    fn look_after<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>) {
-        self.control.step(warp, self.block.arguments, &self.orders);
-    }
-
     /// Looks at the mirror, and obeys a new command.
-    #[inline(never)]
+    #[inline(always)]
     fn follow_orders<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>) {
         let arguments = self.block.arguments;
         let before = self.orders.command;
@@ -265,33 +314,28 @@ impl Server<'_> {
     }
 
     /// Looks at several lanes, or at more of one.
-    #[inline(never)]
-    fn poll_lanes<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>, clock: &Clock) -> bool {
-        self.gate.step(warp, &self.block, self.scratch, self.stats, clock)
+    #[inline(always)]
+    fn poll_lanes<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>) -> bool {
+        self.gate.step(warp, &self.block, self.scratch, self.stats, &self.clock)
     }
 
-    /// Looks at some rings of the block, where one look does not cover them all.
-    #[inline(never)]
-    fn look_at_rings<A: Arch, S: System, const WHOLE: bool>(
-        &mut self,
-        warp: &mut Warp<A, WHOLE>,
-        clock: &Clock,
-    ) -> bool {
-        self.turns.step::<A, S, WHOLE>(warp, &self.block, self.scratch, self.stats, clock)
+    /// Looks at some rings of the block.
+    #[inline(always)]
+    fn look_at_rings<A: Arch, S: System, const WHOLE: bool>(&mut self, warp: &mut Warp<A, WHOLE>) -> bool {
+        self.turns.step::<A, S, WHOLE>(warp, &self.block, self.scratch, self.stats, &self.clock)
     }
 
     /// Works off the rings that a look found ready.
-    #[inline(never)]
+    #[inline(always)]
     fn serve_rings<A: Arch, S: System, const WHOLE: bool>(
         &mut self,
         warp: &mut Warp<A, WHOLE>,
-        clock: &Clock,
         ready: u32,
         position: u64,
         ring: Ring,
-    ) -> bool {
-        let Self { block, scratch, stats, .. } = *self;
-        self.turns.serve::<A, S, WHOLE>(warp, &block, scratch, stats, clock, ready, position, ring)
+    ) {
+        let Self { block, scratch, stats, clock, .. } = self;
+        self.turns.serve::<A, S, WHOLE>(warp, block, *scratch, *stats, clock, ready, position, ring);
     }
 
     /// The loop of a warp that has lost lanes, and its end. Kept out of the way of warps that have not.

@@ -25,7 +25,7 @@ pub enum Way {
 
 /// The four bits of every nibble of `mask` that is full, gathered: bit `i` for nibble `i`.
 #[inline(always)]
-const fn full_nibbles(mask: u32) -> u32 {
+pub(crate) const fn full_nibbles(mask: u32) -> u32 {
     let pairs = mask & (mask >> 1);
     let full = pairs & (pairs >> 2) & 0x1111_1111;
     let full = (full | (full >> 3)) & 0x0303_0303;
@@ -165,6 +165,30 @@ pub unsafe fn glance<A: Arch, const WHOLE: bool>(
     }
     warp.sync();
     full_nibbles(ballot)
+}
+
+/// Puts a chunk into the warp's stage, which begins with the four of the first slot.
+///
+/// # Safety
+/// `scratch` is the warp's own and `index` below four times its slots; no other lane accesses the chunk meanwhile.
+#[inline(always)]
+pub(crate) unsafe fn stage_chunk<A: Arch>(scratch: *mut WarpScratch, index: u32, chunk: Chunk) {
+    // SAFETY: the caller vouches for it.
+    unsafe { A::store_staged((&raw mut (*scratch).stage).cast::<Chunk>().wrapping_add(index as usize), chunk) };
+}
+
+/// The staged slot `index`.
+///
+/// # Safety
+/// As for [`stage_chunk`], with `index` below the stage's slots.
+#[inline(always)]
+pub(crate) unsafe fn staged_slot<A: Arch>(scratch: *mut WarpScratch, index: u32) -> Slot {
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        let first = (&raw mut (*scratch).stage).cast::<Slot>().wrapping_add(index as usize).cast::<Chunk>();
+        let [a, b, c, d] = [0, 1, 2, 3].map(|part| A::load_staged(first.wrapping_add(part)));
+        Slot { chunks: [a, b, c, d] }
+    }
 }
 
 /// The slots of `ready` at which all lanes looked that should have looked at the same: `position` is where this lane did, `of` the

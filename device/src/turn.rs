@@ -25,7 +25,7 @@ use crate::frames::{Frames, split, staged_flags};
 use crate::handler::is_plain;
 use crate::kernel::serves;
 use crate::landing::land;
-use crate::lone::run::{Places, Tried, run_one};
+use crate::lone::run::{Home, Tried, run_one};
 use crate::look::{Way, agreed, glance, look};
 use crate::stats::Stats;
 use crate::system::System;
@@ -203,13 +203,17 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
     if unsafe { A::load_cta(head) } == visit.position {
         let (mut position, mut base, mut slots) = (visit.position, visit.base, 1);
         let mut windows = 0u32;
-        let places = Places::new(block);
+        let home = Home::new(block, ring.local);
         loop {
             // SAFETY: the look staged these slots; only this warp uses its scratch.
             let plain = WHOLE && slots == 1 && is_plain(unsafe { staged_flags(scratch, base) });
             let result = match tried.take() {
                 Some(result) => result,
-                None if plain => run_one::<A, S, WHOLE>(warp, block, scratch, stats, clock, &places, ring.local, base),
+                None if plain => {
+                    let began_ns = A::now_ns();
+                    let physical = clock.physical_at_once(began_ns);
+                    run_one::<A, S, WHOLE>(warp, scratch, stats, &home, base, began_ns, physical)
+                }
                 None => Tried::Left,
             };
             let frames = match result {
@@ -240,7 +244,9 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
                 is_held = done == 0;
                 found |= !is_held;
                 position = position.wrapping_add(done.into());
-                advance(warp, block, ring, position);
+                if warp.rank() == 0 {
+                    advance::<A>(block, ring, position);
+                }
                 windows = windows.wrapping_add(1);
             }
             // A large payload takes as long as many windows.
@@ -278,27 +284,10 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
     (found, looked)
 }
 
-/// Moves the head of a ring to `position` and gives the turn of its shard back, which this warp holds.
+/// Moves the head of a ring, and tells its gate now and then. One lane calls it, under the turn, when all have read the slots
+/// before `position`.
 #[inline(always)]
-pub(crate) fn give_back<A: Arch, const WHOLE: bool>(
-    warp: &Warp<A, WHOLE>,
-    block: &Block<'_>,
-    ring: Ring,
-    position: u64,
-) {
-    advance(warp, block, ring, position);
-    if warp.rank() == 0 {
-        // SAFETY: this warp holds the turn.
-        unsafe { A::release_cta(block.turn(ring.local)) };
-    }
-}
-
-/// Moves the head of a ring, and tells its gate now and then.
-#[inline(always)]
-pub(crate) fn advance<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, block: &Block<'_>, ring: Ring, position: u64) {
-    if warp.rank() != 0 {
-        return;
-    }
+pub(crate) fn advance<A: Arch>(block: &Block<'_>, ring: Ring, position: u64) {
     // A release at device scope is dear, and a gate needs to know only when it comes round.
     let quarter = u64::from(block.ring_shape().capacity() / 4);
     let published = block.ring_published(ring.local, ring.gate);

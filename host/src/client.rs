@@ -11,6 +11,7 @@ use tourbillon_shared::slot::DATA_WORDS_PER_SLOT;
 
 use crate::backpressure::Backpressure;
 use crate::call_error::{CallError, SendError};
+use crate::config::BATCH_LIMIT_DEFAULT;
 use crate::error::EngineError;
 use crate::lane::Lane;
 use crate::pipeline::Pipeline;
@@ -229,8 +230,9 @@ impl Client {
         messages: impl IntoIterator<Item = (u64, M)>,
     ) -> Vec<Result<ReplyOf<M>, CallError<ErrorOf<M>>>> {
         let messages = messages.into_iter();
-        let mut replies = Vec::with_capacity(messages.size_hint().0);
         let limit = self.batch_limit;
+        // The hint is the caller's code and may say anything.
+        let mut replies = Vec::with_capacity(messages.size_hint().0.min(limit.min(BATCH_LIMIT_DEFAULT) as usize));
         let mut left = limit;
         let mut pipeline = self.pipeline::<M>();
         for (key, message) in messages {

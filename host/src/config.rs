@@ -30,7 +30,7 @@ pub const LANES_DEFAULT: u32 = 16;
 pub const CPU_THREADS_DEFAULT_MAX: usize = 4;
 /// Messages of one batch unless told otherwise: a caller that sends more at once should use a pipeline, whose replies need not
 /// all be held at the same time.
-const BATCH_LIMIT_DEFAULT: u32 = 10_000;
+pub(crate) const BATCH_LIMIT_DEFAULT: u32 = 10_000;
 /// Shards of a CPU engine unless told otherwise: a few for each thread, so that none waits for another's turn.
 pub const CPU_SHARDS_DEFAULT: u32 = 16;
 /// Device memory that a GPU engine's default number of actors aims at.

@@ -179,21 +179,35 @@ pub struct ReturnAddress {
     pub index: u16,
     /// Lap of the frame's first slot.
     pub lap: u32,
+    /// Whether the frame came alone, so that its reply shall go the quickest way, not the one that takes least of the bus.
+    pub is_alone: bool,
 }
 
 impl ReturnAddress {
+    /// The bit of `is_alone`, above those of the lane's number.
+    const ALONE: u16 = 1 << 15;
+
     /// The address as a hint.
     #[inline(always)]
     pub const fn encode(self) -> u64 {
-        (self.lane as u64) << 48 | (self.index as u64) << 32 | self.lap as u64
+        let lane = if self.is_alone { self.lane | Self::ALONE } else { self.lane };
+        (lane as u64) << 48 | (self.index as u64) << 32 | self.lap as u64
     }
 
     /// The address in a hint.
     #[inline(always)]
     pub const fn decode(hint: u64) -> Self {
-        Self { lane: (hint >> 48) as u16, index: (hint >> 32) as u16, lap: hint as u32 }
+        let lane = (hint >> 48) as u16;
+        Self {
+            lane: lane & !Self::ALONE,
+            index: (hint >> 32) as u16,
+            lap: hint as u32,
+            is_alone: lane & Self::ALONE != 0,
+        }
     }
 }
+
+const _: () = assert!(crate::lane::LANES_MAX <= ReturnAddress::ALONE as u32);
 
 /// When a frame came, and the sender's timestamp relative to that. A shard adds the difference to its own later time: the result is
 /// never before the sender's timestamp.
@@ -247,8 +261,8 @@ mod tests {
         }
 
         #[test]
-        fn return_addresses_round_trip(lane: u16, index: u16, lap: u32) {
-            let address = ReturnAddress { lane, index, lap };
+        fn return_addresses_round_trip(lane in 0..crate::lane::LANES_MAX as u16, index: u16, lap: u32, is_alone: bool) {
+            let address = ReturnAddress { lane, index, lap, is_alone };
             prop_assert_eq!(ReturnAddress::decode(address.encode()), address);
         }
 

@@ -7,7 +7,7 @@
 //! | message or reply too large, when compiled | documentation tests of this crate |
 //! | payload or reply too large, raw frames | here |
 //! | payload or reply too large for the arena, arena exhausted, references that lead anywhere | `arena.rs` |
-//! | more messages than a batch may have | here |
+//! | more messages than a batch may have, or fewer than it says | here |
 //! | unknown kind, message that the actor lacks, invalid value | here |
 //! | engine stopped, drained, dropped | `lifecycle.rs`, `lanes.rs` |
 //! | lane of another ABI, version, layout | `lane::tests::foreign_lanes_are_refused` and its neighbours |
@@ -181,6 +181,32 @@ on_every_backend! {
         assert_eq!(replies.iter().filter(|reply| reply.is_ok()).count(), 3);
         assert_eq!(replies[3..], [Err(CallError::BatchTooLarge { limit: 3 }), Err(CallError::BatchTooLarge { limit: 3 })]);
         assert_eq!(client.call(7, Get {}), Ok(3), "what was sent was executed, and nothing else");
+    }
+}
+
+/// Says that there are more than any memory holds.
+struct Boastful<I>(I);
+
+impl<I: Iterator> Iterator for Boastful<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (usize::MAX, None)
+    }
+}
+
+on_every_backend! {
+    fn a_batch_may_be_shorter_than_it_says(bench: &Bench) {
+        for builder in [bench.builder(), bench.builder().batch_limit(u32::MAX)] {
+            let engine = builder.build().unwrap();
+            let adds = (1..=3).map(|sequence| (7, Add { amount: 1, sender: 0, sequence }));
+            let replies = client(&engine).call_many(Boastful(adds));
+            assert!(replies.len() == 3 && replies.iter().all(Result::is_ok), "{replies:?}");
+        }
     }
 }
 

@@ -78,6 +78,20 @@ fn load_without_a_place_for_its_options_explains_itself() {
     }
 }
 
+#[test]
+fn a_choice_of_logs_that_is_none_is_refused_with_its_cure() {
+    for bad in ["tourbillon=loud", "=", "a=b=c"] {
+        let output = tourbillon(&["top", "--once"]).env("TOURBILLON_LOG", bad).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && output.stdout.is_empty(), "{bad}");
+        assert!(text.contains(&format!("TOURBILLON_LOG={bad}")) && text.contains("tourbillon=debug"), "{text}");
+    }
+    for good in ["debug", "tourbillon=debug", "warn,tourbillon=info", ""] {
+        let output = tourbillon(&["top", "--once"]).env("TOURBILLON_LOG", good).output().unwrap();
+        assert!(output.status.success(), "{good}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_prints_what_there_is() {

@@ -21,21 +21,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
-use serde_json::{Map, Value};
-use tourbillon_benches::document;
+use clap::Parser;
+use tourbillon_benches::program::{Command, exit_code, give_up_after};
 use tourbillon_benches::results::{Figure, Results};
-use tourbillon_tools::environment::{COMMIT, Environment};
+use tourbillon_tools::environment::Environment;
 
 use crate::others::Quiet;
 use crate::peers::{PEERS, Peer};
 use crate::plan::{Measured, Plan};
 use crate::render::{QUANTILES, rate_id, trips_id};
 
+/// What it is called in its messages.
+const PROGRAM: &str = "peers";
 /// A program that takes longer, patience aside, has met something that hangs, and ends.
 const RUN_TIME_MAX: Duration = Duration::from_secs(300);
-/// Exit code of such a run.
-const EXIT_CODE_STUCK: i32 = 3;
 /// The versions of all packages.
 const LOCK_FILE: &str = include_str!("../Cargo.lock");
 
@@ -65,40 +64,21 @@ struct Program {
     patience: u64,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Print the table of results files, or put it into a document.
-    Render {
-        /// Results files.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// The document, such as docs/performance.md.
-        #[arg(long, value_name = "FILE")]
-        into: Option<PathBuf>,
-    },
-}
-
 fn main() -> ExitCode {
     let program = Program::parse();
-    let outcome = match &program.command {
-        Some(Command::Render { files, into }) => {
-            render::tables(files).and_then(|tables| document::put(&tables, render::MARKS, into.as_deref()))
-        }
-        None => run(&program).map_err(|error| error.to_string()),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("peers: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(
+        PROGRAM,
+        match &program.command {
+            Some(command) => command.run(render::tables, render::MARKS),
+            None => run(&program).map_err(|error| error.to_string()),
+        },
+    )
 }
 
 fn run(program: &Program) -> Measured<()> {
-    give_up_after(RUN_TIME_MAX + Duration::from_secs(program.patience))?;
+    give_up_after(RUN_TIME_MAX + Duration::from_secs(program.patience), PROGRAM, "nothing is written")?;
     let plan = Plan::new(program.threads, program.outstanding)?;
-    let mut results = Results::new(environment(program, &plan)?, COMMIT);
+    let mut results = empty_results(program, &plan)?;
     let peers: Vec<Peer> = PEERS.into_iter().filter(|peer| program.gpu || !peer.on_gpu).collect();
     let mut found: Vec<Found> = peers.iter().map(|_| Found::default()).collect();
     let mut quiet = Quiet::new(Duration::from_secs(program.patience));
@@ -139,14 +119,11 @@ struct Found {
     rates: Vec<f64>,
 }
 
-/// What it is measured on and with.
-fn environment(program: &Program, plan: &Plan) -> Measured<Map<String, Value>> {
+/// Results that name what they are measured on and with.
+fn empty_results(program: &Program, plan: &Plan) -> Measured<Results> {
     let gpu = if program.gpu { Some(engine::gpu_name()?) } else { None };
-    let environment = Environment::gather(gpu.is_some(), gpu.as_deref().unwrap_or("CPU"));
-    let Value::Object(mut env) = serde_json::to_value(&environment)? else {
-        return Err("the environment could not be written as JSON".into());
-    };
-    env.remove("commit");
+    let mut results = Results::on(&Environment::gather(gpu.is_some(), gpu.as_deref().unwrap_or("CPU")))?;
+    let env = &mut results.env;
     env.insert("threads".into(), plan.threads().into());
     env.insert("outstanding".into(), plan.outstanding.into());
     env.insert("actors".into(), task::ACTORS.into());
@@ -154,24 +131,13 @@ fn environment(program: &Program, plan: &Plan) -> Measured<Map<String, Value>> {
     for package in PEERS.iter().filter_map(|peer| peer.package).chain(["tokio"]) {
         env.insert(package.into(), locked_version(LOCK_FILE, package).into());
     }
-    Ok(env)
+    Ok(results)
 }
 
 /// The version of a package in a lock file.
 fn locked_version(lock: &str, package: &str) -> Option<String> {
     let entry = lock.split_once(&format!("name = \"{package}\"\nversion = \""))?.1;
     entry.split_once('"').map(|(version, _)| version.to_owned())
-}
-
-/// Ends the process after `time`: a thread that spins for a reply that never comes can be ended in no other way.
-fn give_up_after(time: Duration) -> Measured<()> {
-    let watch = move || {
-        std::thread::sleep(time);
-        eprintln!("peers: not done within {time:?}");
-        std::process::exit(EXIT_CODE_STUCK);
-    };
-    std::thread::Builder::new().name("deadline".into()).spawn(watch)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -91,11 +91,10 @@ impl Handler<Add> for Counter {
         }
         let sequence = u32::try_from(message.sequence).map_err(|_| CounterError::SequenceTooLarge)?;
         let added = Added { previous: self.value, last_sequence: choose(&self.last_sequence, sender).into() };
-        // A loop in place of an index: unrolled, it keeps the state in registers, which have no addresses.
+        // A loop in place of an index: unrolled, it keeps the state in registers, which have no addresses. Each number is
+        // written, so that there is nothing to branch on.
         for (of, last) in self.last_sequence.iter_mut().enumerate() {
-            if of == sender {
-                *last = sequence;
-            }
+            *last = if of == sender { sequence } else { *last };
         }
         self.value = self.value.wrapping_add(message.amount.into());
         Ok(added)

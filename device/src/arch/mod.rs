@@ -23,6 +23,7 @@
 //! | [`try_acquire_cta`](Arch::try_acquire_cta) | acquire compare-and-swap from 0 to 1 | block | [`release_cta`](Arch::release_cta) |
 //! | [`release_cta`](Arch::release_cta) | release store of 0 | block | [`try_acquire_cta`](Arch::try_acquire_cta) |
 //! | [`decrement_cta`](Arch::decrement_cta) | acquire and release | block | the other decrements of the same word |
+//! | [`load_staged`](Arch::load_staged), [`store_staged`](Arch::store_staged) | none, 16 bytes | block | ordered by the warp's syncs |
 //! | [`load_cta`](Arch::load_cta), [`store_cta`](Arch::store_cta) | relaxed | block | ordered by the lock around them; elsewhere a hint |
 //!
 //! rustc's own read-modify-write atomics are not used: compiled for a GPU they are relaxed and of device scope whatever
@@ -172,6 +173,16 @@ pub trait Arch: Copy + 'static {
     /// `to` is valid and aligned.
     unsafe fn store_release_sys(to: *mut u64, value: u64);
 
+    /// Loads a chunk of the block's memory, which nobody writes meanwhile.
+    ///
+    /// # Safety
+    /// `from` is aligned and leads to a chunk of the block's memory.
+    unsafe fn load_staged(from: *const Chunk) -> Chunk;
+    /// Stores a chunk of the block's memory, which nobody else accesses meanwhile.
+    ///
+    /// # Safety
+    /// As for [`load_staged`](Self::load_staged).
+    unsafe fn store_staged(to: *mut Chunk, chunk: Chunk);
     /// Takes a lock word of the block's memory: from 0 to 1, with acquire; whether that succeeded. Does nothing unless `tries`: a
     /// condition in place of a branch, behind which nothing could be done until the answer comes.
     ///

@@ -310,6 +310,16 @@ macro_rules! host_memory_operations {
             unsafe { $crate::arch::native::double(to) }.store(value, std::sync::atomic::Ordering::Relaxed)
         }
         #[inline(always)]
+        unsafe fn load_staged(from: *const Chunk) -> Chunk {
+            // SAFETY: the caller vouches for the pointer.
+            unsafe { from.read() }
+        }
+        #[inline(always)]
+        unsafe fn store_staged(to: *mut Chunk, chunk: Chunk) {
+            // SAFETY: the caller vouches for the pointer.
+            unsafe { to.write(chunk) };
+        }
+        #[inline(always)]
         unsafe fn try_acquire_cta(lock: *mut u32, tries: bool) -> bool {
             use std::sync::atomic::Ordering;
             if !tries {

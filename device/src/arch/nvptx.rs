@@ -263,6 +263,26 @@ impl Arch for Nvptx {
     }
 
     #[inline(always)]
+    unsafe fn load_staged(from: *const Chunk) -> Chunk {
+        let (a, b, c, d);
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {4}; ld.shared.v4.u32 {{{0}, {1}, {2}, {3}}}, [a]; }}",
+                out(reg32) a, out(reg32) b, out(reg32) c, out(reg32) d, in(reg64) from, options(nostack));
+        }
+        Chunk { words: [a, b, c, d] }
+    }
+    #[inline(always)]
+    unsafe fn store_staged(to: *mut Chunk, chunk: Chunk) {
+        let [a, b, c, d] = chunk.words;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {4}; st.shared.v4.u32 [a], {{{0}, {1}, {2}, {3}}}; }}",
+                in(reg32) a, in(reg32) b, in(reg32) c, in(reg32) d, in(reg64) to, options(nostack));
+        }
+    }
+
+    #[inline(always)]
     unsafe fn try_acquire_cta(word: *mut u32, tries: bool) -> bool {
         let old: u32;
         // SAFETY: the caller vouches for the pointer.

@@ -2,7 +2,7 @@
 
 use tourbillon_shared::frame::PAYLOAD_BYTES_OF_ONE_SLOT;
 use tourbillon_shared::geometry::WarpScratch;
-use tourbillon_shared::header::{Arrival, Flags, ReturnAddress};
+use tourbillon_shared::header::{Arrival, Flags, Header, ReturnAddress};
 use tourbillon_shared::hlc;
 use tourbillon_shared::partition::{hash, partition_of};
 use tourbillon_shared::position::RingShape;
@@ -13,15 +13,16 @@ use tourbillon_shared::telemetry::Counter;
 use crate::arch::Arch;
 use crate::block::Block;
 use crate::clock::Clock;
-use crate::frames::{header_of, staged};
 use crate::gate::{Routes, Visit, lane_addresses, request_slot};
-use crate::look::{Way, glance};
+use crate::look::stage_chunk;
 use crate::stats::Stats;
-use crate::warp::Warp;
+use crate::warp::{Warp, low_bits};
 
 const PARTS: u32 = CHUNKS_PER_SLOT as u32;
-/// Slots that a look takes from the lane. More find a burst sooner, but make every look longer.
-const SLOTS: u32 = 1;
+/// The lane that holds key, kind and message; the one that holds length, flags and hint; and the one of the timestamp.
+const NAME: u32 = 0;
+const SHAPE: u32 = 1;
+const TIME: u32 = 2;
 
 /// The only lane that a gate warp polls, and what forwarding needs.
 #[derive(Clone, Copy, Debug)]
@@ -43,19 +44,22 @@ pub(crate) enum Watched {
     Burst,
     /// These staged slots are for the long way.
     Left(Visit),
+    /// The warp polls no lane, or several, or one with a backlog: nothing was watched.
+    Others,
 }
 
-/// Whether a frame was claimed.
+/// The frame at the lane's head: every one of the first lanes holds a chunk.
 #[derive(Clone, Copy, Debug)]
-enum Claimed {
-    Yes,
-    /// Another warp that polls the lane was faster.
-    ByAnother,
-    /// It is for the long way.
-    Left,
+struct Found {
+    position: u64,
+    chunk: Chunk,
+    now_ns: u64,
+    /// The physical part of a timestamp then, and whether it was found the quick way.
+    physical: (u64, bool),
 }
 
 impl LoneLane {
+    /// The lane number `lane`; only for warps that have a lane for every chunk of a slot.
     pub(crate) fn new(block: &Block<'_>, lane: u32, routes: Routes) -> Self {
         let addresses = lane_addresses(block, lane);
         Self {
@@ -101,143 +105,144 @@ impl LoneLane {
         stats: Stats,
         clock: &Clock,
     ) -> Watched {
+        let rank = warp.rank();
         // SAFETY: a position of the block's memory.
         let position = unsafe { A::load_cta(self.head) };
-        // SAFETY: the scratch is the warp's own; positions are masked into the lane's ring.
-        let ready = unsafe {
-            glance(warp, scratch, Way::Bus, SLOTS, |slot| {
-                request_slot(self.requests, self.shape, position.wrapping_add(slot.into()))
-            })
-        };
-        let slots = (!ready).trailing_zeros();
-        if slots == 0 {
+        let (slot, lap) = request_slot(self.requests, self.shape, position);
+        // Lap 0 is that of no slot.
+        let mut chunk = Chunk { words: [0; 4] };
+        if rank < PARTS {
+            // SAFETY: a chunk of a slot of the lane's ring.
+            chunk = unsafe { A::load_chunk_sys(slot.cast::<Chunk>().wrapping_add(rank as usize)) };
+        }
+        // The load is on its way meanwhile: a frame counts as come when the look that finds it began.
+        let now_ns = A::now_ns();
+        let (physical, is_quick) = clock.physical_at_once(now_ns);
+        let physical = (A::pin_u64(physical), is_quick);
+        if warp.ballot(chunk.tag() == lap) != low_bits(PARTS) {
             return Watched::Nothing;
         }
-        let first = if A::LANES == 1 { position } else { warp.broadcast_u64(position, 0) };
-        // Lanes that looked at other slots than rank 0 staged chunks of those.
-        let differs = position as u32 != first as u32;
-        let claimed =
-            if slots == 1 { self.forward(warp, block, scratch, stats, clock, first, differs) } else { Claimed::Left };
-        match claimed {
-            Claimed::Yes => Watched::Some,
-            Claimed::Left if !warp.any(differs) => {
-                Watched::Left(Visit { lane: self.lane, shape: self.shape, position, base: 0, slots })
-            }
-            _ => Watched::Nothing,
-        }
+        self.forward(warp, block, scratch, stats, Found { position, chunk, now_ns, physical })
     }
 
-    /// Forwards the first staged slot, if it is a plain frame that is still to be claimed and whose shard has room.
+    /// Forwards the frame that was found, if it is a plain one that is still to be claimed and whose shard has room.
     ///
-    /// All lanes know all of the frame, so nothing is handed from lane to lane.
+    /// No chunk is moved: what all lanes need of the frame is handed round, and each of the first four stores the chunk that it
+    /// loaded.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
     fn forward<A: Arch, const WHOLE: bool>(
         &self,
         warp: &Warp<A, WHOLE>,
         block: &Block<'_>,
         scratch: *mut WarpScratch,
         stats: Stats,
-        clock: &Clock,
-        position: u64,
-        differs: bool,
-    ) -> Claimed {
+        found: Found,
+    ) -> Watched {
+        let Found { position, chunk, now_ns, physical: (physical, is_quick) } = found;
         let rank = warp.rank();
         // Tried first: its answer takes as long as all that is found out meanwhile.
         // SAFETY: the lock is a word of the block's memory.
         let has_lock = unsafe { A::try_acquire_cta(block.gate_lock(), rank == 0) };
-        // SAFETY: the slot is staged, and only this warp uses its scratch.
-        let slot = unsafe { staged(scratch, 0).read() };
-        let header = header_of(&slot);
-        let now_ns = A::now_ns();
-        let (physical, is_quick) = clock.physical_at_once(now_ns);
-        let (hlc_delta, is_near) = hlc::delta_if_near(header.hlc, physical);
+        let [first, second, third, _] = chunk.words;
+        let mut name = [0; tourbillon_shared::header::HEADER_WORDS];
+        (name[0], name[1], name[2]) =
+            (warp.broadcast(first, NAME), warp.broadcast(second, NAME), warp.broadcast(third, NAME));
+        let Header { key, kind, .. } = Header::decode(&name);
+        // Another warp may have moved the head between the looks of two lanes, which then hold chunks of two slots.
+        let looked_at = warp.broadcast(position as u32, 0);
+        let differs = (rank < PARTS) & (position as u32 != looked_at);
         // SAFETY: a partition is inside the table, which nobody writes while the kernel runs.
-        let shard = unsafe { self.routes.table.wrapping_add(partition_of(hash(header.kind, header.key))).read() };
+        let shard = unsafe { self.routes.table.wrapping_add(partition_of(hash(kind, key))).read() };
         let shard = u32::from(shard);
+        // Word 3 is the length below the flags; words 6 and 7 are the timestamp.
+        let (length, flags) = (first & 0xffff, first >> 16);
+        let has_bad_shape =
+            (flags & !u32::from(Flags::TELL | Flags::URGENT) != 0) | (length > PAYLOAD_BYTES_OF_ONE_SLOT as u32);
+        let (hlc_delta, is_near) = hlc::delta_if_near(u64::from(first) | u64::from(second) << 32, physical);
         let is_special = differs
-            | (header.flags.0 & !(Flags::TELL | Flags::URGENT) != 0)
-            | (header.length as usize > PAYLOAD_BYTES_OF_ONE_SLOT)
-            | (header.kind == 0)
+            | ((rank == SHAPE) & has_bad_shape)
+            | ((rank == TIME) & !(is_quick & is_near))
+            | (kind == 0)
             // Never; but so the table is read while the lock is asked for.
-            | (shard >= self.routes.shards)
-            | !is_quick
-            | !is_near;
-        let arrival = Arrival { device_ns: now_ns as u32, hlc_delta }.encode();
-        // Lanes read the clock at different times: the frame is plain when none of them finds that it is not.
-        let votes = warp.ballot(if rank == 0 { has_lock && !is_special } else { is_special });
-        if votes != 1 {
-            if has_lock {
-                // SAFETY: this lane took the lock.
-                unsafe { A::release_cta(block.gate_lock()) };
-            }
-            return Claimed::Left;
+            | (shard >= self.routes.shards);
+        let (ring_tail, ring_freed) = (block.ring_tail(shard), block.ring_freed(shard));
+        let (mut head, mut tail, mut freed) = (0, 0, 0);
+        if rank == 0 {
+            // SAFETY: positions of the block's memory. What is read without the lock is not used.
+            (head, tail, freed) = unsafe { (A::load_cta(self.head), A::load_cta(ring_tail), A::load_cta(ring_freed)) };
         }
-        let ring_tail = block.ring_tail(shard);
-        // SAFETY: positions of the block's memory, under the lock.
-        let (head, tail, freed) =
-            unsafe { (A::load_cta(self.head), A::load_cta(ring_tail), A::load_cta(block.ring_freed(shard))) };
         let is_first = head == position || tourbillon_shared::mutant!("double_claim");
         let has_room = has_room(self.routes.ring_shape, tail, freed, 1);
-        let forwards = is_first & has_room;
-        if forwards {
-            let (index, lap) = (self.shape.index(position) as u16, slot.chunks[0].tag());
-            let hint = ReturnAddress { lane: self.lane as u16, index, lap }.encode();
-            self.store::<A, WHOLE>(warp, &slot, shard, tail, hint, arrival);
+        // Ordered by the lock: only rank 0 reads the positions, after it asked for the lock.
+        let at = warp.broadcast_u64(tail, 0);
+        let is_plain = has_lock & is_first & has_room & !is_special;
+        let votes = warp.ballot(if rank == 0 { is_plain } else { is_special });
+        if votes != 1 {
+            return self.leave(warp, block, scratch, position, chunk, has_lock, is_first, differs);
         }
-        // The other lanes have read slot and positions before rank 0 changes them.
-        warp.sync();
+        if rank < PARTS {
+            let (index, lap) = (self.shape.index(position) as u16, self.shape.lap(position));
+            let hint = ReturnAddress { lane: self.lane as u16, index, lap, is_alone: true }.encode();
+            let arrival = Arrival { device_ns: now_ns as u32, hlc_delta }.encode();
+            // Words 4 and 5 are the hint.
+            let data = [
+                if rank == TIME { arrival as u32 } else { first },
+                if rank == SHAPE {
+                    hint as u32
+                } else if rank == TIME {
+                    (arrival >> 32) as u32
+                } else {
+                    second
+                },
+                if rank == SHAPE { (hint >> 32) as u32 } else { third },
+            ];
+            let shape = self.routes.ring_shape;
+            let target = self.routes.ring(shard).wrapping_add(shape.index(at) as usize).cast_mut().cast::<Chunk>();
+            // SAFETY: the shard's ring has room for the slot, which the lock gave to this warp.
+            unsafe { A::store_chunk_gpu(target.wrapping_add(rank as usize), Chunk::new(data, shape.lap(at))) };
+        }
         if rank == 0 {
             // SAFETY: positions of the block's memory, under the lock, which this warp holds.
             unsafe {
-                if forwards {
-                    A::store_cta(ring_tail, tail.wrapping_add(1));
-                    A::store_cta(self.head, head.wrapping_add(1));
-                }
+                A::store_cta(ring_tail, tail.wrapping_add(1));
+                A::store_cta(self.head, position.wrapping_add(1));
                 A::release_cta(block.gate_lock());
             }
-            if forwards {
-                stats.add::<A>(Counter::Claimed, 1);
-            }
+            stats.add::<A>(Counter::Claimed, 1);
         }
-        match (forwards, is_first) {
-            (true, _) => Claimed::Yes,
-            (false, true) => Claimed::Left,
-            (false, false) => Claimed::ByAnother,
-        }
+        Watched::Some
     }
 
-    /// Stores the slot at `tail` of the shard's ring, with return address and arrival in the places of hint and timestamp.
-    #[inline(always)]
-    fn store<A: Arch, const WHOLE: bool>(
+    /// Gives the lock back, and stages the frame for the long way, unless another warp claimed it.
+    #[cold]
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "what the short way found out")]
+    fn leave<A: Arch, const WHOLE: bool>(
         &self,
         warp: &Warp<A, WHOLE>,
-        slot: &Slot,
-        shard: u32,
-        tail: u64,
-        hint: u64,
-        arrival: u64,
-    ) {
-        let shape = self.routes.ring_shape;
-        let target = self.routes.ring(shard).wrapping_add(shape.index(tail) as usize).cast_mut().cast::<Chunk>();
-        let lap = shape.lap(tail);
-        let mut part = warp.rank();
-        while part < PARTS {
-            let [first, second, third, fourth] = slot.chunks;
-            // Chosen without a branch. Words 4 and 5 are the hint, 6 and 7 the timestamp.
-            let of = |is: [u32; 4]| {
-                let low = if part & 1 == 0 { is[0] } else { is[1] };
-                let high = if part & 1 == 0 { is[2] } else { is[3] };
-                if part & 2 == 0 { low } else { high }
-            };
-            let data = [
-                of([first.words[0], second.words[0], arrival as u32, fourth.words[0]]),
-                of([first.words[1], hint as u32, (arrival >> 32) as u32, fourth.words[1]]),
-                of([first.words[2], (hint >> 32) as u32, third.words[2], fourth.words[2]]),
-            ];
-            // SAFETY: the shard's ring has room for the slot, which the lock gave to this warp.
-            unsafe { A::store_chunk_gpu(target.wrapping_add(part as usize), Chunk::new(data, lap)) };
-            part = part.wrapping_add(warp.size());
+        block: &Block<'_>,
+        scratch: *mut WarpScratch,
+        position: u64,
+        chunk: Chunk,
+        has_lock: bool,
+        is_first: bool,
+        differs: bool,
+    ) -> Watched {
+        if has_lock {
+            // SAFETY: this lane took the lock.
+            unsafe { A::release_cta(block.gate_lock()) };
         }
+        let was_faster = has_lock && !is_first;
+        if warp.any(was_faster | differs) {
+            return Watched::Nothing;
+        }
+        // A slower lane may still read what an earlier look staged.
+        warp.sync();
+        if warp.rank() < PARTS {
+            // SAFETY: only this warp uses its scratch.
+            unsafe { stage_chunk::<A>(scratch, warp.rank(), chunk) };
+        }
+        warp.sync();
+        Watched::Left(Visit { lane: self.lane, shape: self.shape, position, base: 0, slots: 1 })
     }
 }

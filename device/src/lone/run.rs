@@ -1,4 +1,8 @@
 //! A shard's side of the short way: one message from its ring to its reply.
+//!
+//! Where a block has as many warps as shards, each shard is the *home* of one or several of them. One of those holds the
+//! shard's turn while it watches its rings, so that a message that comes need not be asked for: nobody else could run it
+//! meanwhile. The others stand by.
 
 use tourbillon_shared::geometry::{LaneAddresses, WarpScratch};
 use tourbillon_shared::header::{Arrival, ReturnAddress};
@@ -11,57 +15,24 @@ use crate::arch::Arch;
 use crate::block::Block;
 use crate::call::Moment;
 use crate::clock::Clock;
-use crate::directory::Directories;
+use crate::directory::Directory;
 use crate::frames::{header_of, staged};
-use crate::handler::{is_plain, run_plain};
-use crate::look::{Way, glance};
+use crate::handler::{Answered, is_plain, run_plain};
+use crate::look::{full_nibbles, stage_chunk, staged_slot};
 use crate::stats::Stats;
 use crate::system::System;
-use crate::turn::{Ring, Visit, give_back, ring_slots};
+use crate::turn::{Ring, Visit, advance, ring_slots};
 use crate::warp::{Warp, lowest};
 
 const PARTS: u32 = CHUNKS_PER_SLOT as u32;
 
 /// Number of the only frame.
 const FRAME: u32 = 0;
+/// The lowest bit of every nibble.
+const NIBBLES: u32 = 0x1111_1111;
 
-/// What running one message needs of the arguments.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Places {
-    directories: Directories,
-    lanes: *const LaneAddresses,
-}
-
-impl Places {
-    pub(crate) fn new(block: &Block<'_>) -> Self {
-        Self { directories: Directories::new(block.arguments), lanes: block.arguments.lanes as *const LaneAddresses }
-    }
-}
-
-/// What is found out of a message while the machine answers the try for its turn.
-#[derive(Clone, Copy, Debug)]
-struct Prepared {
-    base: u32,
-    slot: Slot,
-    hashed: u64,
-    began_ns: u64,
-    /// The physical part of the clock then.
-    physical: u64,
-}
-
-impl Prepared {
-    /// # Safety
-    /// The slot `base` is staged, and only this warp uses its scratch.
-    #[inline(always)]
-    unsafe fn new<A: Arch>(scratch: *mut WarpScratch, clock: &Clock, base: u32) -> Self {
-        // SAFETY: the caller vouches for the slot.
-        let slot = unsafe { staged(scratch, base).read() };
-        let header = header_of(&slot);
-        let began_ns = A::now_ns();
-        let physical = A::pin_u64(clock.physical(began_ns));
-        Self { base, slot, hashed: A::pin_u64(hash(header.kind, header.key)), began_ns, physical }
-    }
-}
+/// Where in the stage a message is that came alone.
+const BASE: u32 = 0;
 
 /// How a try at the short way ended, under the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,145 +50,88 @@ pub(crate) enum Tried {
     },
 }
 
-/// Runs the staged slot `base`, which came to the block's shard `local`, when it is a plain frame to an actor that lives. The
-/// warp holds the turn.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
-pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool>(
-    warp: &mut Warp<A, WHOLE>,
-    block: &Block<'_>,
-    scratch: *mut WarpScratch,
-    stats: Stats,
-    clock: &Clock,
-    places: &Places,
-    local: u32,
-    base: u32,
-) -> Tried {
-    // SAFETY: the slot is staged, and only this warp uses its scratch.
-    let prepared = unsafe { Prepared::new::<A>(scratch, clock, base) };
-    run_prepared::<A, S, WHOLE>(warp, block, scratch, stats, places, local, &prepared, true)
-}
-
-/// As [`run_one`], for a message that is prepared; only where `may` holds.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
-fn run_prepared<A: Arch, S: System, const WHOLE: bool>(
-    warp: &mut Warp<A, WHOLE>,
-    block: &Block<'_>,
-    scratch: *mut WarpScratch,
-    stats: Stats,
-    places: &Places,
-    local: u32,
-    prepared: &Prepared,
-    may: bool,
-) -> Tried {
-    let Prepared { slot, hashed, began_ns, .. } = prepared;
-    let header = header_of(slot);
-    let directory = places.directories.of(block.shard(local));
-    // SAFETY: the warp holds the turn.
-    let (entry, is_there) = unsafe { directory.find_at_home(*hashed, header.kind, header.key) };
-    if !(may & is_plain(header.flags) & (header.kind != 0) & is_there) {
-        return Tried::Left;
-    }
-    let arrival = Arrival::decode(header.hlc);
-    let address = ReturnAddress::decode(header.hint);
-    // SAFETY: a gate wrote the lane's number, which is below the table's length; nobody writes the table while the kernel runs.
-    let replies = unsafe { (*places.lanes.wrapping_add(address.lane as usize)).replies as *mut Slot };
-    // All lanes have read the request before the reply is written over it.
-    warp.sync();
-    let mut is_answered = false;
-    if warp.runner() == 0 {
-        // SAFETY: the warp holds the turn, and this lane alone works.
-        unsafe {
-            let last = A::load_cta(block.clock(local));
-            (&raw mut (*scratch).running).cast::<u32>().wrapping_add(A::lane() as usize).write(FRAME + 1);
-            let moment = Moment {
-                last,
-                remote: hlc::from_delta(arrival.hlc_delta, prepared.physical),
-                physical: prepared.physical,
-            };
-            if run_plain::<A, S>(stats, staged(scratch, prepared.base), header, entry, moment) {
-                A::store_cta(block.clock(local), moment.event_hlc());
-                is_answered = true;
-            }
-        }
-    }
-    let before = warp.live();
-    let lost = warp.regather();
-    if lost != 0 {
-        return Tried::Lost { before, lost };
-    }
-    // What the runner wrote comes before its reply is sent and the turn is given back.
-    warp.sync();
-    if !warp.any(is_answered) {
-        return Tried::Left;
-    }
-    let target = replies.wrapping_add(address.index.into()).cast::<Chunk>();
-    let mut part = warp.rank();
-    while part < PARTS {
-        // SAFETY: the runner staged the reply before the sync; a gate wrote the address of a slot of the lane's reply ring.
-        unsafe {
-            let [a, b, c, _] = staged(scratch, prepared.base).cast::<Chunk>().wrapping_add(part as usize).read().words;
-            A::store_chunk_sys(target.wrapping_add(part as usize), Chunk::new([a, b, c], address.lap));
-        }
-        part = part.wrapping_add(warp.size());
-    }
-    if warp.rank() == 0 {
-        let ended_ns = A::now_ns();
-        stats.latency::<A>(ended_ns.wrapping_sub(arrival.full_ns(ended_ns)));
-        stats.add::<A>(Counter::Processed, 1);
-        stats.add::<A>(Counter::Turns, 1);
-        stats.add::<A>(Counter::BusyNs, ended_ns.wrapping_sub(*began_ns));
-    }
-    Tried::Done
-}
-
-/// The rings of a block that one look covers, and what running needs.
+/// The rings of the shard that is a warp's home, and what running its messages needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LoneRings {
-    count: u32,
-    /// The ring at which this lane looks.
-    mine: Ring,
-    /// Where its head is.
-    head: *mut u64,
-    places: Places,
+    /// The home, by its number in the block.
+    local: u32,
+    /// The gate at whose ring this lane looks, ...
+    gate: u32,
+    /// ... whether it does, ...
+    looks: bool,
+    /// ... and the ring.
+    slots: *const Slot,
+    home: Home,
 }
 
-/// What a look at the rings led to.
+/// What running the messages of one shard needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Home {
+    directory: Directory,
+    /// The shard's last timestamp.
+    clock: *mut u64,
+    lanes: *const LaneAddresses,
+}
+
+impl Home {
+    /// Of the block's shard `local`.
+    pub(crate) fn new(block: &Block<'_>, local: u32) -> Self {
+        Self {
+            directory: Directory::new(block.arguments, block.shard(local)),
+            clock: block.clock(local),
+            lanes: block.arguments.lanes as *const LaneAddresses,
+        }
+    }
+}
+
+/// What watching the rings led to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Looked {
     Nothing,
     /// Messages were answered, one now and then.
     Some,
-    /// The turn of this ring is taken; its staged head is for the long way, after the short way ended like this.
+    /// Another warp holds the turn.
+    Taken,
+    /// The turn is taken; the staged message of this ring is for the long way, after the short way ended like this.
     Held(Visit, Tried),
-    /// The heads of these rings are staged, for the long way; and the position at which this lane looked.
-    Several(u32, u64),
+    /// The heads of these rings are staged, for the long way; the position at which this lane looked, and in which ring.
+    Several(u32, u64, Ring),
+    /// Nothing was watched: it is time for a look at all rings of the block.
+    Others,
 }
 
 impl LoneRings {
-    /// Nothing when one look does not cover all rings of the block.
-    pub(crate) fn new<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, block: &Block<'_>) -> Option<Self> {
-        let gates = block.gates();
-        let count = block.shards().wrapping_mul(gates);
-        let room = if warp.size() < PARTS { 1 } else { warp.size() / PARTS };
-        if count == 0 || count > room {
+    /// Nothing where the block has fewer warps than shards, or more gates than one look covers.
+    pub(crate) fn new<A: Arch, const WHOLE: bool>(
+        warp: &Warp<A, WHOLE>,
+        block: &Block<'_>,
+        in_block: u32,
+    ) -> Option<Self> {
+        let (shards, gates) = (block.shards(), block.gates());
+        let covers = A::LANES >= PARTS && gates <= A::LANES / PARTS;
+        if !covers || shards > block.arguments.geometry.warps_per_block {
             return None;
         }
+        let local = in_block.checked_rem(shards)?;
         let place = warp.rank() / PARTS;
-        let index = if place < count { place } else { 0 };
-        let (local, gate) = (index.checked_div(gates)?, index.checked_rem(gates)?);
-        let mine = Ring { local, gate, slots: ring_slots(block, local, gate) };
-        Some(Self { count, mine, head: block.ring_head(local, gate), places: Places::new(block) })
+        let gate = if place < gates { place } else { 0 };
+        Some(Self {
+            local,
+            gate,
+            looks: place < gates,
+            slots: ring_slots(block, local, gate),
+            home: Home::new(block, local),
+        })
     }
 
     /// The ring at which this lane looks.
     #[inline(always)]
-    pub(crate) fn mine(&self) -> Ring {
-        self.mine
+    fn mine(&self) -> Ring {
+        Ring { local: self.local, gate: self.gate, slots: self.slots }
     }
 
-    /// Looks at the heads of all rings for `rounds` rounds, and runs the messages that come alone.
+    /// Takes the turn, looks at the heads of all rings for `rounds` rounds, and runs the messages that come alone. The turn is
+    /// given back, unless the result says otherwise.
     #[inline(always)]
     pub(crate) fn watch<A: Arch, S: System, const WHOLE: bool>(
         &self,
@@ -228,83 +142,177 @@ impl LoneRings {
         clock: &Clock,
         rounds: u32,
     ) -> Looked {
-        let (mut found, mut found_last) = (false, false);
-        let mut left = rounds;
-        while left != 0 {
-            left = left.wrapping_sub(1);
-            match self.poll::<A, S, WHOLE>(warp, block, scratch, stats, clock, found_last) {
-                Looked::Nothing => found_last = false,
-                Looked::Some => (found, found_last) = (true, true),
-                other => return other,
-            }
+        let turn = block.turn(self.local);
+        // SAFETY: the turn is a word of the block's memory.
+        let got = unsafe { A::try_acquire_cta(turn, warp.rank() == 0) };
+        if !warp.any(got) {
+            return Looked::Taken;
         }
-        if found { Looked::Some } else { Looked::Nothing }
+        // All lanes read after rank 0 has the turn.
+        warp.sync();
+        let looked = self.watch_mine::<A, S, WHOLE>(warp, block, scratch, stats, clock, rounds);
+        if matches!(looked, Looked::Held(..)) {
+            return looked;
+        }
+        // What every lane wrote comes before the turn is given back.
+        warp.sync();
+        if warp.rank() == 0 {
+            // SAFETY: the warp holds the turn.
+            unsafe { A::release_cta(turn) };
+        }
+        looked
     }
 
-    /// As [`watch`](Self::watch) for one round; leaves what it finds to the long way after a round that `found_last` something.
+    /// As [`watch`](Self::watch), under the turn.
     #[inline(always)]
-    fn poll<A: Arch, S: System, const WHOLE: bool>(
+    fn watch_mine<A: Arch, S: System, const WHOLE: bool>(
         &self,
         warp: &mut Warp<A, WHOLE>,
         block: &Block<'_>,
         scratch: *mut WarpScratch,
         stats: Stats,
         clock: &Clock,
-        found_last: bool,
+        rounds: u32,
     ) -> Looked {
         let shape = block.ring_shape();
-        // SAFETY: a position of the block's memory.
-        let position = unsafe { A::load_cta(self.head) };
-        // SAFETY: the scratch is the warp's own; positions are masked into the ring.
-        let ready = unsafe {
-            glance(warp, scratch, Way::Cache, self.count, |_| {
-                (self.mine.slots.wrapping_add(shape.index(position) as usize), shape.lap(position))
-            })
-        };
-        if ready == 0 {
-            return Looked::Nothing;
-        }
-        if ready & ready.wrapping_sub(1) != 0 || found_last {
-            return Looked::Several(ready, position);
-        }
-        let base = lowest(ready);
-        let from = base.wrapping_mul(PARTS);
-        let from = if from < warp.size() { from } else { 0 };
-        let ring = self.mine.of_lane(warp, block, from);
-        let looked_at = if A::LANES == 1 { position } else { warp.broadcast_u64(position, from) };
-        // Lanes that looked at other slots of the ring than its first lane staged chunks of those.
-        let differs = warp.rank() / PARTS == base && position as u32 != looked_at as u32;
-        let visit = Visit { ring, position: looked_at, base, others_staged: false };
-        // SAFETY: the turn is a word of the block's memory.
-        let got = unsafe { A::try_acquire_cta(block.turn(ring.local), warp.rank() == 0) };
-        // SAFETY: the slot is staged, and only this warp uses its scratch.
-        let prepared = unsafe { Prepared::new::<A>(scratch, clock, base) };
-        let votes = warp.ballot(if warp.rank() == 0 { got } else { differs });
-        if votes != 1 {
-            if got {
-                // SAFETY: this lane took the turn.
-                unsafe { A::release_cta(block.turn(ring.local)) };
-            }
-            return Looked::Nothing;
-        }
         // SAFETY: a position of the block's memory, under the turn.
-        let head = unsafe { A::load_cta(block.ring_head(ring.local, ring.gate)) };
-        let places = &self.places;
-        match run_prepared::<A, S, WHOLE>(warp, block, scratch, stats, places, ring.local, &prepared, head == looked_at)
-        {
-            Tried::Done => {
-                give_back(warp, block, ring, looked_at.wrapping_add(1));
-                Looked::Some
+        let mut position = unsafe { A::load_cta(block.ring_head(self.local, self.gate)) };
+        let part = (warp.rank() % PARTS) as usize;
+        let chunk_at =
+            |position| self.slots.wrapping_add(shape.index(position) as usize).cast::<Chunk>().wrapping_add(part);
+        let (mut from, mut lap) = (chunk_at(position), shape.lap(position));
+        let (mut found, mut found_last) = (false, false);
+        let mut left = rounds;
+        while left != 0 {
+            left = left.wrapping_sub(1);
+            // Lap 0 is that of no slot.
+            let mut chunk = Chunk { words: [0; 4] };
+            if self.looks {
+                // SAFETY: a chunk of a slot of the ring.
+                chunk = unsafe { A::load_chunk_gpu(from) };
             }
-            // Another warp worked the slot off since the look.
-            Tried::Left if head != looked_at => {
-                if warp.rank() == 0 {
-                    // SAFETY: this warp holds the turn.
-                    unsafe { A::release_cta(block.turn(ring.local)) };
+            // The load is on its way meanwhile.
+            let began_ns = A::now_ns();
+            let (physical, is_quick) = clock.physical_at_once(began_ns);
+            let physical = (A::pin_u64(physical), is_quick);
+            // A slower lane may still read what the last look staged.
+            warp.sync();
+            let has_come = chunk.tag() == lap;
+            let votes = warp.ballot(has_come);
+            if votes == 0 {
+                found_last = false;
+                continue;
+            }
+            // One slot: four lanes that belong together.
+            let first = votes & votes.wrapping_neg();
+            let is_one = (first & NIBBLES != 0) & (votes == first.wrapping_mul(0xf));
+            if !is_one | found_last {
+                let ready = full_nibbles(votes);
+                if ready == 0 {
+                    continue;
                 }
-                Looked::Nothing
+                if has_come {
+                    // SAFETY: the stage has a chunk for every lane.
+                    unsafe { stage_chunk::<A>(scratch, warp.rank(), chunk) };
+                }
+                warp.sync();
+                return Looked::Several(ready, position, self.mine());
             }
-            other => Looked::Held(visit, other),
+            if has_come {
+                // SAFETY: these four lanes have one of the slot's chunks each.
+                unsafe { stage_chunk::<A>(scratch, BASE.wrapping_mul(PARTS).wrapping_add(part as u32), chunk) };
+            }
+            warp.sync();
+            let tried = run_one::<A, S, WHOLE>(warp, scratch, stats, &self.home, BASE, began_ns, physical);
+            if tried != Tried::Done {
+                let from = lowest(votes);
+                let ring = self.mine().of_lane(warp, block, from);
+                let position = warp.broadcast_u64(position, from);
+                return Looked::Held(Visit { ring, position, base: BASE, others_staged: false }, tried);
+            }
+            if has_come {
+                position = position.wrapping_add(1);
+                (from, lap) = (chunk_at(position), shape.lap(position));
+                if part == 0 {
+                    advance::<A>(block, self.mine(), position);
+                }
+            }
+            (found, found_last) = (true, true);
+        }
+        if found { Looked::Some } else { Looked::Nothing }
+    }
+}
+
+/// Runs the staged slot `base` when it is a plain frame to an actor that lives. The warp holds the turn of `home`; `physical` is the physical part of a timestamp at `began_ns`, and whether it was found the quick way.
+#[inline(always)]
+pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool>(
+    warp: &mut Warp<A, WHOLE>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    home: &Home,
+    base: u32,
+    began_ns: u64,
+    (physical, is_quick): (u64, bool),
+) -> Tried {
+    // SAFETY: the slot is staged, and only this warp uses its scratch.
+    let slot = unsafe { staged_slot::<A>(scratch, base) };
+    let header = header_of(&slot);
+    let address = ReturnAddress::decode(header.hint);
+    // SAFETY: a gate wrote the lane's number, which is below the table's length; nobody writes the table while the kernel runs.
+    let replies = A::pin_u64(unsafe { (*home.lanes.wrapping_add(address.lane as usize)).replies });
+    let hashed = hash(header.kind, header.key);
+    // SAFETY: the warp holds the turn.
+    let (entry, is_there) = unsafe { home.directory.find_at_home(hashed, header.kind, header.key) };
+    if !(is_plain(header.flags) & (header.kind != 0) & is_there) {
+        return Tried::Left;
+    }
+    let arrival = Arrival::decode(header.hlc);
+    let target = (replies as *mut Slot).wrapping_add(address.index.into()).cast::<Chunk>();
+    // The sender's timestamp is known relative to the arrival: only a later time makes it a later one.
+    let is_later = (began_ns as u32).wrapping_sub(arrival.device_ns) as i32 >= 0;
+    let mut answered = Answered::Not;
+    // All lanes have read the request before the reply is written over it.
+    warp.sync();
+    // Lanes read the clock at different times: it is the runner's that counts.
+    if (warp.runner() == 0) & is_quick & is_later {
+        // SAFETY: the warp holds the turn, and this lane alone works; a gate wrote the address of a slot of the lane's reply ring.
+        unsafe {
+            let last = A::load_cta(home.clock);
+            (&raw mut (*scratch).running).cast::<u32>().wrapping_add(A::lane() as usize).write(FRAME + 1);
+            let moment = Moment { last, remote: hlc::from_delta(arrival.hlc_delta, physical), physical };
+            let direct = if address.is_alone { Some(target) } else { None };
+            answered = run_plain::<A, S>(stats, &slot, staged(scratch, base), entry, moment, direct, address.lap);
+            if answered != Answered::Not {
+                A::store_cta(home.clock, moment.event_hlc());
+            }
         }
     }
+    let before = warp.live();
+    let lost = warp.regather();
+    if lost != 0 {
+        return Tried::Lost { before, lost };
+    }
+    if warp.any(answered == Answered::Staged) {
+        // What the runner wrote comes before its reply is sent.
+        warp.sync();
+        let mut part = warp.rank();
+        while part < PARTS {
+            // SAFETY: the runner staged the reply before the sync; a gate wrote the address of a slot of the lane's reply ring.
+            unsafe {
+                let [a, b, c, _] = staged(scratch, base).cast::<Chunk>().wrapping_add(part as usize).read().words;
+                A::store_chunk_sys(target.wrapping_add(part as usize), Chunk::new([a, b, c], address.lap));
+            }
+            part = part.wrapping_add(warp.size());
+        }
+    } else if !warp.any(answered == Answered::Sent) {
+        return Tried::Left;
+    }
+    if warp.rank() == 0 {
+        let ended_ns = A::now_ns();
+        stats.latency::<A>(ended_ns.wrapping_sub(arrival.full_ns(ended_ns)));
+        stats.add::<A>(Counter::Processed, 1);
+        stats.add::<A>(Counter::Turns, 1);
+        stats.add::<A>(Counter::BusyNs, ended_ns.wrapping_sub(began_ns));
+    }
+    Tried::Done
 }

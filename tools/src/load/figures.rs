@@ -1,26 +1,52 @@
 //! What runs are compared by: the figures of one run, and how they spread over several.
 
+use std::iter::Sum;
+
 use serde::Serialize;
 
+use super::judge::Faults;
 use super::lateness::Lateness;
 use super::run::Outcome;
 use crate::latency::Percentiles;
 
-/// The figures of one run. Counts are those of the whole run; rate and latencies those of the measured time.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Figures {
+/// What became of the messages of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
     /// Messages sent.
     pub sent: u64,
     /// Replies with the right content.
     pub received: u64,
-    /// Messages without an answer or without an effect.
-    pub lost: u64,
-    /// Executions or answers beyond the first.
-    pub duplicated: u64,
-    /// Messages executed after a later one.
-    pub out_of_order: u64,
+    /// What was lost, doubled or reordered.
+    #[serde(flatten)]
+    pub faults: Faults,
     /// Replies that were failures or had wrong content.
     pub failed: u64,
+}
+
+impl Counts {
+    /// Whether every message was answered once, in order, with the right content.
+    pub fn is_faultless(&self) -> bool {
+        self.faults.is_none() && self.failed == 0
+    }
+}
+
+impl Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, counts| Self {
+            sent: sum.sent + counts.sent,
+            received: sum.received + counts.received,
+            faults: sum.faults.plus(counts.faults),
+            failed: sum.failed + counts.failed,
+        })
+    }
+}
+
+/// The figures of one run. Counts are those of the whole run; rate and latencies those of the measured time.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Figures {
+    /// What became of the messages.
+    #[serde(flatten)]
+    pub counts: Counts,
     /// Messages a second that were intended; none in a closed loop.
     pub rate_intended: Option<f64>,
     /// Right replies a second.
@@ -55,12 +81,7 @@ impl Figures {
         }
         let is_open = first.rate.is_some();
         Self {
-            sent: tally.sent,
-            received: tally.received,
-            lost: faults.lost,
-            duplicated: faults.duplicated,
-            out_of_order: faults.out_of_order,
-            failed: tally.failed,
+            counts: Counts { sent: tally.sent, received: tally.received, faults, failed: tally.failed },
             rate_intended: first.rate.map(|rate| rate.per_second()),
             rate_achieved: tally.measured as f64 / measured.as_secs_f64().max(f64::MIN_POSITIVE),
             service_ns: Percentiles::of(&tally.service),
@@ -69,11 +90,6 @@ impl Figures {
             stalls: is_open.then_some(tally.stalls),
             late_sends: is_open.then_some(tally.late_sends),
         }
-    }
-
-    /// Whether every message was answered once, in order, with the right content.
-    pub fn is_faultless(&self) -> bool {
-        self.lost == 0 && self.duplicated == 0 && self.out_of_order == 0 && self.failed == 0
     }
 
     /// Figures in which nothing is missing that a run has: for looking at their names.
@@ -179,11 +195,23 @@ mod tests {
 
     #[test]
     fn any_fault_is_a_fault() {
-        let good = Figures::default();
-        assert!(good.is_faultless());
-        assert!(!Figures { lost: 1, ..good.clone() }.is_faultless());
-        assert!(!Figures { duplicated: 1, ..good.clone() }.is_faultless());
-        assert!(!Figures { out_of_order: 1, ..good.clone() }.is_faultless());
-        assert!(!Figures { failed: 1, ..good }.is_faultless());
+        let with = |faults, failed| Counts { sent: 1, received: 1, faults, failed };
+        let none = Faults::default();
+        assert!(with(none, 0).is_faultless());
+        assert!(!with(Faults { lost: 1, ..none }, 0).is_faultless());
+        assert!(!with(Faults { duplicated: 1, ..none }, 0).is_faultless());
+        assert!(!with(Faults { out_of_order: 1, ..none }, 0).is_faultless());
+        assert!(!with(none, 1).is_faultless());
+    }
+
+    #[test]
+    fn counts_add_up() {
+        let faults = Faults { lost: 1, duplicated: 2, out_of_order: 3 };
+        let counts = Counts { sent: 40, received: 50, faults, failed: 60 };
+        let twice = Faults { lost: 2, duplicated: 4, out_of_order: 6 };
+        assert_eq!(
+            [counts; 2].into_iter().sum::<Counts>(),
+            Counts { sent: 80, received: 100, faults: twice, failed: 120 }
+        );
     }
 }

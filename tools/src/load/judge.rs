@@ -22,11 +22,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use serde::Serialize;
+
 /// Unordinary edges that are kept for one key: a run with more is broken anyway, and the rest counts as out of order.
 pub const EDGES_MAX: usize = 4096;
 
 /// The faults of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Faults {
     /// Messages without an answer or without an effect.
     pub lost: u64,

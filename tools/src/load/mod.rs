@@ -13,7 +13,7 @@
 //! | [`source`], [`keys`] | where messages come from; `counter`, `echo`, `account` |
 //! | [`judge`] | what was lost, doubled or reordered |
 //! | [`pause`], [`sweep`] | pauses of the engine; finding the knee |
-//! | [`tally`], [`figures`], [`report`], [`sweep_report`], [`plot`] | from counts to what is printed |
+//! | [`tally`], [`figures`], [`subject`], [`report`], [`sweep_report`], [`plot`] | from counts to what is printed |
 //! | [`check`], [`output`], [`export`] | `--fail-if`; files and their formats |
 
 mod account;
@@ -40,6 +40,7 @@ pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod source;
+pub mod subject;
 pub mod sweep;
 pub mod sweep_report;
 pub mod tally;
@@ -55,12 +56,13 @@ use self::check::{Check, Checked};
 pub use self::error::LoadError;
 use self::export::hlog::Interval;
 use self::export::{Series, csv, hgrm, hlog, svg};
-use self::figures::Figures;
+use self::figures::{Counts, Figures};
 use self::options::{ActorChoice, LoadOptions};
 use self::output::Output;
-use self::report::{Parameters, Report};
+use self::report::Report;
 use self::run::{Outcome, Plan, Runner};
 use self::schedule::Rate;
+use self::subject::{Parameters, Subject};
 use self::sweep::{EndedBy, FIRST_RATE, Found, MESSAGES_LEAST, STEP_MIN, STEPS_MAX};
 use self::sweep_report::SweepReport;
 use self::tally::Tally;
@@ -145,7 +147,8 @@ fn run_plain(options: &LoadOptions) -> Result<bool, LoadError> {
     }
     let all: Vec<&Outcome> = outcomes.iter().collect();
     let parameters = Parameters::of(options, clients, &all, resolution_ns);
-    let mut report = Report::of(&all, parameters, runner.environment(all[0]), runner.is_interrupted());
+    let subject = Subject::of(&all, parameters, runner.environment(all[0]));
+    let mut report = Report::of(&all, subject, runner.is_interrupted());
     report.checks = apply_checks(&checks, &report)?;
     let mut tally = Tally::new();
     outcomes.iter().for_each(|outcome| tally.merge(outcome.tally.clone()));
@@ -161,10 +164,10 @@ fn run_plain(options: &LoadOptions) -> Result<bool, LoadError> {
             intervals: &intervals,
             series: &series,
             csv: &|writer| csv::write_histograms(writer, &series),
-            svg: &|writer| svg::write_histograms(writer, &title(&report.device, &report.parameters), &series),
+            svg: &|writer| svg::write_histograms(writer, &report.subject.title(), &series),
         },
     )?;
-    Ok(conclude(&report.figures, report.first_failure.as_deref(), &report.checks))
+    Ok(conclude(&report.figures.counts, report.first_failure.as_deref(), &report.checks))
 }
 
 fn run_sweep(options: &LoadOptions) -> Result<bool, LoadError> {
@@ -222,14 +225,14 @@ fn write_sweep(
 ) -> Result<bool, LoadError> {
     let all: Vec<&Outcome> = outcomes.iter().collect();
     let parameters = Parameters::of(options, clients, &all, Some(resolution_ns));
-    let mut report = SweepReport::of(found, &all, parameters, runner.environment(all[0]));
+    let mut report = SweepReport::of(found, &all, Subject::of(&all, parameters, runner.environment(all[0])));
     report.checks = apply_checks(checks, &report)?;
     let knee = &outcomes[found.knee.unwrap_or(0)];
     let series = series_of(&knee.tally, true);
     let name = |outcome: &Outcome| outcome.rate.map_or_else(String::new, |rate| format!("-{}", rate.per_second()));
     let intervals: Vec<Interval<'_>> =
         outcomes.iter().flat_map(|outcome| intervals_of(outcome, &name(outcome))).collect();
-    let title = title(&report.device, &report.parameters);
+    let title = report.subject.title();
     write_outputs(
         options,
         outputs,
@@ -242,14 +245,7 @@ fn write_sweep(
             svg: &|writer| svg::write_sweep(writer, &title, &report.points, report.rate_intended, &series),
         },
     )?;
-    let figures = Figures {
-        lost: report.lost,
-        duplicated: report.duplicated,
-        out_of_order: report.out_of_order,
-        failed: report.failed,
-        ..Figures::default()
-    };
-    Ok(conclude(&figures, report.first_failure.as_deref(), &report.checks))
+    Ok(conclude(&report.counts, report.first_failure.as_deref(), &report.checks))
 }
 
 /// The highest rate that the clock resolves: one message of a client for each step of the clock.
@@ -314,10 +310,6 @@ fn intervals_of<'o>(outcome: &'o Outcome, suffix: &str) -> Vec<Interval<'o>> {
     series_of(&outcome.tally, outcome.rate.is_some()).into_iter().map(interval).collect()
 }
 
-fn title(device: &str, parameters: &Parameters) -> String {
-    format!("{device}: {:?}, {} keys, {} client(s)", parameters.actor, parameters.keys, parameters.clients)
-}
-
 type Write1<'a> = &'a dyn Fn(&mut dyn Write) -> Result<(), LoadError>;
 
 /// What goes into the files.
@@ -353,14 +345,14 @@ fn write_outputs(
 }
 
 /// Says on standard error what is wrong; whether nothing is.
-fn conclude(figures: &Figures, first_failure: Option<&str>, checks: &[Checked]) -> bool {
-    if !figures.is_faultless() {
+fn conclude(counts: &Counts, first_failure: Option<&str>, checks: &[Checked]) -> bool {
+    if !counts.is_faultless() {
         eprintln!(
             "FAULTY: lost {}, duplicated {}, out of order {}, failed {}{}",
-            figures.lost,
-            figures.duplicated,
-            figures.out_of_order,
-            figures.failed,
+            counts.faults.lost,
+            counts.faults.duplicated,
+            counts.faults.out_of_order,
+            counts.failed,
             first_failure.map_or(String::new(), |why| format!(" ({why})"))
         );
     }
@@ -368,7 +360,7 @@ fn conclude(figures: &Figures, first_failure: Option<&str>, checks: &[Checked]) 
         let value = check.value.map_or("nothing".to_owned(), |value| value.to_string());
         eprintln!("FAILED: --fail-if '{}': it is {value}", check.expression);
     }
-    figures.is_faultless() && !checks.iter().any(|check| check.has_failed)
+    counts.is_faultless() && !checks.iter().any(|check| check.has_failed)
 }
 
 fn payload_bytes(options: &LoadOptions) -> usize {

@@ -196,19 +196,19 @@ fn parse_runs(text: &str) -> Result<u32, String> {
 }
 
 #[cfg(test)]
+impl LoadOptions {
+    /// What these arguments say.
+    pub(super) fn parsed(arguments: &[&str]) -> Result<Self, clap::Error> {
+        use clap::{Args, FromArgMatches};
+        let matches =
+            Self::augment_args(clap::Command::new("load")).try_get_matches_from([&["load"], arguments].concat())?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Program {
-        #[command(flatten)]
-        options: LoadOptions,
-    }
-
-    fn parse(arguments: &[&str]) -> Result<LoadOptions, clap::Error> {
-        Program::try_parse_from([&["load"], arguments].concat()).map(|program| program.options)
-    }
 
     #[test]
     fn durations_parse() {
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn no_options_end_within_fifteen_seconds() {
-        let options = parse(&[]).unwrap();
+        let options = LoadOptions::parsed(&[]).unwrap();
         assert!(options.run_time() <= Duration::from_secs(12) && options.rate.is_none() && !options.sweep);
         assert_eq!(options.warmup_time(options.run_time()).unwrap(), Duration::from_secs(1));
         assert_eq!((options.clients_on(1), options.clients_on(2), options.clients_on(16)), (1, 1, 2));
@@ -255,16 +255,16 @@ mod tests {
             &["--runs", "0"],
             &["--runs", "101"],
         ] {
-            assert!(parse(bad).is_err(), "{bad:?}");
+            assert!(LoadOptions::parsed(bad).is_err(), "{bad:?}");
         }
-        let late = parse(&["--duration", "1s", "--warmup", "1s"]).unwrap();
+        let late = LoadOptions::parsed(&["--duration", "1s", "--warmup", "1s"]).unwrap();
         assert!(matches!(late.warmup_time(late.run_time()), Err(LoadError::WarmupTooLong { .. })));
     }
 
     #[test]
     fn standard_output_is_a_dash() {
-        assert!(parse(&["--json", "-"]).unwrap().json_on_stdout());
-        assert!(!parse(&["--json", "result.json"]).unwrap().json_on_stdout());
-        assert!(!parse(&[]).unwrap().json_on_stdout());
+        assert!(LoadOptions::parsed(&["--json", "-"]).unwrap().json_on_stdout());
+        assert!(!LoadOptions::parsed(&["--json", "result.json"]).unwrap().json_on_stdout());
+        assert!(!LoadOptions::parsed(&[]).unwrap().json_on_stdout());
     }
 }

@@ -71,7 +71,7 @@ pub fn two_histograms(response: &Histogram<u64>, service: &Histogram<u64>) -> Ve
 /// 99 % of the response times of each step by rate, with a logarithmic bar.
 pub fn sweep(points: &[Point], knee: Option<f64>) -> Vec<String> {
     let p99 = |point: &Point| point.figures.response_ns.map_or(0, |times| times.p99).max(1) as f64;
-    let mut points: Vec<&Point> = points.iter().filter(|point| point.figures.received > 0).collect();
+    let mut points: Vec<&Point> = points.iter().filter(|point| point.figures.counts.received > 0).collect();
     points.sort_by(|a, b| a.rate().total_cmp(&b.rate()));
     let (low, high) = points
         .iter()
@@ -93,7 +93,7 @@ pub fn sweep(points: &[Point], knee: Option<f64>) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::latency::{Percentiles, new_histogram};
-    use crate::load::figures::Figures;
+    use crate::load::figures::{Counts, Figures};
 
     #[test]
     fn bars_are_as_long_as_their_share() {
@@ -119,7 +119,8 @@ mod tests {
     fn a_sweep_is_drawn_by_rate_with_its_knee() {
         let point = |rate, p99| {
             let response_ns = Some(Percentiles { p99, ..Percentiles::default() });
-            let figures = Figures { received: 1, rate_intended: Some(rate), response_ns, ..Figures::template(true) };
+            let counts = Counts { received: 1, ..Counts::default() };
+            let figures = Figures { counts, rate_intended: Some(rate), response_ns, ..Figures::template(true) };
             Point { is_sustained: rate < 3_000.0, figures }
         };
         let lines = sweep(&[point(1_000.0, 1_000), point(4_000.0, 100_000), point(2_000.0, 10_000)], Some(2_000.0));

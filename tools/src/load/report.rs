@@ -3,77 +3,18 @@
 use serde::Serialize;
 
 use super::check::Checked;
-use super::figures::{Figures, Spread};
+use super::figures::{Counts, Figures, Spread};
 use super::options::LoadOptions;
 use super::pause::Paused;
 use super::plot;
 use super::run::Outcome;
+use super::subject::Subject;
 use super::tally::Tally;
-use crate::environment::Environment;
 use crate::latency::{Percentiles, human_count, human_ns, human_rate};
-
-/// The parameters of a run.
-#[derive(Clone, Debug, Serialize)]
-pub struct Parameters {
-    /// The actor.
-    pub actor: super::options::ActorChoice,
-    /// Keys.
-    pub keys: u64,
-    /// Distribution over the keys.
-    pub distribution: String,
-    /// Payload bytes of a request.
-    pub payload_bytes: usize,
-    /// Clients.
-    pub clients: u32,
-    /// Messages that each client has in flight; none in an open loop.
-    pub outstanding: Option<u64>,
-    /// Time that was measured, without warm-up, seconds; of all runs together.
-    pub measured_s: f64,
-    /// Time in front of it, seconds, of each run.
-    pub warmup_s: f64,
-    /// Seed.
-    pub seed: u64,
-    /// The engine's geometry.
-    pub geometry: String,
-    /// What the clock resolves, nanoseconds; none in a closed loop.
-    pub clock_resolution_ns: Option<u64>,
-}
-
-impl Parameters {
-    /// The parameters of runs that found `outcomes`, which are of one kind.
-    pub fn of(options: &LoadOptions, clients: u32, outcomes: &[&Outcome], clock_resolution_ns: Option<u64>) -> Self {
-        let first = outcomes.first();
-        Self {
-            actor: options.actor,
-            keys: options.keys,
-            distribution: options.distribution.to_string(),
-            payload_bytes: super::payload_bytes(options),
-            clients,
-            outstanding: clock_resolution_ns.is_none().then_some(options.outstanding),
-            measured_s: outcomes.iter().map(|outcome| outcome.measured.as_secs_f64()).sum(),
-            warmup_s: first.map_or(0.0, |outcome| outcome.warmup.as_secs_f64()),
-            seed: options.seed,
-            geometry: first.map_or_else(String::new, |outcome| outcome.geometry.clone()),
-            clock_resolution_ns,
-        }
-    }
-
-    fn line(&self) -> String {
-        let pace = self.outstanding.map_or_else(String::new, |outstanding| format!(" with {outstanding} in flight"));
-        format!(
-            "load         {:?}, {} keys ({}), {} client(s){pace}, payload {} B",
-            self.actor, self.keys, self.distribution, self.clients, self.payload_bytes
-        )
-    }
-}
 
 /// The result of a run, or of several: then the figures are those of all together.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// `cuda` or `cpu`.
-    pub backend: String,
-    /// Name of the device.
-    pub device: String,
     /// `closed`: the next message waits for a reply; `open`: messages are sent at their intended times.
     pub mode: &'static str,
     /// The figures.
@@ -90,30 +31,24 @@ pub struct Report {
     pub spread: Option<Spread>,
     /// The figures of each run; none of one run.
     pub runs: Vec<Figures>,
-    /// Why the backend is not the one preferred.
-    pub fallback: Option<String>,
     /// The first failure, or why a client ended early.
     pub first_failure: Option<String>,
     /// Whether the run was ended by the user.
     pub interrupted: bool,
     /// What came of `--fail-if`.
     pub checks: Vec<Checked>,
-    /// Parameters.
-    pub parameters: Parameters,
-    /// Machine and program.
-    pub environment: Environment,
+    /// What was measured on what.
+    #[serde(flatten)]
+    pub subject: Subject,
 }
 
 impl Report {
     /// The report on `outcomes` (at least one), runs of one kind.
-    pub fn of(outcomes: &[&Outcome], parameters: Parameters, environment: Environment, interrupted: bool) -> Self {
+    pub fn of(outcomes: &[&Outcome], subject: Subject, interrupted: bool) -> Self {
         let runs: Vec<Figures> = outcomes.iter().map(|outcome| Figures::of(outcome)).collect();
         let has_several = outcomes.len() > 1;
         let first = outcomes[0];
-        let failure = |tally: &Tally| tally.first_failure.clone().or(tally.ended_by.clone());
         Self {
-            backend: first.backend.to_string(),
-            device: first.device.clone(),
             mode: mode(first.rate.is_some()),
             figures: Figures::of_all(outcomes),
             control_thread_ns: first.control_thread,
@@ -121,12 +56,10 @@ impl Report {
             pauses: outcomes.iter().flat_map(|outcome| outcome.pauses.iter().copied()).collect(),
             spread: has_several.then(|| Spread::of(&runs)),
             runs: if has_several { runs } else { Vec::new() },
-            fallback: first.fallback.clone(),
-            first_failure: outcomes.iter().find_map(|outcome| failure(&outcome.tally)),
+            first_failure: outcomes.iter().find_map(|outcome| outcome.tally.failure()),
             interrupted,
             checks: Vec::new(),
-            parameters,
-            environment,
+            subject,
         }
     }
 
@@ -135,8 +68,6 @@ impl Report {
         let figures = Figures::template(is_open);
         let spread = (options.runs > 1).then(|| Spread::of(std::slice::from_ref(&figures)));
         Self {
-            backend: String::new(),
-            device: String::new(),
             mode: mode(is_open),
             figures,
             control_thread_ns: Percentiles::default(),
@@ -144,28 +75,25 @@ impl Report {
             pauses: Vec::new(),
             spread,
             runs: Vec::new(),
-            fallback: None,
             first_failure: None,
             interrupted: false,
             checks: Vec::new(),
-            parameters: Parameters::of(options, 0, &[], is_open.then_some(0)),
-            environment: Environment::gather(false, ""),
+            subject: Subject::template(options, is_open),
         }
     }
 
     /// The report for people; `tally` holds the histograms.
     pub fn text(&self, tally: &Tally) -> String {
-        let mut lines =
-            head(&self.backend, &self.device, self.fallback.as_deref(), &self.environment, &self.parameters);
+        let mut lines = self.subject.lines();
         let figures = &self.figures;
-        lines.push(counts_line(figures));
+        lines.push(counts_line(&figures.counts));
         if let Some(failure) = &self.first_failure {
             lines.push(format!("first failure: {failure}"));
         }
         if self.interrupted {
             lines.push("interrupted: these are the figures so far".into());
         }
-        lines.push(rate_line(figures, self.parameters.measured_s));
+        lines.push(rate_line(figures, self.subject.parameters.measured_s));
         for pause in &self.pauses {
             lines.push(format!("the engine was paused at {:.3} s for {:.3} s", pause.at_s, pause.length_s));
         }
@@ -198,41 +126,16 @@ fn mode(is_open: bool) -> &'static str {
     if is_open { "open" } else { "closed" }
 }
 
-/// What was measured on what.
-pub(super) fn head(
-    backend: &str,
-    device: &str,
-    fallback: Option<&str>,
-    environment: &Environment,
-    parameters: &Parameters,
-) -> Vec<String> {
-    let e = environment;
-    let mut lines = vec![format!("backend      {backend} on {device}")];
-    if let Some(why) = fallback {
-        lines.push(format!("             no GPU: {why}"));
-    }
-    if let Some(driver) = &e.driver {
-        let link = e.link.as_deref().unwrap_or("link unknown");
-        lines.push(format!("driver       {driver}, CUDA {}, {link}", e.cuda.as_deref().unwrap_or("unknown")));
-    }
-    lines.push(format!("machine      {}, {} cores, {}", e.cpu, e.cores, e.system));
-    lines.push(format!("engine       {}", parameters.geometry));
-    lines.push(format!("program      {} {}, commit {}", e.version, e.profile, e.commit));
-    lines.push(parameters.line());
-    lines.push(String::new());
-    lines
-}
-
 /// What was sent, and how it came back.
-pub(super) fn counts_line(figures: &Figures) -> String {
+pub(super) fn counts_line(counts: &Counts) -> String {
     format!(
         "sent {}   received {}   lost {}   duplicated {}   out of order {}   failed {}",
-        human_count(figures.sent),
-        human_count(figures.received),
-        figures.lost,
-        figures.duplicated,
-        figures.out_of_order,
-        figures.failed
+        human_count(counts.sent),
+        human_count(counts.received),
+        counts.faults.lost,
+        counts.faults.duplicated,
+        counts.faults.out_of_order,
+        counts.failed
     )
 }
 
@@ -297,29 +200,19 @@ fn spread_lines(spread: &Spread) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
     use crate::load::lateness::Lateness;
 
-    #[derive(Parser)]
-    struct Program {
-        #[command(flatten)]
-        options: LoadOptions,
-    }
-
     fn report(is_open: bool, tally: &Tally) -> Report {
-        let options = Program::parse_from(["load"]).options;
-        let template = Report::template(&options, is_open);
+        let template = Report::template(&LoadOptions::parsed(&[]).unwrap(), is_open);
         let figures = Figures {
-            sent: 12_345,
-            received: 12_345,
+            counts: Counts { sent: 12_345, received: 12_345, ..Counts::default() },
             rate_achieved: 1_000.0,
             service_ns: Percentiles::of(&tally.service),
             response_ns: is_open.then(|| Percentiles::of(&tally.response)),
             ..template.figures.clone()
         };
-        Report { backend: "cpu".into(), device: "a CPU".into(), mode: "any", figures, ..template }
+        Report { mode: "any", figures, ..template }
     }
 
     fn tally() -> Tally {

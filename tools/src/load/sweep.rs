@@ -134,7 +134,7 @@ fn p99(figures: &Figures) -> u64 {
 
 fn is_sustained(figures: &Figures, unloaded_p99_ns: u64) -> bool {
     let intended = figures.rate_intended.unwrap_or_default();
-    figures.is_faultless()
+    figures.counts.is_faultless()
         && figures.response_ns.is_some()
         && figures.rate_achieved >= (1.0 - TOLERANCE) * intended
         && p99(figures) as f64 <= P99_MULTIPLE * unloaded_p99_ns as f64
@@ -164,6 +164,8 @@ mod tests {
 
     use super::*;
     use crate::latency::Percentiles;
+    use crate::load::figures::Counts;
+    use crate::load::judge::Faults;
 
     /// A server that does `capacity` a second, with a queue as in the books.
     fn server(rate: Rate, capacity: f64) -> Figures {
@@ -250,7 +252,8 @@ mod tests {
     fn a_fault_is_no_sustained_rate() {
         let good = server(Rate::new(10.0), 1e6);
         assert!(is_sustained(&good, 1_000));
-        assert!(!is_sustained(&Figures { lost: 1, ..good.clone() }, 1_000));
+        let counts = Counts { faults: Faults { lost: 1, ..Faults::default() }, ..Counts::default() };
+        assert!(!is_sustained(&Figures { counts, ..good.clone() }, 1_000));
         assert!(!is_sustained(&Figures { rate_achieved: 9.4, ..good.clone() }, 1_000));
         assert!(!is_sustained(&good, 90));
         assert!(!is_sustained(&Figures { response_ns: None, ..good }, 1_000));

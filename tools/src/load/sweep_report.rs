@@ -3,37 +3,24 @@
 use serde::Serialize;
 
 use super::check::Checked;
-use super::figures::Figures;
+use super::figures::{Counts, Figures};
 use super::lateness::Lateness;
 use super::options::LoadOptions;
 use super::plot;
-use super::report::{Parameters, counts_line, head};
+use super::report::counts_line;
 use super::run::Outcome;
+use super::subject::Subject;
 use super::sweep::{EndedBy, Found, P99_MULTIPLE, Point, TOLERANCE};
-use crate::environment::Environment;
 use crate::latency::{Percentiles, human_ns, human_rate};
 
 /// The result of a sweep. Counts are those of all steps, rate and latencies those of the knee.
 #[derive(Clone, Debug, Serialize)]
 pub struct SweepReport {
-    /// `cuda` or `cpu`.
-    pub backend: String,
-    /// Name of the device.
-    pub device: String,
     /// `sweep`.
     pub mode: &'static str,
-    /// Messages sent.
-    pub sent: u64,
-    /// Replies with the right content.
-    pub received: u64,
-    /// Messages without an answer or without an effect.
-    pub lost: u64,
-    /// Executions or answers beyond the first.
-    pub duplicated: u64,
-    /// Messages executed after a later one.
-    pub out_of_order: u64,
-    /// Replies that were failures or had wrong content.
-    pub failed: u64,
+    /// What became of the messages.
+    #[serde(flatten)]
+    pub counts: Counts,
     /// The knee: the highest rate that was sustained. This and the following are nothing when there is none.
     pub rate_intended: Option<f64>,
     /// Right replies a second at the knee.
@@ -54,35 +41,22 @@ pub struct SweepReport {
     pub ended_by: EndedBy,
     /// All steps, in the order in which they were measured.
     pub points: Vec<Point>,
-    /// Why the backend is not the one preferred.
-    pub fallback: Option<String>,
     /// The first failure, or why a client ended early.
     pub first_failure: Option<String>,
     /// What came of `--fail-if`.
     pub checks: Vec<Checked>,
-    /// Parameters.
-    pub parameters: Parameters,
-    /// Machine and program.
-    pub environment: Environment,
+    /// What was measured on what.
+    #[serde(flatten)]
+    pub subject: Subject,
 }
 
 impl SweepReport {
     /// The report on a sweep whose steps found `outcomes`.
-    pub fn of(found: &Found, outcomes: &[&Outcome], parameters: Parameters, environment: Environment) -> Self {
-        let sum = |count: fn(&Figures) -> u64| found.points.iter().map(|point| count(&point.figures)).sum();
+    pub fn of(found: &Found, outcomes: &[&Outcome], subject: Subject) -> Self {
         let knee = found.knee.and_then(|knee| found.points.get(knee)).map(|point| &point.figures);
-        let first = outcomes.first();
-        let failure = |outcome: &&Outcome| outcome.tally.first_failure.clone().or(outcome.tally.ended_by.clone());
         Self {
-            backend: first.map_or_else(String::new, |outcome| outcome.backend.to_string()),
-            device: first.map_or_else(String::new, |outcome| outcome.device.clone()),
             mode: "sweep",
-            sent: sum(|figures| figures.sent),
-            received: sum(|figures| figures.received),
-            lost: sum(|figures| figures.lost),
-            duplicated: sum(|figures| figures.duplicated),
-            out_of_order: sum(|figures| figures.out_of_order),
-            failed: sum(|figures| figures.failed),
+            counts: found.points.iter().map(|point| point.figures.counts).sum(),
             rate_intended: knee.and_then(|figures| figures.rate_intended),
             rate_achieved: knee.map(|figures| figures.rate_achieved),
             service_ns: knee.map(|figures| figures.service_ns),
@@ -93,11 +67,9 @@ impl SweepReport {
             unloaded_response_p99_ns: found.unloaded_p99_ns,
             ended_by: found.ended_by,
             points: found.points.clone(),
-            fallback: first.and_then(|outcome| outcome.fallback.clone()),
-            first_failure: outcomes.iter().find_map(failure),
+            first_failure: outcomes.iter().find_map(|outcome| outcome.tally.failure()),
             checks: Vec::new(),
-            parameters,
-            environment,
+            subject,
         }
     }
 
@@ -105,13 +77,12 @@ impl SweepReport {
     pub fn template(options: &LoadOptions) -> Self {
         let points = vec![Point { is_sustained: true, figures: Figures::template(true) }];
         let found = Found { points, knee: Some(0), unloaded_p99_ns: 0, ended_by: EndedBy::Knee };
-        Self::of(&found, &[], Parameters::of(options, 0, &[], Some(0)), Environment::gather(false, ""))
+        Self::of(&found, &[], Subject::template(options, true))
     }
 
     /// The report for people.
     pub fn text(&self) -> String {
-        let mut lines =
-            head(&self.backend, &self.device, self.fallback.as_deref(), &self.environment, &self.parameters);
+        let mut lines = self.subject.lines();
         lines.push(format!(
             "{:>12} {:>12} {:>11} {:>11} {:>11} {:>11} {:>10} {:>10}",
             "intended", "achieved", "resp. p50", "resp. p99", "resp. max", "serv. p99", "stalls", "unsent"
@@ -136,16 +107,7 @@ impl SweepReport {
         lines.push("response time, 99 %, by rate (logarithmic)".into());
         lines.extend(plot::sweep(&self.points, self.rate_intended));
         lines.push(String::new());
-        let all = Figures {
-            sent: self.sent,
-            received: self.received,
-            lost: self.lost,
-            duplicated: self.duplicated,
-            out_of_order: self.out_of_order,
-            failed: self.failed,
-            ..Figures::default()
-        };
-        lines.push(counts_line(&all));
+        lines.push(counts_line(&self.counts));
         lines.extend(self.first_failure.as_ref().map(|failure| format!("first failure: {failure}")));
         lines.push(self.conclusion());
         lines.push(format!(
@@ -172,27 +134,24 @@ impl SweepReport {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Program {
-        #[command(flatten)]
-        options: LoadOptions,
-    }
+    use crate::load::judge::Faults;
 
     #[test]
     fn figures_are_those_of_the_knee_and_counts_of_all_steps() {
-        let template = SweepReport::template(&Program::parse_from(["load", "--sweep"]).options);
+        let template = SweepReport::template(&LoadOptions::parsed(&["--sweep"]).unwrap());
         let point = |rate, lost| {
-            let figures = Figures { sent: 10, lost, rate_intended: Some(rate), ..Figures::template(true) };
+            let figures = Figures {
+                counts: Counts { sent: 10, faults: Faults { lost, ..Faults::default() }, ..Counts::default() },
+                rate_intended: Some(rate),
+                ..Figures::template(true)
+            };
             Point { is_sustained: lost == 0, figures }
         };
         let points = vec![point(1_000.0, 0), point(2_000.0, 0), point(4_000.0, 3)];
         let found = Found { points, knee: Some(1), unloaded_p99_ns: 5_000, ended_by: EndedBy::Knee };
-        let report = SweepReport::of(&found, &[], template.parameters.clone(), template.environment.clone());
-        assert_eq!((report.sent, report.lost, report.rate_intended), (30, 3, Some(2_000.0)));
+        let report = SweepReport::of(&found, &[], template.subject.clone());
+        assert_eq!((report.counts.sent, report.counts.faults.lost, report.rate_intended), (30, 3, Some(2_000.0)));
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!((&json["mode"], &json["ended_by"]), (&"sweep".into(), &"knee".into()));
         assert_eq!(json["points"][2]["rate_intended"], 4_000.0);
@@ -201,7 +160,7 @@ mod tests {
         assert!(text.contains("knee 2.0 k/s") && text.contains("not sustained"), "{text}");
 
         let none = Found { knee: None, ended_by: EndedBy::FirstRate, ..found };
-        let report = SweepReport::of(&none, &[], report.parameters, report.environment);
+        let report = SweepReport::of(&none, &[], report.subject);
         assert!(report.rate_achieved.is_none() && report.text().contains("no knee"), "{}", report.text());
     }
 }

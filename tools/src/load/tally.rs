@@ -67,6 +67,11 @@ impl Tally {
         self.ended_by = self.ended_by.take().or(other.ended_by);
     }
 
+    /// The first failure, or why the client ended early.
+    pub fn failure(&self) -> Option<String> {
+        self.first_failure.clone().or(self.ended_by.clone())
+    }
+
     /// Messages that were never answered.
     pub fn unanswered(&self) -> u64 {
         self.sent - self.received - self.failed

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::binaries;
+use serde_json::Value;
+
+use crate::{binaries, metadata};
 
 /// The folder, below the target folder of the workspace.
 const FOLDER: &str = "target/gpu-bundle";
@@ -13,6 +15,10 @@ const SCRIPT: &str = "ci/gpu-run.sh";
 const BYTES_MAX: u64 = 40 << 20;
 /// Packages whose test programs drive a GPU.
 const TESTED: [&str; 2] = ["tourbillon", "tourbillon-tests"];
+/// The program that is made of many suites, so that the engine is in the bundle once and not with each of them.
+const SUITES: &str = "suites";
+/// Its source, relative to the workspace.
+const SUITES_SOURCE: &str = "tests/suites.rs";
 /// Programs beside the tests, as (package, program).
 const PROGRAMS: [(&str, &str); 2] = [("tourbillon-tools", "tourbillon"), ("tourbillon-benches", "latency")];
 
@@ -22,7 +28,11 @@ pub fn write(workspace: &Path) -> Result<(), Vec<String>> {
     if folder.exists() {
         std::fs::remove_dir_all(&folder).map_err(|error| vec![format!("{}: {error}", folder.display())])?;
     }
-    let mut arguments = vec!["test", "--no-run", "--lib", "--tests"];
+    let suites = std::fs::read_to_string(workspace.join(SUITES_SOURCE))
+        .map_err(|error| vec![format!("{SUITES_SOURCE}: {error}")])?;
+    let apart = apart(&metadata::packages(workspace, &["--no-deps"])?, &suites);
+    let mut arguments = vec!["test", "--no-run", "--lib", "--test", SUITES];
+    apart.iter().for_each(|target| arguments.extend(["--test", target]));
     TESTED.iter().for_each(|package| arguments.extend(["-p", package]));
     for program in binaries::build(workspace, &arguments)?.iter().filter(|program| program.is_test) {
         let name = format!("{}.{}", program.package, program.target);
@@ -44,9 +54,28 @@ pub fn write(workspace: &Path) -> Result<(), Vec<String>> {
     let bytes = bytes_of(&folder).map_err(|error| vec![format!("{}: {error}", folder.display())])?;
     println!("{FOLDER}: {:.1} MiB", bytes as f64 / (1 << 20) as f64);
     if bytes > BYTES_MAX {
-        return Err(vec![format!("{FOLDER} has {bytes} bytes, allowed are {BYTES_MAX}")]);
+        return Err(vec![format!(
+            "{FOLDER} has {bytes} bytes, allowed are {BYTES_MAX}; programs of their own beside {SUITES}: {}. \
+             Name them in {SUITES_SOURCE} if they are many",
+            apart.join(", ")
+        )]);
     }
     Ok(())
+}
+
+/// The integration tests of the tested packages that are not among the suites and so are programs of their own.
+fn apart(packages: &[Value], suites: &str) -> Vec<String> {
+    let is_among = |name: &str| {
+        suites.lines().any(|line| line.strip_prefix("mod ").and_then(|l| l.strip_suffix(';')) == Some(name))
+    };
+    let tested = packages.iter().filter(|package| TESTED.iter().any(|name| package["name"] == *name));
+    let targets = tested.flat_map(|package| package["targets"].as_array().into_iter().flatten());
+    targets
+        .filter(|target| target["kind"][0] == "test")
+        .filter_map(|target| target["name"].as_str())
+        .filter(|name| *name != SUITES && !is_among(name))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Copies a program without its symbols.
@@ -79,4 +108,25 @@ fn bytes_of(folder: &Path) -> std::io::Result<u64> {
         bytes += if metadata.is_dir() { bytes_of(&entry.path())? } else { metadata.len() };
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_test_is_left_out_of_the_bundle() {
+        let target = |name: &str, kind: &str| serde_json::json!({ "name": name, "kind": [kind] });
+        let targets = ["suites", "named", "unnamed", "other"]
+            .map(|name| target(name, "test"))
+            .into_iter()
+            .chain([target("x", "lib")]);
+        let packages = [
+            serde_json::json!({ "name": "tourbillon-tests", "targets": targets.collect::<Vec<_>>() }),
+            serde_json::json!({ "name": "tourbillon", "targets": [target("of_the_host", "test")] }),
+            serde_json::json!({ "name": "tourbillon-shared", "targets": [target("documents", "test")] }),
+        ];
+        let suites = "#[path = \"tests/named.rs\"]\nmod named;\n// mod other;\nmod unnamed_as_well;\n";
+        assert_eq!(apart(&packages, suites), ["unnamed", "other", "of_the_host"]);
+    }
 }

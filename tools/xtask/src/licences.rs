@@ -3,11 +3,15 @@
 //! The file is one that `cargo deny` understands; this is the part of it that a fresh clone can check at once.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
-/// Checks every package that any target, feature or test of the workspace may use.
+use crate::metadata;
+
+/// Folders of workspaces, each with a lock file of its own, relative to the main one.
+const WORKSPACES: [&str; 2] = [".", "benches/peers"];
+
+/// Checks every package that any target, feature or test of the workspaces may use.
 pub fn check(workspace: &Path) -> Result<(), Vec<String>> {
     let list =
         std::fs::read_to_string(workspace.join("deny.toml")).map_err(|error| vec![format!("deny.toml: {error}")])?;
@@ -15,27 +19,16 @@ pub fn check(workspace: &Path) -> Result<(), Vec<String>> {
     if allowed.is_empty() {
         return Err(vec!["deny.toml has no list `allow`".into()]);
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .current_dir(workspace)
-        .args(["metadata", "--format-version", "1", "--locked", "--all-features"])
-        .output()
-        .map_err(|error| vec![format!("cannot run cargo metadata: {error}")])?;
-    if !output.status.success() {
-        return Err(vec![String::from_utf8_lossy(&output.stderr).into_owned()]);
+    let mut faults = Vec::new();
+    for folder in WORKSPACES {
+        let packages = metadata::packages(&workspace.join(folder), &["--all-features"])?;
+        let found: Vec<String> = packages.iter().filter_map(|package| fault(package, &allowed)).collect();
+        if found.is_empty() {
+            println!("{folder}: {} packages, all under allowed licences", packages.len());
+        }
+        faults.extend(found.into_iter().map(|fault| format!("{folder}: {fault}")));
     }
-    let metadata: Value =
-        serde_json::from_slice(&output.stdout).map_err(|error| vec![format!("cargo metadata: {error}")])?;
-    let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let faults: Vec<String> = packages.iter().filter_map(|package| fault(package, &allowed)).collect();
-    if packages.is_empty() {
-        return Err(vec!["cargo metadata listed no package".into()]);
-    }
-    if faults.is_empty() {
-        println!("{} packages, all under allowed licences", packages.len());
-        return Ok(());
-    }
-    Err(faults)
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 fn fault(package: &Value, allowed: &[String]) -> Option<String> {

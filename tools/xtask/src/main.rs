@@ -4,6 +4,7 @@ mod binaries;
 mod bundle;
 mod check;
 mod licences;
+mod metadata;
 mod module;
 mod mutants;
 mod ptx;

@@ -73,8 +73,8 @@ pub fn write_sweep(writer: impl Write, points: &[Point]) -> Result<(), LoadError
             rate_intended: figures.rate_intended.unwrap_or_default(),
             rate_achieved: figures.rate_achieved,
             is_sustained: point.is_sustained,
-            sent: figures.sent,
-            received: figures.received,
+            sent: figures.counts.sent,
+            received: figures.counts.received,
             unsent: figures.unsent,
             stalls: figures.stalls.map_or(0, |stalls| stalls.count),
             response_p50_ns: response.p50,
@@ -100,7 +100,7 @@ impl From<csv::Error> for LoadError {
 mod tests {
     use super::*;
     use crate::latency::new_histogram;
-    use crate::load::figures::Figures;
+    use crate::load::figures::{Counts, Figures};
 
     #[test]
     fn buckets_add_up() {
@@ -122,7 +122,11 @@ mod tests {
 
     #[test]
     fn steps_have_a_row_each() {
-        let figures = Figures { sent: 12, rate_intended: Some(1_000.0), ..Figures::template(true) };
+        let figures = Figures {
+            counts: Counts { sent: 12, ..Counts::default() },
+            rate_intended: Some(1_000.0),
+            ..Figures::template(true)
+        };
         let points = [Point { is_sustained: true, figures: figures.clone() }, Point { is_sustained: false, figures }];
         let mut text = Vec::new();
         write_sweep(&mut text, &points).unwrap();

@@ -132,7 +132,7 @@ fn draw_sweep(area: &Area<'_>, title: &str, points: &[Point], knee: Option<f64>)
         ("response time, median", |point| point.figures.response_ns.map_or(0, |times| times.p50)),
         ("service time, 99 %", |point| point.figures.service_ns.p99),
     ];
-    let mut points: Vec<&Point> = points.iter().filter(|point| point.figures.received > 0).collect();
+    let mut points: Vec<&Point> = points.iter().filter(|point| point.figures.counts.received > 0).collect();
     points.sort_by(|a, b| a.rate().total_cmp(&b.rate()));
     let times = || CURVES.iter().flat_map(|(_, time)| points.iter().map(|point| time(point).max(1) as f64));
     let (fastest, slowest) =
@@ -183,11 +183,12 @@ fn draw_sweep(area: &Area<'_>, title: &str, points: &[Point], knee: Option<f64>)
 mod tests {
     use super::*;
     use crate::latency::{Percentiles, new_histogram};
-    use crate::load::figures::Figures;
+    use crate::load::figures::{Counts, Figures};
 
     fn point(rate: f64, p99: u64) -> Point {
         let response_ns = Some(Percentiles { p99, p50: p99 / 2, ..Percentiles::default() });
-        let figures = Figures { received: 1, rate_intended: Some(rate), response_ns, ..Figures::template(true) };
+        let counts = Counts { received: 1, ..Counts::default() };
+        let figures = Figures { counts, rate_intended: Some(rate), response_ns, ..Figures::template(true) };
         Point { is_sustained: true, figures }
     }
 

@@ -1,0 +1,34 @@
+//! The suites below `tests` as one program, for the GPU bundle: as a program of its own each would bring the whole engine
+//! once more.
+//!
+//! `cargo test` leaves it out. A suite that is not named here is still in the bundle, as a program of its own; so is
+//! `gateway_memory`, which counts allocations with an allocator for its whole program.
+
+#[path = "tests/arena.rs"]
+mod arena;
+#[path = "tests/backpressure.rs"]
+mod backpressure;
+#[path = "tests/bad_input.rs"]
+mod bad_input;
+#[path = "tests/bounded.rs"]
+mod bounded;
+#[path = "tests/clocks.rs"]
+mod clocks;
+#[path = "tests/exactly_once.rs"]
+mod exactly_once;
+#[path = "tests/faults.rs"]
+mod faults;
+#[path = "tests/gateway.rs"]
+mod gateway;
+#[path = "tests/lanes.rs"]
+mod lanes;
+#[path = "tests/lifecycle.rs"]
+mod lifecycle;
+#[path = "tests/oracle.rs"]
+mod oracle;
+#[path = "tests/recorded.rs"]
+mod recorded;
+#[path = "tests/stuck.rs"]
+mod stuck;
+#[path = "tests/telemetry.rs"]
+mod telemetry;
