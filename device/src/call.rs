@@ -1,5 +1,6 @@
 //! One message on its way through a handler.
 
+use core::marker::PhantomData;
 use core::ops::Range;
 
 use bytemuck::{CheckedBitPattern, Zeroable};
@@ -8,11 +9,10 @@ use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_OF_ONE_SLOT, arena_start, payload_start, slots_for};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header};
-use tourbillon_shared::hlc;
-use tourbillon_shared::position::LAP_NEVER;
 use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
 
 use crate::actor::{Actor, Handler, Message};
+use crate::arch::Arch;
 use crate::large::Large;
 
 /// What a handler may know and do beside its own state.
@@ -107,7 +107,51 @@ pub trait Words {
     fn set_word(&mut self, index: u32, word: u32);
     /// The data word at which the payload of a request with these flags begins.
     fn payload_start(flags: Flags) -> u32;
+    /// The answer is complete.
+    fn finish(&self);
+    /// The state at `state`, if the frame brought it along.
+    ///
+    /// # Safety
+    /// The frame's actor is of type `T`.
+    unsafe fn state<T: Actor>(&self) -> Option<T>;
 }
+
+/// Chunks of a state that a message brings along in registers: those of a state of 64 bytes.
+pub(crate) const IMAGE_CHUNKS: usize = 4;
+
+/// The beginning of an entry: its header, and the state as far as it is that small. Loaded before it is known which handler takes
+/// the message, so that the way to the second-level cache is not waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Image {
+    pub(crate) header: EntryHeader,
+    chunks: [Chunk; IMAGE_CHUNKS],
+}
+
+impl Image {
+    /// Of the entry at `entry`, which has room for `STATE_BYTES` of state.
+    ///
+    /// # Safety
+    /// `entry` is an entry of the slab, and the caller holds its shard's turn.
+    #[inline(always)]
+    pub(crate) unsafe fn load<A: Arch>(entry: *const EntryHeader, state_bytes: usize) -> Self {
+        let from = entry.cast::<Chunk>();
+        let mut chunks = [Chunk { words: [0; 4] }; IMAGE_CHUNKS];
+        // SAFETY: the caller vouches for the entry, whose state begins after the header and takes `state_bytes`.
+        unsafe {
+            let mut i = 0;
+            while i < IMAGE_CHUNKS && i * size_of::<Chunk>() < state_bytes {
+                *chunks.get_unchecked_mut(i) = A::load_early(from.wrapping_add(1 + i));
+                i += 1;
+            }
+            let [a, b, c, d] = A::load_early(from).words;
+            let header =
+                EntryHeader { hlc: u64::from(a) | u64::from(b) << 32, version: u64::from(c) | u64::from(d) << 32 };
+            Self { header, chunks }
+        }
+    }
+}
+
+const _: () = assert!(size_of::<EntryHeader>() == size_of::<Chunk>());
 
 /// The words of a frame of any length in a warp's scratch memory.
 #[derive(Debug)]
@@ -149,33 +193,49 @@ impl Words for Staged {
     fn payload_start(flags: Flags) -> u32 {
         payload_start(flags)
     }
-}
-
-/// The words of a frame of one slot without extensions, held in registers: every index is a constant once the handler is
-/// inlined.
-#[derive(Clone, Copy, Debug)]
-pub struct OneSlot(pub [u32; DATA_WORDS_PER_SLOT]);
-
-impl OneSlot {
-    /// A slot of these words, under no tag yet.
     #[inline(always)]
-    pub(crate) fn slot(self) -> Slot {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.0;
-        Slot { chunks: [[a, b, c], [d, e, f], [g, h, i], [j, k, l]].map(|data| Chunk::new(data, LAP_NEVER)) }
+    fn finish(&self) {}
+    #[inline(always)]
+    unsafe fn state<T: Actor>(&self) -> Option<T> {
+        None
     }
 }
 
-impl Words for OneSlot {
+/// The words of a frame of one slot without extensions, held in registers: every index is a constant once the handler is
+/// inlined. The answer is stored when it is complete: over the bus when it is `SENT`, otherwise into the stage.
+#[derive(Debug)]
+pub struct OneSlot<A, const SENT: bool> {
+    words: [u32; DATA_WORDS_PER_SLOT],
+    image: Image,
+    to: *mut Chunk,
+    lap: u32,
+    arch: PhantomData<A>,
+}
+
+impl<A: Arch, const SENT: bool> OneSlot<A, SENT> {
+    /// The words of a slot, which is for an actor of this image and whose answer goes to `to`, under the tag `lap`.
+    ///
+    /// # Safety
+    /// `to` is the place of a slot that nobody else writes while the value lives.
+    #[inline(always)]
+    pub(crate) unsafe fn new(slot: &Slot, image: Image, to: *mut Chunk, lap: u32) -> Self {
+        let [a, b, c, d] = slot.chunks.map(|chunk| chunk.words);
+        let words = [a[0], a[1], a[2], b[0], b[1], b[2], c[0], c[1], c[2], d[0], d[1], d[2]];
+        Self { words, image, to, lap, arch: PhantomData }
+    }
+}
+
+impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
     const SPAN: Option<u32> = Some(1);
 
     #[inline(always)]
     fn word(&self, index: u32) -> u32 {
         // Never out of range; an index that could panic would be one more way out of the kernel.
-        self.0.get(index as usize).copied().unwrap_or(0)
+        self.words.get(index as usize).copied().unwrap_or(0)
     }
     #[inline(always)]
     fn set_word(&mut self, index: u32, word: u32) {
-        if let Some(place) = self.0.get_mut(index as usize) {
+        if let Some(place) = self.words.get_mut(index as usize) {
             *place = word;
         }
     }
@@ -183,30 +243,25 @@ impl Words for OneSlot {
     fn payload_start(_flags: Flags) -> u32 {
         payload_start(Flags(0))
     }
-}
-
-/// What a message's timestamp is found from, once the handler needs it: the loads that it waits for are on their way meanwhile.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment {
-    /// The last timestamp of the shard.
-    pub last: u64,
-    /// The sender's.
-    pub remote: u64,
-    /// The physical part of the shard's clock.
-    pub physical: u64,
-}
-
-impl Moment {
-    /// One whose timestamp, which is not 0, is known.
     #[inline(always)]
-    pub(crate) fn known(event_hlc: u64) -> Self {
-        Self { last: event_hlc.wrapping_sub(1), remote: 0, physical: 0 }
+    fn finish(&self) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.words;
+        let chunks = [[a, b, c], [d, e, f], [g, h, i], [j, k, l]];
+        let mut part = 0;
+        while part < chunks.len() {
+            // SAFETY: `part` is below the array's length; `new` was told of the place.
+            unsafe {
+                let (to, chunk) = (self.to.wrapping_add(part), Chunk::new(*chunks.get_unchecked(part), self.lap));
+                if SENT { A::store_chunk_sys(to, chunk) } else { A::store_staged(to, chunk) }
+            }
+            part += 1;
+        }
     }
-
-    /// The timestamp.
     #[inline(always)]
-    pub(crate) fn event_hlc(&self) -> u64 {
-        hlc::update(self.last, self.remote, self.physical)
+    unsafe fn state<T: Actor>(&self) -> Option<T> {
+        let fits = size_of::<T>() <= size_of::<[Chunk; IMAGE_CHUNKS]>() && align_of::<T>() <= align_of::<Chunk>();
+        // SAFETY: the chunks are at least as large as the state, whose bytes they begin with; every state is plain data.
+        fits.then(|| unsafe { (&raw const self.image.chunks).cast::<T>().read() })
     }
 }
 
@@ -215,7 +270,8 @@ impl Moment {
 pub struct Call<W> {
     words: W,
     header: Header,
-    moment: Moment,
+    /// The timestamp of the receipt.
+    event_hlc: u64,
     /// The actor's entry.
     entry: *mut EntryHeader,
     /// Whether the actor handled nothing yet.
@@ -226,9 +282,9 @@ pub struct Call<W> {
 impl<W: Words> Call<W> {
     /// A call for the frame of `header` whose words are `words`.
     #[inline(always)]
-    pub(crate) fn new(words: W, header: Header, moment: Moment) -> Self {
-        let context = Context { key: header.key, hlc: 0, version: 0, large: Large::NONE };
-        Self { words, header, moment, entry: core::ptr::null_mut(), is_new: false, context }
+    pub(crate) fn new(words: W, header: Header, event_hlc: u64) -> Self {
+        let context = Context { key: header.key, hlc: event_hlc, version: 0, large: Large::NONE };
+        Self { words, header, event_hlc, entry: core::ptr::null_mut(), is_new: false, context }
     }
 
     /// Says where the actor's entry is, in front of its state, and what stands there.
@@ -288,12 +344,6 @@ impl<W: Words> Call<W> {
         selector(self.header.kind, self.header.message, self.header.length as usize)
     }
 
-    /// The frame's words.
-    #[inline(always)]
-    pub fn into_words(self) -> W {
-        self.words
-    }
-
     /// The request's header.
     #[inline(always)]
     pub fn header(&self) -> &Header {
@@ -327,7 +377,7 @@ impl<W: Words> Call<W> {
         let Some(message) = self.message::<M>() else { return Outcome::Invalid };
         let state = state.cast::<Entry<A>>();
         // SAFETY: the caller vouches for `state`, which stands in an entry of the slab, so is aligned like one.
-        let mut copy = unsafe { (*state).0 };
+        let mut copy = unsafe { self.words.state::<A>().unwrap_or_else(|| (*state).0) };
         if !A::STARTS_ZEROED && self.is_new {
             // SAFETY: as above.
             copy = unsafe {
@@ -335,7 +385,6 @@ impl<W: Words> Call<W> {
                 (*state).0
             };
         }
-        self.context.hlc = self.moment.event_hlc();
         match copy.handle(&message, &mut self.context) {
             // What the handler did to the state is thrown away with its copy. Nobody reads the reply to a tell.
             Ok(_) if self.context.large.is_over() && !self.header.flags.has(Flags::TELL) => Outcome::TooLarge,
@@ -344,7 +393,7 @@ impl<W: Words> Call<W> {
                 unsafe {
                     (*state).0 = copy;
                     let version = self.context.version.wrapping_add(1);
-                    self.entry.write(EntryHeader { hlc: self.context.hlc, version });
+                    self.entry.write(EntryHeader { hlc: self.event_hlc, version });
                 }
                 let (extension, role) = if self.is_large() {
                     self.write_reference();
@@ -354,12 +403,14 @@ impl<W: Words> Call<W> {
                 };
                 self.write_payload(extension, bytemuck::bytes_of(&reply));
                 self.write_header(role, size_of::<A::Reply>() as u16);
+                self.words.finish();
                 Outcome::Done
             }
             Err(error) => {
                 self.write_word(0, FailureCode::Handler as u32);
                 self.write_payload(1, bytemuck::bytes_of(&error));
                 self.write_header(Flags::REPLY | Flags::FAILED, size_of::<A::Error>() as u16 + 4);
+                self.words.finish();
                 Outcome::Failed
             }
         }
@@ -448,7 +499,7 @@ impl<W: Words> Call<W> {
     #[inline(always)]
     fn write_header(&mut self, role: u16, length: u16) {
         let flags = Flags::new(self.span(), role);
-        let words = Header { length, flags, hint: 0, hlc: self.moment.event_hlc(), ..self.header }.encode();
+        let words = Header { length, flags, hint: 0, hlc: self.event_hlc, ..self.header }.encode();
         let mut i = 0;
         while i < words.len() {
             // SAFETY: `i` is below the array's length.

@@ -24,8 +24,9 @@ impl Clock {
     pub const fn new(offset_ns: u64, now_ns: u64) -> Self {
         let unix_ns = now_ns.wrapping_add(offset_ns);
         let base = hlc::physical_from_unix_ns(unix_ns);
-        // Before the timestamps' epoch they stand still, so no base serves: one that every time is far from.
-        let back = if base == 0 { 1 << 63 } else { unix_ns % NS_PER_US };
+        // Before the timestamps' epoch they stand still, so no base serves; nor soon after it, so that whoever takes the quick way may
+        // go back a little: one that every time is far from.
+        let back = if base >> u32::BITS == 0 { 1 << 63 } else { unix_ns % NS_PER_US };
         Self { offset_ns, base_ns: now_ns.wrapping_sub(back), base }
     }
 
@@ -49,9 +50,16 @@ impl Clock {
     /// As [`physical`](Self::physical), without a branch, and whether `now_ns` is close enough to the base for it.
     #[inline(always)]
     pub const fn physical_at_once(&self, now_ns: u64) -> (u64, bool) {
+        let (physical, far) = self.physical_unless_far(now_ns);
+        (physical, far == 0)
+    }
+
+    /// As [`physical_at_once`](Self::physical_at_once), where `now_ns` is close enough when the second number is 0.
+    #[inline(always)]
+    pub const fn physical_unless_far(&self, now_ns: u64) -> (u64, u32) {
         let since = now_ns.wrapping_sub(self.base_ns);
         let us = since as u32 / NS_PER_US as u32;
-        (self.base.wrapping_add((us as u64) << hlc::LOGICAL_BITS), (since >> u32::BITS) as u32 == 0)
+        (self.base.wrapping_add((us as u64) << hlc::LOGICAL_BITS), (since >> u32::BITS) as u32)
     }
 }
 

@@ -111,9 +111,13 @@ impl Gate {
     }
 
     /// The lane that this warp polls, when it is the only one and nothing more is expected behind its head.
-    pub(crate) fn lone_lane(&self, block: &Block<'_>) -> Option<LoneLane> {
+    pub(crate) fn lone_lane<A: Arch, const WHOLE: bool>(
+        &self,
+        warp: &Warp<A, WHOLE>,
+        block: &Block<'_>,
+    ) -> Option<LoneLane> {
         let is_alone = self.mine.is_power_of_two() && self.backlog == 0;
-        is_alone.then(|| LoneLane::new(block, self.mine.trailing_zeros(), self.routes))
+        is_alone.then(|| LoneLane::new(warp, block, self.mine.trailing_zeros(), self.routes))
     }
 
     /// Notes that more is expected from the only lane that this warp polls.

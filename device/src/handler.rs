@@ -7,7 +7,7 @@ use tourbillon_shared::slot::{Chunk, Slot};
 use tourbillon_shared::telemetry::Counter;
 
 use crate::arch::Arch;
-use crate::call::{Call, Moment, OneSlot, Outcome, Staged, Words, failure_of};
+use crate::call::{Call, Image, OneSlot, Outcome, Staged, Words, failure_of};
 use crate::frames::header_of;
 use crate::landing::{landing_buffer, refusal};
 use crate::stats::Stats;
@@ -52,7 +52,7 @@ pub(crate) unsafe fn run_frame<A: Arch, S: System>(
     };
     if let Some(code) = failure {
         // SAFETY: the caller vouches for the frame.
-        let mut call = Call::new(unsafe { Staged::new(frame) }, header, Moment::known(event_hlc));
+        let mut call = Call::new(unsafe { Staged::new(frame) }, header, event_hlc);
         fail::<A, _>(stats, &mut call, code);
     }
 }
@@ -68,123 +68,45 @@ pub(crate) enum Answered {
     Sent,
 }
 
-/// As [`run_frame`] for a plain frame whose actor is at `entry`, in registers all through. The answer is sent to `direct` under
-/// the tag `lap`, if there is such a place.
+/// As [`run_frame`] for a plain frame whose actor is at `entry` and looks like `image`, in registers all through and compiled into the caller. The
+/// answer is `SENT` to `reply` under the tag `lap`, or staged.
 ///
 /// # Safety
-/// `slot` is the frame, which is staged at `frame` and this lane's; `entry` is the actor's, and the warp holds the turn; `direct`
+/// `slot` is the frame, which is staged at `frame` and this lane's; `entry` is the actor's, and the warp holds the turn; `reply`
 /// is the slot for the reply.
 #[inline(always)]
-pub(crate) unsafe fn run_plain<A: Arch, S: System>(
+pub(crate) unsafe fn run_plain<A: Arch, S: System, const SENT: bool>(
     stats: Stats,
     slot: &Slot,
     frame: *mut Slot,
-    entry: *mut EntryHeader,
-    moment: Moment,
-    direct: Option<*mut Chunk>,
-    lap: u32,
+    (entry, image): (*mut EntryHeader, Image),
+    event_hlc: u64,
+    (reply, lap): (*mut Chunk, u32),
 ) -> Answered {
     let header = header_of(slot);
-    let [key_low, key_high, addressee, shape, ..] = header.encode();
-    let key = u64::from(key_low) | u64::from(key_high) << 32;
-    let [_, _, third, fourth] = slot.chunks.map(|chunk| chunk.words);
-    let Moment { last, remote, physical } = moment;
-    let to = direct.unwrap_or(frame.cast());
+    let to = if SENT { reply } else { frame.cast() };
     let mut outcome = None;
     let ended = A::guard(|| {
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller vouches for entry and answer; the state follows the entry's header.
         outcome = Some(unsafe {
-            plain::run_handler::<A, S>(
-                entry,
-                key,
-                addressee,
-                shape,
-                third[2],
-                fourth[0],
-                fourth[1],
-                fourth[2],
-                last,
-                remote,
-                physical,
-                to,
-                lap,
-                direct.is_some(),
-            )
+            let mut call = Call::new(OneSlot::<A, SENT>::new(slot, image, to, lap), header, event_hlc);
+            call.find(entry, image.header);
+            S::dispatch(entry.wrapping_add(1).cast(), &mut call)
         });
     });
     let outcome = outcome.filter(|_| ended);
+    let answered = if SENT { Answered::Sent } else { Answered::Staged };
     if outcome == Some(Outcome::Done) {
-        return if direct.is_some() { Answered::Sent } else { Answered::Staged };
+        return answered;
     }
     if outcome.is_some_and(|outcome| outcome != Outcome::Failed) {
         return Answered::Not;
     }
-    let Some(code) = judge::<A>(stats, outcome) else {
-        return if direct.is_some() { Answered::Sent } else { Answered::Staged };
-    };
+    let Some(code) = judge::<A>(stats, outcome) else { return answered };
     // SAFETY: the caller vouches for the frame.
-    let mut call = Call::new(unsafe { Staged::new(frame) }, header, moment);
+    let mut call = Call::new(unsafe { Staged::new(frame) }, header, event_hlc);
     fail::<A, _>(stats, &mut call, code);
     Answered::Staged
-}
-
-/// The short way's own copy of the handlers.
-mod plain {
-    use tourbillon_shared::header::Header;
-    use tourbillon_shared::slot::Chunk;
-
-    use super::{Arch, Call, EntryHeader, Moment, OneSlot, Outcome, System};
-
-    /// As [`run_handler`](super::run_handler) for a message of one slot, whose words come in registers: `key`, `addressee` and `shape`
-    /// are the first half of the header, `first` to `fourth` the payload. The answer goes to `to`, over the bus under the tag `lap`
-    /// or as it is.
-    ///
-    /// # Safety
-    /// As there, and `to` is valid for a slot.
-    #[inline(never)]
-    #[expect(clippy::too_many_arguments, reason = "an aggregate would be passed in memory")]
-    pub(super) unsafe fn run_handler<A: Arch, S: System>(
-        entry: *mut EntryHeader,
-        key: u64,
-        addressee: u32,
-        shape: u32,
-        first: u32,
-        second: u32,
-        third: u32,
-        fourth: u32,
-        last: u64,
-        remote: u64,
-        physical: u64,
-        to: *mut Chunk,
-        lap: u32,
-        is_direct: bool,
-    ) -> Outcome {
-        let (key_low, key_high) = (key as u32, (key >> 32) as u32);
-        // Hint and timestamp are no business of a handler.
-        let words = [key_low, key_high, addressee, shape, 0, 0, 0, 0, first, second, third, fourth];
-        let header = Header::decode(&[key_low, key_high, addressee, shape, 0, 0, 0, 0]);
-        // SAFETY: the caller vouches for entry and answer; the state follows the entry's header.
-        unsafe {
-            let mut call = Call::new(OneSlot(words), header, Moment { last, remote, physical });
-            call.find(entry, entry.read());
-            let outcome = S::dispatch(entry.wrapping_add(1).cast(), &mut call);
-            if !matches!(outcome, Outcome::Done | Outcome::Failed) {
-                return outcome;
-            }
-            let chunks = call.into_words().slot().chunks;
-            let mut part = 0;
-            while part < chunks.len() {
-                let [a, b, c, _] = chunks[part].words;
-                if is_direct {
-                    A::store_chunk_sys(to.wrapping_add(part), Chunk::new([a, b, c], lap));
-                } else {
-                    to.wrapping_add(part).write(chunks[part]);
-                }
-                part += 1;
-            }
-            outcome
-        }
-    }
 }
 
 /// Counts a failure that the handler answered itself; the failure that stands in for an answer where there is none. No outcome
@@ -238,7 +160,7 @@ unsafe fn run_handler<S: System>(
     let header = Header::decode(&[key as u32, (key >> 32) as u32, addressee, shape, 0, 0, 0, 0]);
     // SAFETY: the caller vouches for both; the state follows the entry's header.
     unsafe {
-        let mut call = Call::new(Staged::new(frame), header, Moment::known(event_hlc));
+        let mut call = Call::new(Staged::new(frame), header, event_hlc);
         call.find(entry, entry.read());
         if !buffer.is_null() {
             call.receive(buffer);

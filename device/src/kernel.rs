@@ -15,7 +15,7 @@ use crate::block::Block;
 use crate::clock::Clock;
 use crate::gate::Gate;
 use crate::lone::forward::Watched;
-use crate::lone::run::{LoneRings, Looked};
+use crate::lone::run::{Handed, LoneRings, Looked};
 use crate::stats::Stats;
 use crate::system::System;
 use crate::turn::{Ring, Turns, run_ring};
@@ -93,6 +93,7 @@ pub unsafe fn run<A: Arch, S: System>(arguments: *const KernelArguments) {
         gate: Gate::new(&block, in_block.wrapping_sub(first_poller), pollers),
         turns: Turns::new(in_block),
         lone_rings: LoneRings::new(&warp, &block, in_block),
+        handed: Handed::nothing(),
         until_wide: WATCHES_PER_WIDE_LOOK,
         clock: Clock::new(0, now_ns),
         idle: 0,
@@ -135,6 +136,7 @@ struct Server<'k> {
     gate: Gate,
     turns: Turns,
     lone_rings: Option<LoneRings>,
+    handed: Handed,
     /// Watches of the warp's home until the next look at all rings of the block.
     until_wide: u32,
     clock: Clock,
@@ -180,7 +182,7 @@ impl Server<'_> {
     /// Polls the only lane of this warp for some rounds, if it has only one and nothing is expected from it.
     #[inline(always)]
     fn watch_lane<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>) -> Watched {
-        let Some(lane) = self.gate.lone_lane(&self.block) else { return Watched::Others };
+        let Some(lane) = self.gate.lone_lane(warp, &self.block) else { return Watched::Others };
         let Self { block, scratch, stats, clock, .. } = *self;
         lane.watch(warp, &block, scratch, stats, &clock, A::WATCH_ROUNDS)
     }
@@ -196,9 +198,11 @@ impl Server<'_> {
                 true
             }
             Watched::Left(visit) => {
-                self.gate.visit(warp, &self.block, self.scratch, self.stats, &self.clock, visit);
-                self.gate.expect_more();
-                true
+                let found = self.gate.visit(warp, &self.block, self.scratch, self.stats, &self.clock, visit);
+                if found {
+                    self.gate.expect_more();
+                }
+                found
             }
             Watched::Others => self.poll_lanes(warp),
         };
@@ -208,9 +212,10 @@ impl Server<'_> {
     /// Watches the rings of the warp's home for some rounds.
     #[inline(always)]
     fn watch_home<A: Arch, S: System, const WHOLE: bool>(&mut self, warp: &mut Warp<A, WHOLE>) -> Looked {
+        let Self { block, scratch, stats, clock, .. } = *self;
         match self.lone_rings {
             Some(rings) if self.until_wide != 0 => {
-                rings.watch::<A, S, WHOLE>(warp, &self.block, self.scratch, self.stats, &self.clock, A::WATCH_ROUNDS)
+                rings.watch::<A, S, WHOLE>(warp, &block, scratch, stats, &clock, A::WATCH_ROUNDS, &mut self.handed)
             }
             _ => Looked::Others,
         }
@@ -228,13 +233,14 @@ impl Server<'_> {
                 self.until_wide = 0;
                 false
             }
-            Looked::Several(ready, position, ring) => {
+            Looked::Several => {
+                let (ready, position, ring) = self.handed.several;
                 self.serve_rings::<A, S, WHOLE>(warp, ready, position, ring);
                 true
             }
-            Looked::Held(visit, tried) => {
-                let Self { block, scratch, stats, clock, .. } = self;
-                run_ring::<A, S, WHOLE>(warp, block, *scratch, *stats, clock, visit, Some(tried));
+            Looked::Held => {
+                let Self { block, scratch, stats, clock, handed, .. } = self;
+                run_ring::<A, S, WHOLE>(warp, block, *scratch, *stats, clock, handed.visit, handed.lost);
                 true
             }
             Looked::Others => {

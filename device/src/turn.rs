@@ -183,7 +183,7 @@ impl Turns {
 }
 
 /// Works off a ring whose turn this warp holds, and gives the turn back; whether there was anything, and whether the stage was
-/// filled anew. `tried` is how the short way ended, if it was tried for the staged head.
+/// filled anew. `lost` is how the short way ended for the staged head, if a handler was lost there.
 #[inline(never)]
 pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
     warp: &mut Warp<A, WHOLE>,
@@ -192,10 +192,10 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
     stats: Stats,
     clock: &Clock,
     visit: Visit,
-    tried: Option<Tried>,
+    lost: Option<Tried>,
 ) -> (bool, bool) {
     let ring = visit.ring;
-    let mut tried = tried;
+    let mut lost = lost;
     warp.sync();
     let head = block.ring_head(ring.local, ring.gate);
     let (mut found, mut looked) = (false, false);
@@ -207,12 +207,12 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
         loop {
             // SAFETY: the look staged these slots; only this warp uses its scratch.
             let plain = WHOLE && slots == 1 && is_plain(unsafe { staged_flags(scratch, base) });
-            let result = match tried.take() {
+            let result = match lost.take() {
                 Some(result) => result,
                 None if plain => {
                     let began_ns = A::now_ns();
                     let physical = clock.physical_at_once(began_ns);
-                    run_one::<A, S, WHOLE>(warp, scratch, stats, &home, base, began_ns, physical)
+                    run_one::<A, S, WHOLE, false>(warp, scratch, stats, &home, base, began_ns, physical)
                 }
                 None => Tried::Left,
             };

@@ -13,7 +13,7 @@ use tourbillon_shared::telemetry::Counter;
 
 use crate::arch::Arch;
 use crate::block::Block;
-use crate::call::{Call, Moment, Staged};
+use crate::call::{Call, Staged};
 use crate::clock::Clock;
 use crate::directory::{Directory, Place};
 use crate::frames::{Frames, staged, staged_flags, staged_header};
@@ -411,6 +411,6 @@ unsafe fn call_of(scratch: *mut WarpScratch, frame: u32, first_hlc: u64) -> Call
     unsafe {
         let start = read_word(&raw const (*scratch).start, frame);
         let header = staged_header(scratch, start);
-        Call::new(Staged::new(staged(scratch, start)), header, Moment::known(first_hlc.wrapping_add(frame.into())))
+        Call::new(Staged::new(staged(scratch, start)), header, first_hlc.wrapping_add(frame.into()))
     }
 }

@@ -67,20 +67,34 @@ pub const fn delta(remote: u64, physical: u64) -> i32 {
     }
 }
 
-/// As [`delta`], without a branch, and whether it is exact and not [beyond the drift bound](is_beyond_drift): so it is for clocks
-/// that agree to half a second.
+/// As [`delta`], without a branch, and a number that is 0 when it is exact and not [beyond the drift bound](is_beyond_drift): so it
+/// is for clocks that agree to half a second.
 #[inline(always)]
-pub const fn delta_if_near(remote: u64, physical: u64) -> (i32, bool) {
+pub const fn delta_unless_far(remote: u64, physical: u64) -> (i32, u32) {
     const BEHIND: u64 = 1 << 31;
+    const MOST: u32 = (BEHIND + (DRIFT_US_MAX << LOGICAL_BITS)) as u32;
     let shifted = remote.wrapping_sub(physical).wrapping_add(BEHIND);
-    let is_near = ((shifted >> 32) as u32 == 0) & (shifted as u32 <= (BEHIND + (DRIFT_US_MAX << LOGICAL_BITS)) as u32);
-    (shifted as u32 as i32 ^ i32::MIN, is_near)
+    let far = (shifted >> 32) as u32 | (shifted as u32 > MOST) as u32;
+    (shifted as u32 as i32 ^ i32::MIN, far)
 }
 
 /// The timestamp that [`delta`] was taken from, given the same `physical`; with a later one, a later timestamp.
 #[inline(always)]
 pub const fn from_delta(delta: i32, physical: u64) -> u64 {
     physical.saturating_add_signed(delta as i64)
+}
+
+/// As [`update`] with the timestamp that [`delta`] was taken from, given a `physical` that is not before that of the delta, in
+/// fewer steps. `delta` is not beyond the drift bound.
+#[inline(always)]
+pub fn update_by(last: u64, delta: i32, physical: u64) -> u64 {
+    if crate::mutant!("hlc_ignores_remote") {
+        return tick(last, physical);
+    }
+    // What is not ahead changes nothing; what is has its successor. No clock comes near the end of the range.
+    let ahead = delta.wrapping_add(1);
+    let ahead = if ahead < 0 { 0 } else { ahead as u32 };
+    max(last.wrapping_add(1), physical.wrapping_add(ahead as u64))
 }
 
 #[inline(always)]
@@ -100,8 +114,8 @@ mod tests {
         #[test]
         fn near_deltas_are_deltas(physical in 0u64..1 << 63, by: i64, remote: u64) {
             for remote in [remote, physical.wrapping_add_signed(by), physical.wrapping_add_signed(by >> 30)] {
-                let (delta_, is_near) = delta_if_near(remote, physical);
-                if is_near {
+                let (delta_, far) = delta_unless_far(remote, physical);
+                if far == 0 {
                     prop_assert_eq!(delta_, delta(remote, physical));
                     prop_assert!(!is_beyond_drift(remote, physical));
                 } else {
@@ -132,6 +146,20 @@ mod tests {
             let next = update(last, remote, physical);
             prop_assert!(next > last && next > remote && next >= physical);
             prop_assert!(next == last + 1 || next == remote + 1 || next == physical);
+        }
+
+        #[test]
+        fn updates_by_a_delta_are_updates(
+            physical in 1u64 << 32..1u64 << 60,
+            last in 0u64..1 << 61,
+            near in -5i64..5,
+            delta_ in i32::MIN..=(DRIFT_US_MAX << LOGICAL_BITS) as i32,
+        ) {
+            for delta in [delta_, near as i32] {
+                for last in [last, physical.wrapping_add_signed(near), physical.wrapping_add_signed(delta_.into())] {
+                    prop_assert_eq!(update_by(last, delta, physical), update(last, from_delta(delta, physical), physical));
+                }
+            }
         }
 
         #[test]

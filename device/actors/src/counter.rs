@@ -64,17 +64,17 @@ impl core::fmt::Display for CounterError {
 
 impl core::error::Error for CounterError {}
 
-/// The number at `index`: halves the numbers four times, by one bit of the index each, which takes registers and few steps.
+/// The item at `index`: halves the items by one bit of the index after the other, which takes registers and few steps.
 #[inline]
-fn choose(numbers: &[u32; SENDERS], index: usize) -> u32 {
-    const HALVES: usize = SENDERS.next_power_of_two();
-    let mut left = [0; HALVES];
-    left[..SENDERS].copy_from_slice(numbers);
-    let (mut bit, mut count) = (1, HALVES);
+fn choose<const N: usize, T: Copy>(items: &[T; N], index: u32) -> T {
+    let mut left = *items;
+    let (mut bit, mut count) = (1, N);
     while count > 1 {
-        count /= 2;
+        count = count.div_ceil(2);
         for i in 0..count {
-            left[i] = if index & bit == 0 { left[2 * i] } else { left[2 * i + 1] };
+            // Nobody asks for what an odd number of items lacks.
+            let (even, odd) = (left[2 * i], left[if 2 * i + 1 < N { 2 * i + 1 } else { 2 * i }]);
+            left[i] = if index & bit == 0 { even } else { odd };
         }
         bit *= 2;
     }
@@ -85,17 +85,22 @@ impl Handler<Add> for Counter {
     type Reply = Added;
 
     fn handle(&mut self, message: &Add, _context: &mut Context) -> Result<Added, CounterError> {
-        let sender = message.sender as usize;
-        if sender >= SENDERS {
+        let sender = message.sender;
+        if sender >= SENDERS as u32 {
             return Err(CounterError::SenderOutOfRange);
         }
         let sequence = u32::try_from(message.sequence).map_err(|_| CounterError::SequenceTooLarge)?;
-        let added = Added { previous: self.value, last_sequence: choose(&self.last_sequence, sender).into() };
-        // A loop in place of an index: unrolled, it keeps the state in registers, which have no addresses. Each number is
-        // written, so that there is nothing to branch on.
-        for (of, last) in self.last_sequence.iter_mut().enumerate() {
-            *last = if of == sender { sequence } else { *last };
-        }
+        // Steps in place of an index, which only memory has: so the state stays in registers. Two numbers at a time take half as
+        // many comparisons.
+        let pairs: [[u32; 2]; SENDERS / 2] = bytemuck::cast(self.last_sequence);
+        let [first, second] = choose(&pairs, sender / 2);
+        let is_first = sender % 2 == 0;
+        let added = Added { previous: self.value, last_sequence: if is_first { first } else { second }.into() };
+        let new = if is_first { [sequence, second] } else { [first, sequence] };
+        let place = sender / 2;
+        self.last_sequence = bytemuck::cast::<[[u32; 2]; SENDERS / 2], _>(core::array::from_fn(|of| {
+            if of as u32 == place { new } else { pairs[of] }
+        }));
         self.value = self.value.wrapping_add(message.amount.into());
         Ok(added)
     }

@@ -21,8 +21,10 @@
 //! | [`store_release_sys`](Arch::store_release_sys) | release, 8 bytes | system | the host's Acquire of the epoch obeyed |
 //! | [`store_relaxed_sys`](Arch::store_relaxed_sys) | relaxed, 8 bytes | system | nothing: telemetry |
 //! | [`try_acquire_cta`](Arch::try_acquire_cta) | acquire compare-and-swap from 0 to 1 | block | [`release_cta`](Arch::release_cta) |
-//! | [`release_cta`](Arch::release_cta) | release store of 0 | block | [`try_acquire_cta`](Arch::try_acquire_cta) |
+//! | [`try_take_cta`](Arch::try_take_cta), then [`acquire_fence_cta`](Arch::acquire_fence_cta) | relaxed compare-and-swap, acquire fence | block | [`release_cta`](Arch::release_cta) |
+//! | [`release_cta`](Arch::release_cta) | release store of 0 | block | [`try_acquire_cta`](Arch::try_acquire_cta), [`acquire_fence_cta`](Arch::acquire_fence_cta) |
 //! | [`decrement_cta`](Arch::decrement_cta) | acquire and release | block | the other decrements of the same word |
+//! | [`load_early`](Arch::load_early) | none, 16 bytes | device | ordered by the turn |
 //! | [`load_staged`](Arch::load_staged), [`store_staged`](Arch::store_staged) | none, 16 bytes | block | ordered by the warp's syncs |
 //! | [`load_cta`](Arch::load_cta), [`store_cta`](Arch::store_cta) | relaxed | block | ordered by the lock around them; elsewhere a hint |
 //!
@@ -173,6 +175,21 @@ pub trait Arch: Copy + 'static {
     /// `to` is valid and aligned.
     unsafe fn store_release_sys(to: *mut u64, value: u64);
 
+    /// Waits, where waiting is looking at the clock, until `now_ns` is `at_ns`; elsewhere not at all.
+    fn wait_until(at_ns: u64);
+    /// Moves a lock from 0 to `to`, relaxed; what it was before. For 0 this changes nothing: so lanes that ask for nothing can do what
+    /// one lane does that asks, each with a word of its own, and no branch waits for the answer.
+    ///
+    /// # Safety
+    /// `word` is aligned and leads to a word of the block's memory.
+    unsafe fn try_take_cta(word: *mut u32, to: u32) -> u32;
+    /// Orders what follows after a lock that [`try_take_cta`](Self::try_take_cta) found to be 0.
+    fn acquire_fence_cta();
+    /// Loads 16 bytes of device memory, which nobody writes meanwhile, here and not where they are needed.
+    ///
+    /// # Safety
+    /// `from` is aligned and valid for reads.
+    unsafe fn load_early(from: *const Chunk) -> Chunk;
     /// Loads a chunk of the block's memory, which nobody writes meanwhile.
     ///
     /// # Safety

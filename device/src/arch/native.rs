@@ -310,6 +310,23 @@ macro_rules! host_memory_operations {
             unsafe { $crate::arch::native::double(to) }.store(value, std::sync::atomic::Ordering::Relaxed)
         }
         #[inline(always)]
+        unsafe fn try_take_cta(word: *mut u32, to: u32) -> u32 {
+            use std::sync::atomic::Ordering::Relaxed;
+            // SAFETY: the caller vouches for the pointer.
+            let taken = unsafe { $crate::arch::native::word(word) }.compare_exchange(0, to, Relaxed, Relaxed);
+            taken.unwrap_or_else(|before| before)
+        }
+        #[inline(always)]
+        fn acquire_fence_cta() {
+            // Pairs with the Release in `release_cta`.
+            $crate::arch::ordering::turn_fence();
+        }
+        #[inline(always)]
+        unsafe fn load_early(from: *const Chunk) -> Chunk {
+            // SAFETY: the caller vouches for the pointer.
+            unsafe { from.read() }
+        }
+        #[inline(always)]
         unsafe fn load_staged(from: *const Chunk) -> Chunk {
             // SAFETY: the caller vouches for the pointer.
             unsafe { from.read() }
@@ -475,6 +492,8 @@ impl Arch for Native {
         }
     }
 
+    fn wait_until(_at_ns: u64) {}
+    #[inline(always)]
     fn rest(_ns: u32) {
         std::thread::yield_now();
     }

@@ -263,6 +263,31 @@ impl Arch for Nvptx {
     }
 
     #[inline(always)]
+    unsafe fn try_take_cta(word: *mut u32, to: u32) -> u32 {
+        let old;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {1}; atom.relaxed.cta.shared.cas.b32 {0}, [a], 0, {2}; }}",
+                out(reg32) old, in(reg64) word, in(reg32) to, options(nostack));
+        }
+        old
+    }
+    #[inline(always)]
+    fn acquire_fence_cta() {
+        // SAFETY: orders memory accesses, makes none.
+        unsafe { asm!("fence.acq_rel.cta;", options(nostack)) };
+    }
+    #[inline(always)]
+    unsafe fn load_early(from: *const Chunk) -> Chunk {
+        let (a, b, c, d);
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("ld.global.v4.u32 {{{0}, {1}, {2}, {3}}}, [{4}];",
+                out(reg32) a, out(reg32) b, out(reg32) c, out(reg32) d, in(reg64) from, options(nostack));
+        }
+        Chunk { words: [a, b, c, d] }
+    }
+    #[inline(always)]
     unsafe fn load_staged(from: *const Chunk) -> Chunk {
         let (a, b, c, d);
         // SAFETY: the caller vouches for the pointer.
@@ -347,6 +372,10 @@ impl Arch for Nvptx {
     #[inline(always)]
     fn relax(_idle_rounds: u32) {
         // Waiting in the second-level cache costs nothing, and a rest would cost the next message its latency.
+    }
+    #[inline(always)]
+    fn wait_until(at_ns: u64) {
+        while Self::now_ns() < at_ns {}
     }
     #[inline(always)]
     fn rest(ns: u32) {

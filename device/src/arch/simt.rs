@@ -507,6 +507,8 @@ impl<const LANES: u32> Arch for Simt<LANES> {
     fn relax(_idle_rounds: u32) {
         switch(State::Ready);
     }
+    fn wait_until(_at_ns: u64) {}
+    #[inline(always)]
     fn rest(_ns: u32) {
         switch(State::Ready);
     }

@@ -13,7 +13,7 @@ use tourbillon_shared::telemetry::Counter;
 
 use crate::arch::Arch;
 use crate::block::Block;
-use crate::call::Moment;
+use crate::call::Image;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::frames::{header_of, staged};
@@ -84,20 +84,39 @@ impl Home {
     }
 }
 
-/// What watching the rings led to.
-#[derive(Clone, Copy, Debug)]
+/// What watching the rings led to. What comes with it is in [`Handed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Looked {
     Nothing,
     /// Messages were answered, one now and then.
     Some,
     /// Another warp holds the turn.
     Taken,
-    /// The turn is taken; the staged message of this ring is for the long way, after the short way ended like this.
-    Held(Visit, Tried),
-    /// The heads of these rings are staged, for the long way; the position at which this lane looked, and in which ring.
-    Several(u32, u64, Ring),
+    /// The turn is taken, and a staged message is for the long way.
+    Held,
+    /// The heads of several rings are staged, for the long way.
+    Several,
     /// Nothing was watched: it is time for a look at all rings of the block.
     Others,
+}
+
+/// What a watch hands to the long way: written to memory where it ends, so that nothing of it is kept in registers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handed {
+    /// The staged message.
+    pub visit: Visit,
+    /// How the short way ended for it, if its handler was lost.
+    pub lost: Option<Tried>,
+    /// The rings whose heads are staged, the position at which this lane looked, and in which ring.
+    pub several: (u32, u64, Ring),
+}
+
+impl Handed {
+    pub(crate) const fn nothing() -> Self {
+        let ring = Ring { local: 0, gate: 0, slots: core::ptr::null() };
+        let visit = Visit { ring, position: 0, base: 0, others_staged: false };
+        Self { visit, lost: None, several: (0, 0, ring) }
+    }
 }
 
 impl LoneRings {
@@ -133,6 +152,7 @@ impl LoneRings {
     /// Takes the turn, looks at the heads of all rings for `rounds` rounds, and runs the messages that come alone. The turn is
     /// given back, unless the result says otherwise.
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
     pub(crate) fn watch<A: Arch, S: System, const WHOLE: bool>(
         &self,
         warp: &mut Warp<A, WHOLE>,
@@ -141,6 +161,7 @@ impl LoneRings {
         stats: Stats,
         clock: &Clock,
         rounds: u32,
+        handed: &mut Handed,
     ) -> Looked {
         let turn = block.turn(self.local);
         // SAFETY: the turn is a word of the block's memory.
@@ -150,8 +171,8 @@ impl LoneRings {
         }
         // All lanes read after rank 0 has the turn.
         warp.sync();
-        let looked = self.watch_mine::<A, S, WHOLE>(warp, block, scratch, stats, clock, rounds);
-        if matches!(looked, Looked::Held(..)) {
+        let looked = self.watch_mine::<A, S, WHOLE>(warp, block, scratch, stats, clock, rounds, handed);
+        if looked == Looked::Held {
             return looked;
         }
         // What every lane wrote comes before the turn is given back.
@@ -165,6 +186,7 @@ impl LoneRings {
 
     /// As [`watch`](Self::watch), under the turn.
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
     fn watch_mine<A: Arch, S: System, const WHOLE: bool>(
         &self,
         warp: &mut Warp<A, WHOLE>,
@@ -173,6 +195,7 @@ impl LoneRings {
         stats: Stats,
         clock: &Clock,
         rounds: u32,
+        handed: &mut Handed,
     ) -> Looked {
         let shape = block.ring_shape();
         // SAFETY: a position of the block's memory, under the turn.
@@ -216,19 +239,18 @@ impl LoneRings {
                     unsafe { stage_chunk::<A>(scratch, warp.rank(), chunk) };
                 }
                 warp.sync();
-                return Looked::Several(ready, position, self.mine());
+                handed.several = (ready, position, self.mine());
+                return Looked::Several;
             }
             if has_come {
                 // SAFETY: these four lanes have one of the slot's chunks each.
                 unsafe { stage_chunk::<A>(scratch, BASE.wrapping_mul(PARTS).wrapping_add(part as u32), chunk) };
             }
             warp.sync();
-            let tried = run_one::<A, S, WHOLE>(warp, scratch, stats, &self.home, BASE, began_ns, physical);
+            let tried = run_one::<A, S, WHOLE, true>(warp, scratch, stats, &self.home, BASE, began_ns, physical);
             if tried != Tried::Done {
-                let from = lowest(votes);
-                let ring = self.mine().of_lane(warp, block, from);
-                let position = warp.broadcast_u64(position, from);
-                return Looked::Held(Visit { ring, position, base: BASE, others_staged: false }, tried);
+                self.hand_over(warp, block, handed, votes, position, tried);
+                return Looked::Held;
             }
             if has_come {
                 position = position.wrapping_add(1);
@@ -241,11 +263,32 @@ impl LoneRings {
         }
         if found { Looked::Some } else { Looked::Nothing }
     }
+
+    /// Hands the staged message, which the lanes `votes` looked at, to the long way.
+    #[cold]
+    #[inline(never)]
+    fn hand_over<A: Arch, const WHOLE: bool>(
+        &self,
+        warp: &Warp<A, WHOLE>,
+        block: &Block<'_>,
+        handed: &mut Handed,
+        votes: u32,
+        position: u64,
+        tried: Tried,
+    ) {
+        let from = lowest(votes);
+        let ring = self.mine().of_lane(warp, block, from);
+        let position = warp.broadcast_u64(position, from);
+        handed.visit = Visit { ring, position, base: BASE, others_staged: false };
+        handed.lost = if tried == Tried::Left { None } else { Some(tried) };
+    }
 }
 
-/// Runs the staged slot `base` when it is a plain frame to an actor that lives. The warp holds the turn of `home`; `physical` is the physical part of a timestamp at `began_ns`, and whether it was found the quick way.
+/// Runs the staged slot `base` when it is a plain frame to an actor that lives, and, for `ALONE`, when it came alone: the
+/// reply is then sent by the lane that runs the handler, which is quicker, otherwise by all lanes together, which takes less of
+/// the bus. The warp holds the turn of `home`; `physical` is the physical part of a timestamp at `began_ns`, and whether it was found the quick way.
 #[inline(always)]
-pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool>(
+pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool, const ALONE: bool>(
     warp: &mut Warp<A, WHOLE>,
     scratch: *mut WarpScratch,
     stats: Stats,
@@ -263,7 +306,9 @@ pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool>(
     let hashed = hash(header.kind, header.key);
     // SAFETY: the warp holds the turn.
     let (entry, is_there) = unsafe { home.directory.find_at_home(hashed, header.kind, header.key) };
-    if !(is_plain(header.flags) & (header.kind != 0) & is_there) {
+    // SAFETY: every bucket, an empty one as well, names an entry of the slab; the warp holds the turn.
+    let image = unsafe { Image::load::<A>(entry, S::STATE_BYTES) };
+    if !(is_plain(header.flags) & (header.kind != 0) & is_there & (address.is_alone | !ALONE)) {
         return Tried::Left;
     }
     let arrival = Arrival::decode(header.hlc);
@@ -279,11 +324,11 @@ pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool>(
         unsafe {
             let last = A::load_cta(home.clock);
             (&raw mut (*scratch).running).cast::<u32>().wrapping_add(A::lane() as usize).write(FRAME + 1);
-            let moment = Moment { last, remote: hlc::from_delta(arrival.hlc_delta, physical), physical };
-            let direct = if address.is_alone { Some(target) } else { None };
-            answered = run_plain::<A, S>(stats, &slot, staged(scratch, base), entry, moment, direct, address.lap);
+            let event_hlc = hlc::update_by(last, arrival.hlc_delta, physical);
+            let (frame, reply) = (staged(scratch, base), (target, address.lap));
+            answered = run_plain::<A, S, ALONE>(stats, &slot, frame, (entry, image), event_hlc, reply);
             if answered != Answered::Not {
-                A::store_cta(home.clock, moment.event_hlc());
+                A::store_cta(home.clock, event_hlc);
             }
         }
     }

@@ -7,12 +7,15 @@ use tourbillon_build::compile::compile_with;
 use tourbillon_build::{Chip, Compilation, PtxHeader, PtxState, SHIPPED, Toolchain, ptx_state, source_hash};
 
 use crate::check::collectives::Counts;
-use crate::check::{self, assemble, collectives};
+use crate::check::{self, assemble, calls, collectives};
 use crate::module::Module;
 use crate::wrapper::ROOT_VARIABLE;
 
 /// The folder of the texts.
 const FOLDER: &str = "device/ptx";
+/// The shipped kernels, and those of a system that never panics.
+const KERNEL: &str = "kernel";
+const QUIET: &str = "quiet";
 /// The reviewed counts of collectives, beside the texts.
 const RECORD: &str = "collectives.txt";
 const CURE: &str =
@@ -26,7 +29,7 @@ pub fn write(workspace: &Path, accept: bool) -> Outcome {
     let mut faults = Vec::new();
     let mut record = String::new();
     for chip in SHIPPED {
-        let body = compile(workspace, &toolchain, chip)?;
+        let body = compile(workspace, &toolchain, chip, KERNEL)?;
         let flags = chip.flags();
         let source = source_hash(workspace, &toolchain.version, &flags).map_err(one)?;
         let header = PtxHeader { source, toolchain: toolchain.version.clone(), flags: flags.join(" ") };
@@ -73,6 +76,9 @@ pub fn check(workspace: &Path, strict: bool) -> Outcome {
             "assembling: no ptxas; ci/setup-device-toolchain.sh fetches one, or name it in PTXAS".into(),
         ));
     }
+    if let (Some(toolchain), Some(chip)) = (&toolchain, SHIPPED.last()) {
+        faults.extend(check_quiet(workspace, toolchain, *chip).err().unwrap_or_default());
+    }
     let mut record = String::new();
     for chip in SHIPPED {
         let result = check_text(workspace, chip, toolchain.as_ref(), assembler.as_deref(), &mut record);
@@ -114,7 +120,7 @@ fn check_text(
     record.push_str(&recorded(chip, &collectives::counts(&module)));
 
     if let (Some(toolchain), Some(header), true) = (toolchain, PtxHeader::of(&text), is_fresh) {
-        let body = compile(workspace, toolchain, chip)?;
+        let body = compile(workspace, toolchain, chip, KERNEL)?;
         if toolchain.version == header.toolchain {
             let checked_in = text.split_once('\n').map_or("", |(_, body)| body);
             faults.extend(first_difference(checked_in, &body));
@@ -136,13 +142,20 @@ fn check_text(
     done(faults)
 }
 
-/// Compiles the shipped kernels so that the text depends on nothing but sources, flags and compiler.
-fn compile(workspace: &Path, toolchain: &Toolchain, chip: Chip) -> Result<String, Vec<String>> {
+/// Compiles the ring kernel of a system without a panic, and looks for one.
+fn check_quiet(workspace: &Path, toolchain: &Toolchain, chip: Chip) -> Outcome {
+    let body = compile(workspace, toolchain, chip, QUIET)?;
+    let module = Module::parse(&body).map_err(one)?;
+    done(calls::panics(&module).into_iter().map(|fault| format!("{QUIET}: {fault}")).collect())
+}
+
+/// Compiles the kernels of the folder `device/{name}` so that the text depends on nothing but sources, flags and compiler.
+fn compile(workspace: &Path, toolchain: &Toolchain, chip: Chip, name: &str) -> Result<String, Vec<String>> {
     let wrapper = std::env::current_exe().map_err(one)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let compilation = Compilation {
-        package: &workspace.join("device/kernel"),
-        library: "tourbillon-kernel",
+        package: &workspace.join("device").join(name),
+        library: &format!("tourbillon-{name}"),
         chip,
         target: &target.join("device"),
         wrapper: Some(&wrapper),

@@ -9,7 +9,7 @@ use crate::module::Module;
 
 /// The entry of every system's ring kernel.
 pub const RING_KERNEL: &str = "tourbillon_ring_kernel";
-/// The function that runs a user's handler and nothing else; only what it calls may panic. A part of its mangled name.
+/// The function that runs a user's handler and nothing else. A part of its mangled name.
 pub const HANDLER_BOUNDARY: &str = "11run_handler";
 
 /// Everything wrong with a text, but for the counts of its collectives.
@@ -18,7 +18,6 @@ pub fn text(module: &Module) -> Vec<String> {
     faults.extend(memory::chunks(module));
     faults.extend(calls::traps(module));
     faults.extend(calls::recursion(module));
-    faults.extend(calls::panics(module));
     faults.extend(collectives::guarded(module));
     faults.extend(collectives::in_handlers(module));
     faults
