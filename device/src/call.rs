@@ -21,7 +21,11 @@ pub struct Context {
     key: u64,
     hlc: u64,
     version: u64,
-    large: Large,
+    /// Null for a message without a payload in an arena; else the message's own for as long as the handler runs. A pointer, because
+    /// nearly all messages have none.
+    large: *mut Large,
+    /// Whether the handler asked for a larger reply than there is room for.
+    is_over: bool,
 }
 
 impl Context {
@@ -50,13 +54,21 @@ impl Context {
     /// ([`reply_with`](Self::reply_with)) is the work of the whole warp.
     #[inline]
     pub fn payload(&self) -> &[u8] {
-        self.large.payload()
+        // SAFETY: null, or what `receive` was told of.
+        match unsafe { self.large.as_ref() } {
+            Some(large) => large.payload(),
+            None => &[],
+        }
     }
 
     /// Bytes that the caller has reserved for the payload of the reply.
     #[inline]
     pub fn reply_room(&self) -> usize {
-        self.large.room()
+        // SAFETY: as in `payload`.
+        match unsafe { self.large.as_ref() } {
+            Some(large) => large.room(),
+            None => 0,
+        }
     }
 
     /// Makes these bytes of the payload the payload of the reply; the whole warp copies them when the handler has succeeded. When
@@ -67,7 +79,13 @@ impl Context {
     /// When the range is not inside the payload.
     #[inline]
     pub fn reply_with(&mut self, range: Range<usize>) {
-        self.large.reply_with(range);
+        let length = self.payload()[range.clone()].len();
+        // SAFETY: as in `payload`.
+        match unsafe { self.large.as_mut() } {
+            Some(large) => self.is_over |= !large.reply_with(range.start, length),
+            // Then the range is empty.
+            None => {}
+        }
     }
 
     /// Makes `bytes` bytes the payload of the reply, for the handler to write. They begin as the payload of the message, and are
@@ -76,7 +94,14 @@ impl Context {
     /// a tell there is no room, and its message is handled nevertheless.
     #[inline]
     pub fn reply_mut(&mut self, bytes: usize) -> Option<&mut [u8]> {
-        self.large.reply_mut(bytes)
+        // SAFETY: as in `payload`; the borrow of `self` keeps the reply the only access.
+        let reply = match unsafe { self.large.as_mut() } {
+            Some(large) => large.reply_mut(bytes),
+            None if bytes == 0 => Some(Default::default()),
+            None => None,
+        };
+        self.is_over |= reply.is_none();
+        reply
     }
 }
 
@@ -283,7 +308,8 @@ impl<W: Words> Call<W> {
     /// A call for the frame of `header` whose words are `words`.
     #[inline(always)]
     pub(crate) fn new(words: W, header: Header, event_hlc: u64) -> Self {
-        let context = Context { key: header.key, hlc: event_hlc, version: 0, large: Large::NONE };
+        let context =
+            Context { key: header.key, hlc: event_hlc, version: 0, large: core::ptr::null_mut(), is_over: false };
         Self { words, header, event_hlc, entry: core::ptr::null_mut(), is_new: false, context }
     }
 
@@ -298,12 +324,9 @@ impl<W: Words> Call<W> {
         self.is_new = before.hlc == 0;
     }
 
-    /// Gives the handler the payload of the frame's reference, which has landed in `buffer`.
-    ///
-    /// # Safety
-    /// As for [`Large::new`], with the reference in the frame, which has one.
+    /// The reference of the frame, which has one.
     #[inline(always)]
-    pub(crate) unsafe fn receive(&mut self, buffer: *mut u8) {
+    pub(crate) fn reference(&self) -> ArenaRef {
         let start = arena_start(self.header.flags);
         let mut words = [0; ARENA_REF_WORDS as usize];
         let mut i = 0;
@@ -312,8 +335,16 @@ impl<W: Words> Call<W> {
             unsafe { *words.get_unchecked_mut(i as usize) = self.words.word(start.wrapping_add(i)) };
             i = i.wrapping_add(1);
         }
-        // SAFETY: the caller vouches for it.
-        self.context.large = unsafe { Large::new(buffer, ArenaRef::decode(&words)) };
+        ArenaRef::decode(&words)
+    }
+
+    /// Gives the handler the payload of the frame's reference.
+    ///
+    /// # Safety
+    /// `large` is valid while the call lives, and nobody else uses it.
+    #[inline(always)]
+    pub(crate) unsafe fn receive(&mut self, large: *mut Large) {
+        self.context.large = large;
     }
 
     /// Whether the payload of the frame, and of its reply, is in an arena.
@@ -387,7 +418,7 @@ impl<W: Words> Call<W> {
         }
         match copy.handle(&message, &mut self.context) {
             // What the handler did to the state is thrown away with its copy. Nobody reads the reply to a tell.
-            Ok(_) if self.context.large.is_over() && !self.header.flags.has(Flags::TELL) => Outcome::TooLarge,
+            Ok(_) if self.context.is_over && !self.header.flags.has(Flags::TELL) => Outcome::TooLarge,
             Ok(reply) => {
                 // SAFETY: as above; `find` was told the entry. The stores come last: a handler that panics never gets here.
                 unsafe {
@@ -479,7 +510,9 @@ impl<W: Words> Call<W> {
     /// Writes the reference of the reply's payload, in front of which nothing but the header stands.
     #[inline(always)]
     fn write_reference(&mut self) {
-        let words = self.context.large.reply_reference().encode();
+        // SAFETY: as in `Context::payload`.
+        let Some(large) = (unsafe { self.context.large.as_ref() }) else { return };
+        let words = large.reply_reference().encode();
         let mut i = 0;
         while i < ARENA_REF_WORDS {
             // SAFETY: `i` is below the array's length.

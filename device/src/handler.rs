@@ -10,6 +10,7 @@ use crate::arch::Arch;
 use crate::call::{Call, Image, OneSlot, Outcome, Staged, Words, failure_of};
 use crate::frames::header_of;
 use crate::landing::{landing_buffer, refusal};
+use crate::large::Large;
 use crate::stats::Stats;
 use crate::system::System;
 
@@ -162,8 +163,10 @@ unsafe fn run_handler<S: System>(
     unsafe {
         let mut call = Call::new(Staged::new(frame), header, event_hlc);
         call.find(entry, entry.read());
+        let mut large;
         if !buffer.is_null() {
-            call.receive(buffer);
+            large = Large::new(buffer, call.reference());
+            call.receive(&raw mut large);
         }
         S::dispatch(entry.wrapping_add(1).cast(), &mut call)
     }

@@ -413,7 +413,9 @@ fn agree<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, orders: Orders) -> O
 
 /// Whether the kernel is still commanded to serve: for work that is too long to be begun before a stop.
 pub(crate) fn serves<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, arguments: &KernelArguments) -> bool {
-    agree(warp, read_mirror::<A>(arguments)).mode.serves()
+    // SAFETY: the mirror is two chunks at the beginning of the engine's memory.
+    let [mode, ..] = unsafe { A::load_chunk_gpu(mirror(arguments)) }.words;
+    Mode::from_word(warp.broadcast(mode, 0)).is_some_and(Mode::serves)
 }
 
 /// Notes that this warp acts by the command of `epoch`.

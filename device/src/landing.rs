@@ -16,6 +16,7 @@ use crate::arch::Arch;
 use crate::block::Block;
 use crate::frames::{staged_header, staged_word};
 use crate::gate::lane_addresses;
+use crate::kernel::serves;
 use crate::warp::Warp;
 
 /// Bytes that a lane copies at once.
@@ -64,7 +65,8 @@ unsafe fn staged_reference(scratch: *mut WarpScratch, base: u32, first: u32) -> 
 }
 
 /// Fetches the payload of the frame at the staged slot `base`, all lanes together, and notes where it is or why it was refused. The
-/// warp holds the turn of the block's shard `local`.
+/// warp holds the turn of the block's shard `local`. Nothing, and `false`, when the kernel is about to stop serving: a copy of
+/// 1 MiB is long, and what waits for the next launch or for the end of a pause need not be begun.
 #[inline(never)]
 pub(crate) fn land<A: Arch, const WHOLE: bool>(
     warp: &Warp<A, WHOLE>,
@@ -72,7 +74,10 @@ pub(crate) fn land<A: Arch, const WHOLE: bool>(
     scratch: *mut WarpScratch,
     local: u32,
     base: u32,
-) {
+) -> bool {
+    if !serves(warp, block.arguments) && !mutant!("arena_begun_at_a_pause") {
+        return false;
+    }
     // SAFETY: the frame is staged, and a gate found it well-formed.
     let (header, reference): (Header, ArenaRef) = unsafe {
         let header = staged_header(scratch, base);
@@ -96,6 +101,7 @@ pub(crate) fn land<A: Arch, const WHOLE: bool>(
     }
     // The handler's lane sees what the others fetched.
     warp.sync();
+    true
 }
 
 /// Checks a reference, waits for its block's head and fetches its payload; or why not.

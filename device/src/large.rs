@@ -1,7 +1,5 @@
 //! The payload of a message that came by way of an arena, as its handler sees it, and the room for that of the reply.
 
-use core::ops::Range;
-
 use tourbillon_shared::arena::ArenaRef;
 use tourbillon_shared::mutant;
 
@@ -23,8 +21,6 @@ pub(crate) struct Large {
     filled: u32,
     /// First byte of the reply's payload in the buffer, and how many; start and length together are at most `filled`.
     reply: (u32, u32),
-    /// Whether the handler asked for more than there is room for.
-    is_over: bool,
 }
 
 impl Large {
@@ -34,7 +30,6 @@ impl Large {
         reference: ArenaRef { offset: 0, length: 0, room: 0, ticket: 0 },
         filled: 0,
         reply: (0, 0),
-        is_over: false,
     };
 
     /// The payload of `reference`, which has landed in `buffer`.
@@ -53,12 +48,6 @@ impl Large {
         ArenaRef { length: self.reply.1, room: self.reply.0, ..self.reference }
     }
 
-    /// Whether the handler asked for more than there is room for.
-    #[inline(always)]
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_over
-    }
-
     #[inline(always)]
     pub(crate) fn payload(&self) -> &[u8] {
         // SAFETY: so many bytes have landed in the buffer, which is the message's alone; or there are none.
@@ -70,21 +59,21 @@ impl Large {
         self.reference.room as usize
     }
 
+    /// Makes `length` bytes of the payload from byte `start` on, which lie inside it, the reply's payload; whether there is room.
     #[inline]
-    pub(crate) fn reply_with(&mut self, range: Range<usize>) {
-        let length = self.payload()[range.clone()].len();
+    pub(crate) fn reply_with(&mut self, start: usize, length: usize) -> bool {
         if length > self.room() && !mutant!("arena_room_unchecked") {
-            self.is_over = true;
-        } else {
-            // Both lie inside a payload, whose length has 32 bits.
-            self.reply = (range.start as u32, length as u32);
+            return false;
         }
+        // Both lie inside a payload, whose length has 32 bits.
+        self.reply = (start as u32, length as u32);
+        true
     }
 
+    /// Makes the first `bytes` bytes of the buffer the reply's payload; nothing when there is no room.
     #[inline]
     pub(crate) fn reply_mut(&mut self, bytes: usize) -> Option<&mut [u8]> {
         if bytes > self.room() {
-            self.is_over = true;
             return None;
         }
         if bytes > self.filled as usize && !mutant!("arena_buffer_uncleared") {
@@ -135,11 +124,9 @@ mod tests {
         let mut buffer = Buffer(std::array::from_fn(|i| i as u8));
         let mut large = large(&mut buffer, 100, 50);
         assert_eq!((large.payload().len(), large.payload()[99], large.room()), (100, 99, 50));
-        large.reply_with(3..53);
+        assert!(large.reply_with(3, 50));
+        assert!(!large.reply_with(3, 51));
         assert_eq!(large.reply_reference(), ArenaRef { offset: 128, length: 50, room: 3, ticket: 7 });
-        assert!(!large.is_over());
-        large.reply_with(3..54);
-        assert!(large.is_over());
     }
 
     #[test]
@@ -162,7 +149,6 @@ mod tests {
     fn without_an_arena_there_is_no_room() {
         let mut none = Large::NONE;
         assert!(none.payload().is_empty() && none.reply_mut(0).is_some_and(|bytes| bytes.is_empty()));
-        assert!(!none.is_over());
-        assert!(none.reply_mut(1).is_none() && none.is_over());
+        assert!(none.reply_mut(1).is_none() && !none.reply_with(0, 1));
     }
 }

@@ -23,7 +23,6 @@ use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::frames::{Frames, split, staged_flags};
 use crate::handler::is_plain;
-use crate::kernel::serves;
 use crate::landing::land;
 use crate::lone::run::{Home, Tried, run_one};
 use crate::look::{Way, agreed, glance, look};
@@ -341,12 +340,8 @@ fn run_window<A: Arch, S: System, const WHOLE: bool>(
     frames: Frames,
     is_large: bool,
 ) -> u32 {
-    if is_large {
-        if !serves(warp, block.arguments) && !tourbillon_shared::mutant!("arena_begun_at_a_pause") {
-            // A copy of 1 MiB is long: what waits for the next launch, or for the end of a pause, need not be begun.
-            return 0;
-        }
-        land(warp, block, scratch, ring.local, base);
+    if is_large && !land(warp, block, scratch, ring.local, base) {
+        return 0;
     }
     // Every lane reads another time: timestamps must come from one of them.
     let began_ns = warp.broadcast_u64(A::now_ns(), 0);
