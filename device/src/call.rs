@@ -81,10 +81,8 @@ impl Context {
     pub fn reply_with(&mut self, range: Range<usize>) {
         let length = self.payload()[range.clone()].len();
         // SAFETY: as in `payload`.
-        match unsafe { self.large.as_mut() } {
-            Some(large) => self.is_over |= !large.reply_with(range.start, length),
-            // Then the range is empty.
-            None => {}
+        if let Some(large) = unsafe { self.large.as_mut() } {
+            self.is_over |= !large.reply_with(range.start, length);
         }
     }
 
