@@ -325,7 +325,9 @@ impl Gate {
         } else if hlc::is_beyond_drift(header.hlc, physical) {
             header.kind = 0;
             header.flags = Flags::new(span, Flags::DRIFTED);
-            header.hlc = 0;
+            if !tourbillon_shared::mutant!("refused_moves_clock") {
+                header.hlc = 0;
+            }
         }
         header.hlc = Arrival { device_ns: now_ns as u32, hlc_delta: hlc::delta(header.hlc, physical) }.encode();
         let partition = partition_of(hash(header.kind, header.key));

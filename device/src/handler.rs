@@ -140,8 +140,8 @@ pub(crate) fn is_plain(flags: Flags) -> bool {
 
 /// Runs one handler, and the actor's activation before its first message.
 ///
-/// This function and its like for the short way are the only ones of the kernel from which user code is reached, and so the only
-/// ones below which a panic may be. They are kept out of line so that a reading of the PTX can tell.
+/// It is the copy of the handlers for windows, kept out of line so that a reading of the PTX can tell what they call; the copy for
+/// the short way is compiled into the loops ([`run_plain`]).
 ///
 /// What it needs comes in registers: `addressee` and `shape` are data words 2 and 3 of the header.
 ///

@@ -348,6 +348,9 @@ impl Server<'_> {
     #[cold]
     #[inline(never)]
     fn serve_damaged<A: Arch, S: System>(&mut self, warp: &mut Warp<A, false>) {
+        if !tourbillon_shared::mutant!("ranks_unmoved") {
+            self.turns.forget();
+        }
         if warp.is_viable() && self.orders.mode != Mode::Stopped {
             self.serve::<A, S, false>(warp);
         }

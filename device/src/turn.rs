@@ -93,6 +93,11 @@ impl Turns {
         Self { next: warp, first: u32::MAX, mine: nothing }
     }
 
+    /// Forgets which ring this lane looks at: to be called when ranks have moved.
+    pub(crate) fn forget(&mut self) {
+        self.first = u32::MAX;
+    }
+
     /// Looks once at rings of the block's shards and runs what it finds; whether it found anything.
     #[inline(always)]
     pub(crate) fn step<A: Arch, S: System, const WHOLE: bool>(
@@ -172,7 +177,7 @@ impl Turns {
                     self.next = self.first.wrapping_add(base).wrapping_add(1);
                 }
                 if live != warp.live() {
-                    self.first = u32::MAX;
+                    self.forget();
                 }
                 break;
             }

@@ -145,7 +145,8 @@ pub(crate) fn recover<A: Arch, const WHOLE: bool>(
     let mut rest = lost;
     while rest != 0 {
         // The highest first: what is put back fills the batch from its end, where nothing is looked up any more.
-        let lane = 31u32.wrapping_sub(rest.leading_zeros());
+        let highest = 31u32.wrapping_sub(rest.leading_zeros());
+        let lane = if tourbillon_shared::mutant!("panics_lowest_first") { lowest(rest) } else { highest };
         rest &= !1u32.wrapping_shl(lane);
         // The runner of rank `r` had the group `r - 1` of the batch.
         let rank = (before & low_bits(lane)).count_ones();

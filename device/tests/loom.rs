@@ -137,6 +137,33 @@ fn a_turn_is_exclusive() {
     });
 }
 
+/// The short way of a gate takes the lock relaxed and orders what it then reads by a fence.
+#[test]
+fn a_lock_taken_relaxed_guards_after_its_fence() {
+    explore(|| {
+        let lock = Arc::new((AtomicU32::new(0), UnsafeCell::new(0u32)));
+        let run = |lock: &(AtomicU32, UnsafeCell<u32>)| {
+            if lock.0.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+                return 0;
+            }
+            if let Some(ordering) = ordering::turn_fence() {
+                loom::sync::atomic::fence(ordering);
+            }
+            // SAFETY: the lock is held.
+            lock.1.with_mut(|state| unsafe { *state += 1 });
+            lock.0.store(0, ordering::turn_give());
+            1
+        };
+        let other = {
+            let lock = Arc::clone(&lock);
+            loom::thread::spawn(move || run(&lock))
+        };
+        let ran = run(&lock) + other.join().unwrap();
+        // SAFETY: the other thread has ended.
+        assert_eq!(lock.1.with(|state| unsafe { *state }), ran);
+    });
+}
+
 /// The host commands, the control warp mirrors, a warp obeys: it sees the whole command or none of it.
 #[test]
 fn a_command_arrives_whole() {

@@ -11,6 +11,10 @@ use tourbillon_tests::on_every_backend;
 
 const PLAN: [Fault; 6] = [Fault::Index, Fault::Nothing, Fault::Divide, Fault::Overflow, Fault::Error, Fault::Panic];
 const KEYS: u64 = 8;
+/// Actors of the test of damaged warps: so many that each of its shards has some.
+const ACTORS: u64 = 16;
+/// Longest wait for a reply there: far more than any takes, and less than it would take until lost lanes come back.
+const LOOK_ROUND: std::time::Duration = std::time::Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 struct Told {
@@ -133,5 +137,33 @@ on_every_backend! {
         let (_, state) = engine.inspect::<Faulty>(3).unwrap().unwrap();
         assert_eq!(state, Faulty { handled: 2, scratch: 0, table: [0; 4] });
         assert_eq!(counters(&engine)[Counter::Panicked as usize], count);
+    }
+}
+
+on_every_backend! {
+    /// Warps that have looked round before they lose a lane see every ring afterwards, and nothing mixed.
+    fn warps_that_lost_a_lane_serve_all_their_rings(bench: &Bench) {
+        // Few actors on few shards, but every ring in use: a client for each gate.
+        let engine = bench.builder().shards(4).build().unwrap();
+        let mut clients: Vec<_> = (0..4).map(|_| client(&engine)).collect();
+        for client in &mut clients {
+            client.set_timeout(Some(LOOK_ROUND));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(bench.scale(100, 400)));
+        let mut handled = [0; ACTORS as usize];
+        // In every round one panic a client: after a few, every warp has lost a lane, and none enough to leave.
+        for round in 0..8u64 {
+            for (number, client) in clients.iter_mut().enumerate() {
+                let panicking = mixed(round * 4 + number as u64) % ACTORS;
+                let reply = client.call(panicking, Trigger { fault: Fault::Panic, argument: 0 });
+                assert!(matches!(reply, Err(CallError::Panicked { .. })), "round {round}: {reply:?}");
+                for key in 0..ACTORS {
+                    handled[key as usize] += 1;
+                    let reply = client.call(key, Trigger { fault: Fault::Nothing, argument: 0 });
+                    assert_eq!(reply, Ok(handled[key as usize]), "round {round}, client {number}, actor {key}");
+                }
+            }
+        }
+        assert_eq!(counters(&engine)[Counter::Panicked as usize], 8 * 4);
     }
 }

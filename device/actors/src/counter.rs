@@ -94,7 +94,7 @@ impl Handler<Add> for Counter {
         // many comparisons.
         let pairs: [[u32; 2]; SENDERS / 2] = bytemuck::cast(self.last_sequence);
         let [first, second] = choose(&pairs, sender / 2);
-        let is_first = sender % 2 == 0;
+        let is_first = sender.is_multiple_of(2);
         let added = Added { previous: self.value, last_sequence: if is_first { first } else { second }.into() };
         let new = if is_first { [sequence, second] } else { [first, sequence] };
         let place = sender / 2;

@@ -319,7 +319,9 @@ macro_rules! host_memory_operations {
         #[inline(always)]
         fn acquire_fence_cta() {
             // Pairs with the Release in `release_cta`.
-            $crate::arch::ordering::turn_fence();
+            if let Some(ordering) = $crate::arch::ordering::turn_fence() {
+                std::sync::atomic::fence(ordering);
+            }
         }
         #[inline(always)]
         unsafe fn load_early(from: *const Chunk) -> Chunk {

@@ -37,12 +37,10 @@ pub fn turn_take() -> Ordering {
     if mutant!("turn_take_relaxed") { Ordering::Relaxed } else { Ordering::Acquire }
 }
 
-/// What comes after a gate's lock that was taken relaxed. Pairs with [`turn_give`].
+/// Fence after a gate's lock that was taken relaxed. Pairs with [`turn_give`].
 #[inline(always)]
-pub fn turn_fence() {
-    if !mutant!("turn_fence_dropped") {
-        core::sync::atomic::fence(Ordering::Acquire);
-    }
+pub fn turn_fence() -> Option<Ordering> {
+    if mutant!("turn_fence_dropped") { None } else { Some(Ordering::Acquire) }
 }
 
 /// Store that gives a turn or a gate's lock back. Pairs with [`turn_take`].

@@ -147,7 +147,9 @@ impl LoneLane {
         if warp.ballot(chunk.tag() == lap) != low_bits(PARTS) {
             return (Watched::Nothing, now_ns);
         }
-        (self.forward(warp, block, scratch, stats, Found { position, chunk, now_ns, physical }), now_ns)
+        let watched = self.forward(warp, block, scratch, stats, Found { position, chunk, now_ns, physical });
+        // Every lane reads another time: what the warp branches on must be one of them.
+        (watched, warp.broadcast_u64(now_ns, 0))
     }
 
     /// Forwards the frame that was found, if it is a plain one that is still to be claimed and whose shard has room.

@@ -286,7 +286,8 @@ impl LoneRings {
 
 /// Runs the staged slot `base` when it is a plain frame to an actor that lives, and, for `ALONE`, when it came alone: the
 /// reply is then sent by the lane that runs the handler, which is quicker, otherwise by all lanes together, which takes less of
-/// the bus. The warp holds the turn of `home`; `physical` is the physical part of a timestamp at `began_ns`, and whether it was found the quick way.
+/// the bus. The warp holds the turn of `home`; `physical` is the physical part of a timestamp at `began_ns`, and whether it was
+/// found the quick way.
 #[inline(always)]
 pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool, const ALONE: bool>(
     warp: &mut Warp<A, WHOLE>,
