@@ -39,7 +39,7 @@ pub(crate) const fn full_nibbles(mask: u32) -> u32 {
 ///
 /// # Safety
 /// `scratch` is the warp's own; `locate` returns valid addresses of slots for all `i < slots`.
-#[inline(always)]
+#[inline(never)]
 #[track_caller]
 pub unsafe fn look<A: Arch, const WHOLE: bool>(
     warp: &Warp<A, WHOLE>,

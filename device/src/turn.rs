@@ -216,7 +216,7 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
                 None if plain => {
                     let began_ns = A::now_ns();
                     let physical = clock.physical_at_once(began_ns);
-                    run_one::<A, S, WHOLE, false>(warp, scratch, stats, &home, base, began_ns, physical)
+                    one::<A, S, WHOLE>(warp, scratch, stats, &home, base, began_ns, physical)
                 }
                 None => Tried::Left,
             };
@@ -329,10 +329,26 @@ fn finish_one<A: Arch, S: System>(
     run_groups::<A, S, false>(warp, block, scratch, stats, &window, next)
 }
 
+/// [`run_one`] for a message of a window.
+#[inline(never)]
+fn one<A: Arch, S: System, const WHOLE: bool>(
+    warp: &mut Warp<A, WHOLE>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    home: &Home,
+    base: u32,
+    began_ns: u64,
+    physical: (u64, bool),
+) -> Tried {
+    run_one::<A, S, WHOLE, false>(warp, scratch, stats, home, base, began_ns, physical)
+}
+
 /// The four phases for one window, whose first slot is at `position`; how many slots of it are done: none when it holds a large
 /// payload and the kernel is about to stop serving.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
+///
+/// Out of the loop of [`run_ring`], as [`one`] is, for together they need more registers than there are.
+#[inline(never)]
+#[expect(clippy::too_many_arguments, reason = "the loop's state, handed down")]
 fn run_window<A: Arch, S: System, const WHOLE: bool>(
     warp: &mut Warp<A, WHOLE>,
     block: &Block<'_>,
