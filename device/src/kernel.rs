@@ -206,7 +206,7 @@ impl Server<'_> {
             }
             Watched::Others => self.poll_lanes(warp),
         };
-        self.look_up(warp, found, if matches!(watched, Watched::Nothing) { A::WATCH_ROUNDS } else { 1 })
+        self.look_up(warp, found, if matches!(watched, Watched::Nothing | Watched::Some) { A::WATCH_ROUNDS } else { 1 })
     }
 
     /// Watches the rings of the warp's home for some rounds.
@@ -248,7 +248,7 @@ impl Server<'_> {
                 self.look_at_rings::<A, S, WHOLE>(warp)
             }
         };
-        self.look_up(warp, found, if matches!(looked, Looked::Nothing) { A::WATCH_ROUNDS } else { 1 })
+        self.look_up(warp, found, if matches!(looked, Looked::Nothing | Looked::Some) { A::WATCH_ROUNDS } else { 1 })
     }
 
     /// One round of a warp without the short ways; whether it goes on.
