@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use tourbillon::actors::counter::{Add, Added, Counter, SENDERS};
 use tourbillon::{Backend, BackendKind, Client, DeviceSelector, Engine, EngineBuilder};
 use tourbillon_shared::telemetry;
@@ -98,29 +99,39 @@ impl Caller {
         Ok(time)
     }
 
-    /// Calls with [`OUTSTANDING`] messages in flight until `stop`; the number of right replies.
-    fn stream(&mut self, stop: &AtomicBool, counted: &AtomicU64) -> EngineResult<()> {
+    /// Calls with so many messages in flight until `stop`; counts right replies, and notes in `times` how long each took, if asked.
+    fn stream(
+        &mut self,
+        outstanding: usize,
+        stop: &AtomicBool,
+        counted: &AtomicU64,
+        mut times: Option<&mut Histogram<u64>>,
+    ) -> EngineResult<()> {
         let sender = self.sender();
-        // In flight, oldest first: the key's index and the count before the message.
-        let mut in_flight: VecDeque<(u32, u32)> = VecDeque::with_capacity(OUTSTANDING);
+        // In flight, oldest first: the key's index, the count before the message, and when it was sent.
+        let mut in_flight: VecDeque<(u32, u32, Option<Instant>)> = VecDeque::with_capacity(outstanding);
         let mut pipeline = self.client.pipeline::<Add>();
         let (mut right, mut idle_rounds, mut idle_since) = (0u64, 0u32, Instant::now());
         loop {
             let stopping = stop.load(Ordering::Relaxed);
-            while !stopping && in_flight.len() < OUTSTANDING {
+            while !stopping && in_flight.len() < outstanding {
                 let index = self.random.below(KEYS) as u32;
                 let before = self.counts[index as usize];
                 let message = Add { amount: 1, sender, sequence: u64::from(before) + 1 };
+                let sent = times.is_some().then(Instant::now);
                 if !pipeline.push(key_of(self.number, u64::from(index)), &message)? {
                     break;
                 }
                 self.counts[index as usize] += 1;
-                in_flight.push_back((index, before));
+                in_flight.push_back((index, before, sent));
             }
             let mut popped = false;
             while let Some(reply) = pipeline.try_pop() {
-                let (_, before) = in_flight.pop_front().ok_or("a reply to nothing")?;
+                let (_, before, sent) = in_flight.pop_front().ok_or("a reply to nothing")?;
                 check(reply?, before)?;
+                if let (Some(times), Some(sent)) = (times.as_deref_mut(), sent) {
+                    times.saturating_record(sent.elapsed().as_nanos() as u64);
+                }
                 right += 1;
                 popped = true;
             }
@@ -192,10 +203,39 @@ pub fn round_trips(engine: &Engine, launches: u32, trips: u32) -> EngineResult<T
 
 /// Clients with full pipelines for `time`, or until `enough` replies: replies a second, and replies in all.
 pub fn rate(engine: &Engine, clients: u32, time: Duration, enough: u64) -> EngineResult<(f64, u64)> {
+    let streamed = stream(engine, &Streams { clients, outstanding: OUTSTANDING, is_timed: false }, time, enough)?;
+    Ok((streamed.per_second, streamed.replies))
+}
+
+/// Clients that keep messages in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct Streams {
+    /// How many clients.
+    pub clients: u32,
+    /// Messages that each has in flight.
+    pub outstanding: usize,
+    /// Whether to note how long each message took.
+    pub is_timed: bool,
+}
+
+/// What came of them.
+#[derive(Debug)]
+pub struct Streamed {
+    /// Replies a second.
+    pub per_second: f64,
+    /// Replies in all, warm-up included.
+    pub replies: u64,
+    /// Times from push to pop, nanoseconds, of all replies; empty unless asked for.
+    pub times: Histogram<u64>,
+}
+
+/// Lets clients keep messages in flight for `time`, or until `enough` replies.
+pub fn stream(engine: &Engine, streams: &Streams, time: Duration, enough: u64) -> EngineResult<Streamed> {
     /// Time at the start that does not count.
     const WARMUP: Duration = Duration::from_millis(100);
     /// Time between two looks at the counts.
     const TICK: Duration = Duration::from_millis(2);
+    let &Streams { clients, outstanding, is_timed } = streams;
     let stop = AtomicBool::new(false);
     let counts: Vec<AtomicU64> = (0..clients).map(|_| AtomicU64::new(0)).collect();
     let sum = || counts.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>();
@@ -205,11 +245,16 @@ pub fn rate(engine: &Engine, clients: u32, time: Duration, enough: u64) -> Engin
     for _ in 0..clients {
         callers.push(Caller::new(engine, NEXT_NUMBER.fetch_add(1, Ordering::Relaxed) as u32)?);
     }
-    std::thread::scope(|scope| {
+    let mut histograms: Vec<Histogram<u64>> = (0..clients).map(|_| new_histogram()).collect();
+    let (per_second, replies) = std::thread::scope(|scope| {
         let threads: Vec<_> = callers
             .iter_mut()
             .zip(&counts)
-            .map(|(caller, count)| scope.spawn(|| caller.stream(&stop, count)))
+            .zip(&mut histograms)
+            .map(|((caller, count), times)| {
+                let stop = &stop;
+                scope.spawn(move || caller.stream(outstanding, stop, count, is_timed.then_some(times)))
+            })
             .collect();
         std::thread::sleep(WARMUP);
         let (begin, before) = (Instant::now(), sum());
@@ -221,8 +266,13 @@ pub fn rate(engine: &Engine, clients: u32, time: Duration, enough: u64) -> Engin
         for thread in threads {
             thread.join().map_err(|_| "a client's thread panicked")??;
         }
-        Ok(((after - before) as f64 / elapsed.as_secs_f64(), sum()))
-    })
+        EngineResult::Ok(((after - before) as f64 / elapsed.as_secs_f64(), sum()))
+    })?;
+    let mut times = new_histogram();
+    for histogram in &histograms {
+        times.add(histogram)?;
+    }
+    Ok(Streamed { per_second, replies, times })
 }
 
 /// Numbers of clients worth a try on this machine, kernel threads of the CPU backend considered.
@@ -309,7 +359,7 @@ pub fn measure_rate(setup: Setup, results: &mut Results) -> EngineResult<()> {
     Ok(())
 }
 
-fn note(engine: &Engine, results: &mut Results) {
+pub fn note(engine: &Engine, results: &mut Results) {
     let geometry = geometry_text(&engine.geometry());
     println!("engine: {} on {}, {geometry}", engine.backend(), engine.device_name());
     results.env.insert("backend".into(), engine.backend().to_string().into());

@@ -8,6 +8,7 @@ mod cuda;
 mod engine;
 mod floor;
 mod hlc;
+mod modes;
 mod offload;
 mod render;
 mod sweep;
@@ -86,6 +87,8 @@ fn run(program: &Program) -> Result<(), String> {
     engine::measure_round_trips(setup, &mut results).map_err(|error| error.to_string())?;
     save(&results)?;
     engine::measure_rate(setup, &mut results).map_err(|error| error.to_string())?;
+    save(&results)?;
+    modes::measure(setup, &mut results).map_err(|error| error.to_string())?;
     save(&results)?;
     bulk::measure(setup, &mut results).map_err(|error| error.to_string())?;
     save(&results)

@@ -49,6 +49,18 @@ pub struct Entry {
     pub runs: u32,
     /// The least and the greatest of the runs.
     pub spread: [f64; 2],
+    /// Of a rate: how long each message took meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_ns: Option<Rtt>,
+}
+
+/// Times of round trips, medians of the runs, nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rtt {
+    /// The median.
+    pub p50: f64,
+    /// The 99th percentile.
+    pub p99: f64,
 }
 
 /// The file.
@@ -95,7 +107,17 @@ impl Results {
             floor,
             runs: figure.runs,
             spread: figure.spread,
+            rtt_ns: None,
         });
+    }
+
+    /// Adds a rate, in messages a second, with the times of its round trips, and prints both.
+    pub fn add_rate(&mut self, id: &str, figure: Figure, rtt: Rtt, floor: Option<f64>) {
+        self.add(id, figure, "1/s", floor);
+        println!("  round trips meanwhile: p50 {:.0} ns, p99 {:.0} ns", rtt.p50, rtt.p99);
+        if let Some(entry) = self.results.last_mut() {
+            entry.rtt_ns = Some(rtt);
+        }
     }
 
     /// The result called `id`.

@@ -121,6 +121,12 @@ impl<'k> Block<'k> {
         self.at(self.layout.lane_heads, lane)
     }
 
+    /// When the oldest message of lane `lane` was seen to wait for others, device time; 0 when none does.
+    #[inline(always)]
+    pub fn lane_wait(&self, lane: u32) -> *mut u64 {
+        self.at(self.layout.lane_waits, lane)
+    }
+
     /// How far this gate has written the ring of `shard`.
     #[inline(always)]
     pub fn ring_tail(&self, shard: u32) -> *mut u64 {
@@ -226,6 +232,12 @@ impl<'k> Block<'k> {
                 // SAFETY: as above.
                 unsafe { self.ring_freed(shard).write(far.read()) };
                 shard = shard.wrapping_add(warp.size());
+            }
+            let mut lane = warp.rank();
+            while lane < self.arguments.geometry.lanes {
+                // SAFETY: as above. A wait that was cut short begins anew.
+                unsafe { self.lane_wait(lane).write(0) };
+                lane = lane.wrapping_add(warp.size());
             }
             let mut local = warp.rank();
             while local < self.shards {

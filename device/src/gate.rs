@@ -6,10 +6,14 @@
 //! that frames reach each shard in the order of their lane. Slots prove themselves, so the order of the
 //! copies does not matter: those of a longer window follow outside the lock.
 //!
+//! How many a gate takes at once is the way of [`Processing`]: *adaptive*, single heads until a lane has a backlog, then windows;
+//! *continuous*, single heads always; *batch*, windows only, and what is less than a window waits, for a bounded time, for more.
+//!
 //! Between a gate and a shard runs a ring of their own, so room is the gate's tail, which its warps share in the block's
 //! memory, against the position that the shard publishes. A frame whose shard has no room stays at the head of its
 //! lane and holds up that lane alone.
 
+use tourbillon_shared::control::{Command, Processing};
 use tourbillon_shared::frame::{FRAME_SLOTS_MAX, PAYLOAD_BYTES_OF_ONE_SLOT, is_well_formed};
 use tourbillon_shared::geometry::{LaneAddresses, WarpScratch};
 use tourbillon_shared::header::{Arrival, Flags, Header, ReturnAddress};
@@ -30,6 +34,7 @@ use crate::stats::Stats;
 use crate::warp::{Warp, low_bits, lowest};
 
 const PARTS: u32 = CHUNKS_PER_SLOT as u32;
+const NS_PER_US: u64 = 1_000;
 /// Most warps that poll the same lane: more wait for each other on the bus.
 const POLLERS_MAX: u32 = 2;
 
@@ -51,6 +56,10 @@ pub struct Gate {
     next_backlog: u32,
     /// Alternates looks at a backlog with looks at all lanes.
     turn: u32,
+    /// How many messages to take at once, ...
+    processing: Processing,
+    /// ... and for how long one waits for others at most, where they are taken in windows.
+    wait_us: u32,
     routes: Routes,
 }
 
@@ -101,6 +110,8 @@ impl Gate {
             next: 0,
             next_backlog: 0,
             turn: 0,
+            processing: Processing::Adaptive,
+            wait_us: 0,
             routes: Routes {
                 table: arguments.memory.wrapping_add(layout.table) as *const u16,
                 shards: arguments.geometry.shards,
@@ -110,25 +121,41 @@ impl Gate {
         }
     }
 
-    /// The lane that this warp polls, when it is the only one and nothing more is expected behind its head.
+    /// Does as a command says.
+    pub fn follow(&mut self, block: &Block<'_>, command: &Command) {
+        self.processing = command.processing;
+        self.wait_us = command.batch_wait_us;
+        self.assign(block, command.lanes);
+    }
+
+    /// The lane that this warp polls, when it is the only one, nothing more is expected behind its head, and messages are taken as
+    /// they come.
     pub(crate) fn lone_lane<A: Arch, const WHOLE: bool>(
         &self,
         warp: &Warp<A, WHOLE>,
         block: &Block<'_>,
     ) -> Option<LoneLane> {
-        let is_alone = self.mine.is_power_of_two() && self.backlog == 0;
+        let is_alone = self.mine.is_power_of_two() && self.backlog == 0 && self.processing != Processing::Batch;
         is_alone.then(|| LoneLane::new(warp, block, self.mine.trailing_zeros(), self.routes))
     }
 
     /// Notes that more is expected from the only lane that this warp polls.
     pub(crate) fn expect_more(&mut self) {
-        self.backlog = self.mine;
+        self.expect_behind(self.mine);
+    }
+
+    /// Notes that more is expected from these lanes, where that makes a difference.
+    #[inline(always)]
+    fn expect_behind(&mut self, lanes: u64) {
+        if self.processing != Processing::Continuous || tourbillon_shared::mutant!("continuous_takes_windows") {
+            self.backlog |= lanes;
+        }
     }
 
     /// Chooses this warp's lanes among the block's lanes that clients hold.
     ///
     /// As long as there are fewer lanes than warps, several warps poll the same one: whichever sees a frame first claims it.
-    pub fn assign(&mut self, block: &Block<'_>, held: u64) {
+    fn assign(&mut self, block: &Block<'_>, held: u64) {
         let gates = block.arguments.geometry.gates;
         let mut of_block = 0u64;
         let mut lane = block.number;
@@ -170,10 +197,15 @@ impl Gate {
             return false;
         }
         self.turn = self.turn.wrapping_add(1);
-        if self.backlog != 0 && self.turn & 1 == 0 {
+        // Where all lanes have a backlog there are no other heads to look at; and another warp that polls the same lane would take
+        // its head away from under the wide look.
+        let only_backlog = self.backlog == self.mine && !tourbillon_shared::mutant!("heads_before_backlog");
+        if self.backlog != 0 && (only_backlog || self.turn & 1 == 0) {
             let lane = self.after(self.backlog, self.next_backlog);
             self.next_backlog = lane.wrapping_add(1);
-            return self.visit_backlog(warp, block, scratch, stats, clock, lane, warp.size());
+            // Behind a frame that is longer than a look at its head.
+            let slots = if self.processing == Processing::Continuous { 1 } else { warp.size() };
+            return self.visit_backlog(warp, block, scratch, stats, clock, lane, slots);
         }
         // A look that fits into one round of loads: the heads of a quarter as many lanes as the warp has.
         let room = if warp.size() < PARTS { 1 } else { warp.size() / PARTS };
@@ -201,8 +233,12 @@ impl Gate {
             let shape = RingShape::from_log2(warp.broadcast(shape.capacity_log2(), from));
             let (lane, position) = (warp.broadcast(lane, from), warp.broadcast_u64(position, from));
             self.next = lane.wrapping_add(1);
+            if self.processing == Processing::Batch {
+                // A look at a window overwrites the heads; the other lanes that have something come in the next rounds.
+                return self.visit_backlog(warp, block, scratch, stats, clock, lane, warp.size());
+            }
             found |= self.visit(warp, block, scratch, stats, clock, Visit { lane, shape, position, base, slots: 1 });
-            self.backlog |= 1u64.wrapping_shl(lane);
+            self.expect_behind(1u64.wrapping_shl(lane));
         }
         if lanes < self.mine.count_ones() && !found {
             self.next = warp.broadcast(lane, warp.size().wrapping_sub(1)).wrapping_add(1);
@@ -219,7 +255,7 @@ impl Gate {
     }
 
     /// Looks at up to `slots` slots of one lane.
-    #[inline(always)]
+    #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
     fn visit_backlog<A: Arch, const WHOLE: bool>(
         &mut self,
@@ -245,11 +281,39 @@ impl Gate {
             })
         };
         let ready = (!ready).trailing_zeros();
+        let bit = 1u64.wrapping_shl(lane);
         if ready == 0 {
-            self.backlog &= !1u64.wrapping_shl(lane);
+            self.backlog &= !bit;
             return false;
         }
+        if self.processing == Processing::Batch {
+            if ready < slots && self.waits(warp, block, lane) {
+                self.backlog &= !bit;
+                return true;
+            }
+            self.backlog |= bit;
+        } else if self.processing == Processing::Continuous {
+            self.backlog &= !bit;
+        }
         self.visit(warp, block, scratch, stats, clock, Visit { lane, shape, position, base: 0, slots: ready })
+    }
+
+    /// Whether the messages of a lane that do not fill a window shall wait for others. The time is that of the first look that found
+    /// one, and forgotten when one is claimed; two warps that poll one lane may disturb each other's, which cuts a wait short.
+    fn waits<A: Arch, const WHOLE: bool>(&self, warp: &Warp<A, WHOLE>, block: &Block<'_>, lane: u32) -> bool {
+        let since = block.lane_wait(lane);
+        let now_ns = warp.broadcast_u64(A::now_ns(), 0);
+        // SAFETY: a word of the block's memory; rank 0's view counts.
+        let since_ns = warp.broadcast_u64(unsafe { A::load_cta(since) }, 0);
+        if since_ns == 0 {
+            if warp.rank() == 0 {
+                // SAFETY: as above.
+                unsafe { A::store_cta(since, now_ns) };
+            }
+            return self.wait_us != 0;
+        }
+        now_ns.wrapping_sub(since_ns) < u64::from(self.wait_us).wrapping_mul(NS_PER_US)
+            || tourbillon_shared::mutant!("batch_waits_for_ever")
     }
 
     /// Claims the frames in the staged slots of one lane and forwards them; whether any was.
@@ -263,19 +327,34 @@ impl Gate {
         clock: &Clock,
         visit: Visit,
     ) -> bool {
-        // SAFETY: the look staged these slots; only this warp uses its scratch.
-        let frames = unsafe { split(warp, scratch, visit.base, visit.slots, false) };
-        if frames.count == 0 {
-            // The frame is longer than the look: the next look at this lane takes enough.
-            self.backlog |= 1u64.wrapping_shl(visit.lane);
-            return false;
-        }
-        let is_mine = warp.rank() < frames.count;
-        let now_ns = A::now_ns();
-        // SAFETY: as above; lanes beyond the frames read some staged slot and ignore it.
-        let header = unsafe { staged_header(scratch, if is_mine { frames.start } else { visit.base }) };
-        let (header, shard) = self.admit(now_ns, clock, header);
-        let Some((taken, slots, tail)) = self.claim(warp, block, scratch, visit, frames, shard) else { return false };
+        let mut visit = visit;
+        let (frames, header, shard, (taken, slots, tail)) = loop {
+            // SAFETY: the look staged these slots; only this warp uses its scratch.
+            let frames = unsafe { split(warp, scratch, visit.base, visit.slots, false) };
+            if frames.count == 0 {
+                // The frame is longer than the look: the next look at this lane takes enough.
+                self.backlog |= 1u64.wrapping_shl(visit.lane);
+                return false;
+            }
+            let now_ns = A::now_ns();
+            let start = if warp.rank() < frames.count { frames.start } else { visit.base };
+            // SAFETY: as above; lanes beyond the frames read some staged slot and ignore it.
+            let header = unsafe { staged_header(scratch, start) };
+            let (header, shard) = self.admit(now_ns, clock, header);
+            match self.claim(warp, block, scratch, visit, frames, shard) {
+                Ok(claimed) => break (frames, header, shard, claimed),
+                Err(head) => {
+                    // Another warp was faster, and took whole frames: what it left of the look is still to be claimed.
+                    let gone = head.wrapping_sub(visit.position);
+                    if gone >= u64::from(visit.slots) || tourbillon_shared::mutant!("claims_all_or_nothing") {
+                        return false;
+                    }
+                    visit.position = head;
+                    visit.base = visit.base.wrapping_add(gone as u32);
+                    visit.slots = visit.slots.wrapping_sub(gone as u32);
+                }
+            }
+        };
         if taken < frames.count {
             self.backlog |= 1u64.wrapping_shl(visit.lane);
             if warp.rank() == 0 {
@@ -302,6 +381,7 @@ impl Gate {
         unsafe { copy_out(warp, scratch, Way::Cache, visit.base, slots) };
         if warp.rank() == 0 {
             stats.add::<A>(Counter::Claimed, u64::from(taken));
+            stats.add::<A>(Counter::Claims, 1);
         }
         true
     }
@@ -364,8 +444,8 @@ impl Gate {
 
     /// The critical section: takes room for as many frames as have it, in order, and moves the lane's head past them.
     ///
-    /// Returns how many frames and slots were taken and where in the shard's ring this lane's frame goes; nothing when another
-    /// warp was faster.
+    /// Returns how many frames and slots were taken and where in the shard's ring this lane's frame goes; when another warp was
+    /// faster, how far that one took the lane.
     #[inline(always)]
     fn claim<A: Arch, const WHOLE: bool>(
         &self,
@@ -375,7 +455,7 @@ impl Gate {
         visit: Visit,
         frames: Frames,
         shard: u32,
-    ) -> Option<(u32, u32, u64)> {
+    ) -> Result<(u32, u32, u64), u64> {
         let rank = warp.rank();
         let is_mine = rank < frames.count;
         // SAFETY: every lane writes its own word of the warp's scratch.
@@ -392,7 +472,7 @@ impl Gate {
         let head = unsafe { A::load_cta(lane_head) };
         if head != visit.position && !tourbillon_shared::mutant!("double_claim") {
             self.unlock(warp, block);
-            return None;
+            return Err(head);
         }
         let ring_shape = self.routes.ring_shape;
         let span = if is_mine { self.span_of(scratch, frames.start) } else { 0 };
@@ -430,9 +510,13 @@ impl Gate {
         if rank == 0 {
             // SAFETY: as above.
             unsafe { A::store_cta(lane_head, visit.position.wrapping_add(slots.into())) };
+            if self.processing == Processing::Batch {
+                // SAFETY: as above.
+                unsafe { A::store_cta(block.lane_wait(visit.lane), 0) };
+            }
         }
         self.unlock(warp, block);
-        Some((taken, slots, tail))
+        Ok((taken, slots, tail))
     }
 
     /// Takes the block's lock; held for a few hundred cycles and never while waiting for anything.

@@ -106,11 +106,7 @@ pub unsafe fn run<A: Arch, S: System>(arguments: *const KernelArguments) {
             next_refresh_ns: now_ns,
             refreshes: 0,
         },
-        orders: Orders {
-            command: Command { mode: Mode::Resident as u32, lanes: 0, epoch: 0 },
-            mode: Mode::Resident,
-            clock_offset: 0,
-        },
+        orders: Orders { command: Command::of(Mode::Resident), mode: Mode::Resident, clock_offset: 0 },
     };
     if is_control && warp.rank() == 0 {
         // SAFETY: the page is mapped, and this lane its only writer.
@@ -314,7 +310,7 @@ impl Server<'_> {
         // Lanes may see different mirrors; all go by rank 0's.
         self.orders = agree(warp, read_mirror::<A>(arguments));
         if self.orders.command != before {
-            self.gate.assign(&self.block, self.orders.command.lanes);
+            self.gate.follow(&self.block, &self.orders.command);
             obey(warp, arguments, self.in_grid, self.orders.command.epoch);
         }
     }
@@ -402,11 +398,10 @@ fn agree<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, orders: Orders) -> O
     if A::LANES == 1 {
         return orders;
     }
-    let command = Command {
-        mode: warp.broadcast(orders.command.mode, 0),
-        lanes: warp.broadcast_u64(orders.command.lanes, 0),
-        epoch: warp.broadcast(orders.command.epoch, 0),
-    };
+    let [first, low, high, epoch] = orders.command.encode().words;
+    let lanes = warp.broadcast_u64(u64::from(low) | u64::from(high) << 32, 0);
+    let words = [warp.broadcast(first, 0), lanes as u32, (lanes >> 32) as u32];
+    let command = Command::decode(Chunk::new(words, warp.broadcast(epoch, 0)));
     Orders {
         command,
         mode: Mode::from_word(command.mode).unwrap_or(Mode::Resident),
@@ -417,8 +412,8 @@ fn agree<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, orders: Orders) -> O
 /// Whether the kernel is still commanded to serve: for work that is too long to be begun before a stop.
 pub(crate) fn serves<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, arguments: &KernelArguments) -> bool {
     // SAFETY: the mirror is two chunks at the beginning of the engine's memory.
-    let [mode, ..] = unsafe { A::load_chunk_gpu(mirror(arguments)) }.words;
-    Mode::from_word(warp.broadcast(mode, 0)).is_some_and(Mode::serves)
+    let command = Command::decode(unsafe { A::load_chunk_gpu(mirror(arguments)) });
+    Mode::from_word(warp.broadcast(command.mode, 0)).is_some_and(Mode::serves)
 }
 
 /// Notes that this warp acts by the command of `epoch`.

@@ -172,7 +172,7 @@ impl Bench {
 
     fn command(&mut self, mode: Mode) {
         self.epoch += 1;
-        let chunk = Command { mode: mode as u32, lanes: 1, epoch: self.epoch }.encode();
+        let chunk = Command { lanes: 1, epoch: self.epoch, ..Command::of(mode) }.encode();
         // SAFETY: the control block was leaked.
         unsafe { store_chunk(&raw mut (*self.control).command, chunk) };
         self.doorbell.ring();

@@ -169,7 +169,7 @@ fn a_lock_taken_relaxed_guards_after_its_fence() {
 fn a_command_arrives_whole() {
     explore(|| {
         let words = Arc::new((LoomChunk::new(), LoomChunk::new()));
-        let command = Command { mode: Mode::Paused as u32, lanes: 0x5_0000_0003, epoch: 1 };
+        let command = Command { lanes: 0x5_0000_0003, epoch: 1, ..Command::of(Mode::Paused) };
         let control = {
             let words = Arc::clone(&words);
             loom::thread::spawn(move || {

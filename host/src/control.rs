@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tourbillon_device::arch::native::store_chunk;
-use tourbillon_shared::control::{Command, ControlBlock, Mode};
+use tourbillon_shared::control::{Command, ControlBlock, Mode, Processing};
 use tourbillon_shared::slot::Chunk;
 
 use crate::error::EngineError;
@@ -37,7 +37,7 @@ impl Control {
     pub(crate) fn create() -> Result<Self, EngineError> {
         let mapping = Mapping::shared("tourbillon-control", size_of::<ControlBlock>())
             .map_err(|source| EngineError::Io { what: "mapping the control block", source })?;
-        let command = Command { mode: Mode::Resident as u32, lanes: 0, epoch: 0 };
+        let command = Command::of(Mode::Resident);
         let last = Mutex::new(Last { command, clock: None, clock_changes: 0 });
         let control = Self { mapping, last, clock_offset_ns: AtomicU64::new(0) };
         control.set_mode(Mode::Resident);
@@ -51,6 +51,17 @@ impl Control {
     /// Commands a mode; returns the epoch that a warp has obeyed when it knows of it.
     pub(crate) fn set_mode(&self, mode: Mode) -> u32 {
         self.change(|command| command.mode = mode as u32)
+    }
+
+    /// Commands a way of taking messages; returns the epoch as [`set_mode`](Self::set_mode) does.
+    pub(crate) fn set_processing(&self, processing: Processing, batch_wait_us: u32) -> u32 {
+        self.change(|command| (command.processing, command.batch_wait_us) = (processing, batch_wait_us))
+    }
+
+    /// The way of taking messages that was commanded last.
+    pub(crate) fn processing(&self) -> (Processing, u32) {
+        let command = self.lock().command;
+        (command.processing, command.batch_wait_us)
     }
 
     /// Tells whether a client holds a lane, so that a gate looks at it.
@@ -121,10 +132,10 @@ mod tests {
     #[test]
     fn commands_follow_each_other() {
         let control = Control::create().unwrap();
-        assert_eq!(control.command(), Command { mode: Mode::Resident as u32, lanes: 0, epoch: 1 });
+        assert_eq!(control.command(), Command { epoch: 1, ..Command::of(Mode::Resident) });
         assert_eq!(control.set_lane(63, true), 2);
         assert_eq!(control.set_mode(Mode::Active), 3);
-        assert_eq!(control.command(), Command { mode: Mode::Active as u32, lanes: 1 << 63, epoch: 3 });
+        assert_eq!(control.command(), Command { lanes: 1 << 63, epoch: 3, ..Command::of(Mode::Active) });
         assert_eq!(control.set_lane(63, false), 4);
         assert_eq!(control.command().lanes, 0);
     }

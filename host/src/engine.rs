@@ -145,6 +145,8 @@ impl Engine {
             .map(|lane| Lane::create(lane, shape, first_position, arena_bytes))
             .collect::<Result<_, _>>()?;
         let control = Control::create()?;
+        let (processing, batch_wait_us) = builder.processing.to_command()?;
+        control.set_processing(processing, batch_wait_us);
         let page = OwnPage::create(&host_telemetry(&*machine, &geometry))?;
         // What the machine has mapped must be given back before the mappings go: here on an error, later in `Shared::close`.
         let prepared = prepare(&mut *machine, &geometry, &control, &page, &lanes, first_position);
@@ -200,7 +202,6 @@ impl Engine {
         crate::gateway::Gateway::builder(self).build()
     }
 
-    #[cfg(feature = "async")]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

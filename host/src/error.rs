@@ -204,6 +204,14 @@ pub enum EngineError {
         /// The names there are.
         known: &'static str,
     },
+    /// A way of taking messages has an unknown name.
+    #[error(
+        "no way of processing `{name}`; there are adaptive, continuous, batch and batch:WAITus, such as batch:20us"
+    )]
+    NoSuchProcessing {
+        /// What was given.
+        name: String,
+    },
     /// A warp width that the simulation does not have.
     #[error("simulated warps of {lanes} lanes do not exist; choose 4 or 32")]
     SimulatedLanes {

@@ -19,6 +19,7 @@
 //! | [`config`] | what an engine is told, checked before anything starts |
 //! | [`client`], [`pipeline`] | typed messages through a lane |
 //! | `gateway` | the engine for async code; with the feature `async` |
+//! | [`processing`] | how many messages are taken at once |
 //! | [`wait`] | how a client waits |
 //! | [`backpressure`], [`staging`] | what happens when a lane is full |
 //! | [`error`], [`call_error`] | what can go wrong |
@@ -35,6 +36,7 @@ pub mod error;
 pub mod gateway;
 pub mod lane;
 pub mod pipeline;
+pub mod processing;
 pub mod shared_memory;
 pub mod staging;
 pub mod telemetry;
@@ -77,6 +79,7 @@ pub use gateway::{Ask, Gateway, GatewayBuilder, GatewayCounts, GatewayUsage, Key
 pub use large::{LargePipeline, LargeReply};
 pub use pipeline::Pipeline;
 pub use port::ClientCounts;
+pub use processing::Processing;
 pub use ptx::shipped_image;
 pub use shared::{DROP_TIME_MAX, EXIT_TIME_MAX, TRANSITION_TIME_MAX};
 pub use telemetry::{RunningEngine, running_engines};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tourbillon_device::SystemImage;
 use tourbillon_device::arch::native::Doorbell;
-use tourbillon_shared::control::Mode;
+use tourbillon_shared::control::{Mode, Processing};
 use tourbillon_shared::geometry::{DeviceLayout, Geometry};
 use tourbillon_shared::telemetry::WarpStats;
 
@@ -163,6 +163,16 @@ impl Shared {
             let epoch = self.control.set_mode(mode);
             self.note(&mut core, mode);
             epoch
+        };
+        self.ring();
+        self.wait_obeyed(epoch, mode)
+    }
+
+    /// Commands a way of taking messages and waits until every warp has obeyed. The caller holds `steps`.
+    pub(crate) fn steer(&self, processing: Processing, batch_wait_us: u32) -> Result<(), EngineError> {
+        let (epoch, mode) = {
+            let core = self.settled_core()?;
+            (self.control.set_processing(processing, batch_wait_us), core.mode)
         };
         self.ring();
         self.wait_obeyed(epoch, mode)

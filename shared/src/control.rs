@@ -79,11 +79,46 @@ impl core::fmt::Display for Mode {
     }
 }
 
+/// How gates take messages from lanes.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Processing {
+    /// One at a time while they come one at a time, in windows behind a backlog.
+    #[default]
+    Adaptive = 0,
+    /// One at a time, whatever stands behind it.
+    Continuous = 1,
+    /// In windows: a message waits until its lane has a full one, or for as long as it was told to wait at most.
+    Batch = 2,
+}
+
+impl Processing {
+    /// The way of a number; [`Adaptive`](Self::Adaptive) for one that is none.
+    #[inline(always)]
+    pub const fn from_word(word: u32) -> Self {
+        match word {
+            1 => Self::Continuous,
+            2 => Self::Batch,
+            _ => Self::Adaptive,
+        }
+    }
+}
+
+/// Longest wait of [`Processing::Batch`], microseconds: what its bits of the command have room for.
+pub const BATCH_WAIT_US_MAX: u32 = (1 << 20) - 1;
+
 /// What the control chunk says: `{mode, lanes low, lanes high, epoch}`.
+///
+/// The first word is the mode in bits 0 to 7, the way of [`Processing`] in bits 8 to 11, and the longest wait for a full window in
+/// microseconds in bits 12 to 31.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// The mode as a word; a word that is no [`Mode`] is taken as [`Mode::Resident`].
+    /// The mode as a number; one that is no [`Mode`] is taken as [`Mode::Resident`].
     pub mode: u32,
+    /// How gates take messages.
+    pub processing: Processing,
+    /// For [`Processing::Batch`]: how long a message waits for others at most, microseconds, up to [`BATCH_WAIT_US_MAX`].
+    pub batch_wait_us: u32,
     /// One bit for each lane that a client holds.
     pub lanes: u64,
     /// Counts the changes; 0 before the first.
@@ -91,17 +126,29 @@ pub struct Command {
 }
 
 impl Command {
+    /// A command of a mode, without lanes and of epoch 0, that leaves all else as it is by default.
+    pub const fn of(mode: Mode) -> Self {
+        Self { mode: mode as u32, processing: Processing::Adaptive, batch_wait_us: 0, lanes: 0, epoch: 0 }
+    }
+
     /// The command as a chunk; the epoch is its tag.
     #[inline(always)]
     pub const fn encode(self) -> Chunk {
-        Chunk::new([self.mode, self.lanes as u32, (self.lanes >> 32) as u32], self.epoch)
+        let first = self.mode & 0xff | (self.processing as u32) << 8 | self.batch_wait_us << 12;
+        Chunk::new([first, self.lanes as u32, (self.lanes >> 32) as u32], self.epoch)
     }
 
     /// The command of a chunk.
     #[inline(always)]
     pub const fn decode(chunk: Chunk) -> Self {
         let w = chunk.words;
-        Self { mode: w[0], lanes: w[1] as u64 | (w[2] as u64) << 32, epoch: w[3] }
+        Self {
+            mode: w[0] & 0xff,
+            processing: Processing::from_word((w[0] >> 8) & 0xf),
+            batch_wait_us: w[0] >> 12,
+            lanes: w[1] as u64 | (w[2] as u64) << 32,
+            epoch: w[3],
+        }
     }
 }
 
@@ -130,8 +177,15 @@ mod tests {
 
     #[test]
     fn commands_round_trip() {
-        let command = Command { mode: 2, lanes: 0x8000_0000_0000_0001, epoch: 9 };
-        assert_eq!(Command::decode(command.encode()), command);
+        for processing in [Processing::Adaptive, Processing::Continuous, Processing::Batch] {
+            for batch_wait_us in [0, 20, BATCH_WAIT_US_MAX] {
+                let lanes = 0x8000_0000_0000_0001;
+                let command = Command { mode: 2, processing, batch_wait_us, lanes, epoch: 9 };
+                assert_eq!(Command::decode(command.encode()), command);
+                assert_eq!(Processing::from_word(processing as u32), processing);
+            }
+        }
+        assert_eq!(Processing::from_word(3), Processing::Adaptive);
     }
 
     #[test]

@@ -335,6 +335,9 @@ pub struct BlockLayout {
     pub turns: u32,
     /// A position for each lane: how far it is claimed. Gate blocks.
     pub lane_heads: u32,
+    /// For each lane: the device time (u64, ns) at which its oldest message was seen to wait for others; 0 when none does. Gate
+    /// blocks.
+    pub lane_waits: u32,
     /// A position for each shard: how far this gate has written. Gate blocks.
     pub ring_tails: u32,
     /// A position for each shard: what the gate last read of `ring_freed`. Gate blocks.
@@ -373,6 +376,7 @@ impl BlockLayout {
         let words = place(&mut next, size_of::<BlockWords>() as u32);
         let turns = place(&mut next, local_shards.wrapping_mul(4));
         let lane_heads = place(&mut next, geometry.lanes.wrapping_mul(8));
+        let lane_waits = place(&mut next, geometry.lanes.wrapping_mul(8));
         let gate_tails = place(&mut next, geometry.shards.wrapping_mul(8));
         let gate_freed = place(&mut next, geometry.shards.wrapping_mul(8));
         let ring_heads = place(&mut next, local_rings.wrapping_mul(8));
@@ -383,6 +387,7 @@ impl BlockLayout {
             words,
             turns,
             lane_heads,
+            lane_waits,
             ring_tails: gate_tails,
             ring_freed: gate_freed,
             ring_heads,

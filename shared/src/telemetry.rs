@@ -54,6 +54,8 @@ pub enum Counter {
     WarpsRetired = 12,
     /// The last [`FailureCode`](crate::error::FailureCode) that was answered.
     LastFailure = 13,
+    /// How often gates took frames: [`Claimed`](Self::Claimed) over this is how many they took at once.
+    Claims = 14,
 }
 
 /// Written by the host.
@@ -166,7 +168,7 @@ const _: () = {
     assert!(offset_of!(TelemetryPage, latency) == 512);
     assert!(size_of::<TelemetryPage>() == 1024 && size_of::<TelemetryPage>() <= TELEMETRY_BYTES);
     assert!(size_of::<WarpStats>() == 640 && align_of::<WarpStats>() == LINE_BYTES);
-    assert!((Counter::LastFailure as usize) < COUNTERS);
+    assert!((Counter::Claims as usize) < COUNTERS);
 };
 
 #[cfg(test)]

@@ -116,6 +116,11 @@ impl Bench {
         matches!(self.place, Place::Simulated { .. })
     }
 
+    /// Whether warps have few lanes, and so take few frames at once.
+    pub fn is_narrow(&self) -> bool {
+        !matches!(self.place, Place::Gpu | Place::Simulated { lanes: 32, .. })
+    }
+
     /// Whether panics cost lanes, so that the kernel asks to be launched anew: everywhere but on CPU threads.
     pub fn loses_lanes(&self) -> bool {
         !matches!(self.place, Place::Native { .. })

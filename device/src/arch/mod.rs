@@ -55,6 +55,9 @@ pub trait Arch: Copy + 'static {
     /// Rounds for which a warp watches its lanes or rings before it looks up: the more, the shorter the loop that decides the latency
     /// of a lone message.
     const WATCH_ROUNDS: u32;
+    /// Two frames of one lane within this time are a burst: a client that waits for each reply takes longer, and one that is
+    /// served in bursts has them. A simulation takes about a thousand times as long for a look.
+    const BURST_NS: u64;
 
     /// The lane that runs, `0 .. LANES`.
     fn lane() -> u32;

@@ -62,6 +62,7 @@ impl Arch for Nvptx {
     const LANES: u32 = 32;
     const SLEEPS: bool = false;
     const WATCH_ROUNDS: u32 = 16;
+    const BURST_NS: u64 = 2_000;
 
     #[inline(always)]
     fn lane() -> u32 {

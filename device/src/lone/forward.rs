@@ -19,9 +19,6 @@ use crate::stats::Stats;
 use crate::warp::{Warp, low_bits};
 
 const PARTS: u32 = CHUNKS_PER_SLOT as u32;
-/// Two frames of one lane within this time are a burst: a client that waits for each reply takes longer, and one that is
-/// served in bursts has them.
-const BURST_NS: u64 = 2_000;
 /// The lane that holds key, kind and message; the one that holds length, flags and hint; and the one of the timestamp.
 const NAME: u32 = 0;
 const SHAPE: u32 = 1;
@@ -110,7 +107,7 @@ impl LoneLane {
             match self.poll(warp, block, scratch, stats, clock) {
                 (Watched::Nothing, _) => {}
                 (Watched::Some, at_ns) => {
-                    if found_ns.is_some_and(|last_ns| at_ns.wrapping_sub(last_ns) < BURST_NS) {
+                    if found_ns.is_some_and(|last_ns| at_ns.wrapping_sub(last_ns) < A::BURST_NS) {
                         return Watched::Burst;
                     }
                     found_ns = Some(at_ns);
@@ -240,6 +237,7 @@ impl LoneLane {
                 A::release_cta(block.gate_lock());
             }
             stats.add::<A>(Counter::Claimed, 1);
+            stats.add::<A>(Counter::Claims, 1);
         }
         A::wait_until(now_ns.wrapping_add(LONE_PAUSE_NS));
         warp.sync();

@@ -1,0 +1,98 @@
+//! What builders refuse, and the sums of their memory.
+
+use super::*;
+use tourbillon_shared::position::ShapeError;
+
+fn builder() -> EngineBuilder {
+    Engine::builder()
+}
+
+fn figure(builder: EngineBuilder) -> &'static str {
+    match builder.backend(Backend::Cpu).build() {
+        Err(EngineError::Geometry(error)) => error.figure,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn bad_figures_are_named_before_anything_starts() {
+    assert_eq!(figure(builder().shards(0)), "shards");
+    assert_eq!(figure(builder().shards(SHARDS_MAX + 1)), "shards");
+    assert_eq!(figure(builder().lanes(0)), "lanes");
+    assert_eq!(figure(builder().lanes(LANES_MAX + 1)), "lanes");
+    assert_eq!(figure(builder().actors_per_shard(0)), "actors_per_shard");
+    assert_eq!(figure(builder().actors_per_shard(u32::MAX)), "actors_per_shard");
+    assert_eq!(figure(builder().cpu_threads(0)), "cpu_threads");
+    assert_eq!(figure(builder().batch_limit(0)), "batch_limit");
+    assert_eq!(figure(builder().cpu_threads(9)), "cpu_threads");
+    assert_eq!(figure(builder().first_lap(0)), "first_lap");
+    assert_eq!(figure(builder().arena_bytes((1 << 30) + 1)), "arena_bytes");
+    let gpu = GpuGeometry { gates: 4, warps_per_block: 4, blocks: Some(4) };
+    assert_eq!(figure(builder().geometry(gpu)), "blocks");
+    assert_eq!(figure(builder().geometry(GpuGeometry { gates: u32::MAX, ..gpu })), "gates");
+}
+
+#[test]
+fn bad_ring_capacities_are_refused() {
+    for (capacity, expected) in [
+        (0, ShapeError::NotPowerOfTwo { capacity: 0 }),
+        (1000, ShapeError::NotPowerOfTwo { capacity: 1000 }),
+        (8, ShapeError::OutOfRange { capacity: 8 }),
+    ] {
+        for backend in [Backend::Cpu, Backend::Auto, Backend::Cuda] {
+            match builder().ring_capacity(capacity).backend(backend).build() {
+                Err(EngineError::RingCapacity(error)) => assert_eq!(error, expected),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_default_of_a_large_gpu_fits_its_aim() {
+    let geometry = builder().gpu_geometry(132).unwrap();
+    assert_eq!((geometry.blocks, geometry.gates, geometry.shards), (132, 4, 256));
+    assert_eq!(geometry.landing_bytes, 1 << 20);
+    let bytes = device_bytes(&geometry) - (256 << 20);
+    assert!(bytes > GPU_MEMORY_DEFAULT / 4 * 3 && bytes < GPU_MEMORY_DEFAULT + (1 << 20), "{bytes}");
+    assert!(builder().gpu_geometry(2).is_ok() && builder().gpu_geometry(8).is_ok());
+    assert!(builder().gpu_geometry(BLOCKS_MAX).is_ok());
+}
+
+#[test]
+fn the_sum_is_the_sum() {
+    let geometry = builder().cpu_geometry().unwrap();
+    let sum: u64 = memory_sum(&geometry, RingShape::new(1024).unwrap(), ARENA_BYTES_DEFAULT)
+        .iter()
+        .filter(|(name, _)| !name.ends_with("(host)"))
+        .map(|(_, bytes)| bytes)
+        .sum();
+    assert_eq!(sum, device_bytes(&geometry));
+    assert!(sum <= CPU_MEMORY_DEFAULT + (17 << 20), "16 shards have a landing buffer each");
+    let planned = builder().planned_memory(None).unwrap();
+    assert_eq!(planned, memory_sum(&geometry, RingShape::new(1024).unwrap(), ARENA_BYTES_DEFAULT));
+    let none = builder().arena_bytes(0).planned_memory(None).unwrap();
+    let of = |sum: &[(&str, u64)], part: &str| sum.iter().find(|(name, _)| *name == part).map(|(_, bytes)| *bytes);
+    assert_eq!((of(&none, "landing buffers"), of(&none, "arenas (host)")), (Some(0), Some(0)));
+    assert_eq!(of(&planned, "arenas (host)"), Some(16 * 2 * u64::from(ARENA_BYTES_DEFAULT)));
+}
+
+#[test]
+fn more_than_the_memory_is_refused_with_both_figures() {
+    let error = builder().backend(Backend::Cpu).shards(1024).actors_per_shard(1 << 24).build().unwrap_err();
+    let EngineError::TooLittleMemory { needed, free } = error else { panic!("{error}") };
+    assert!(needed > 1 << 40 && needed > free);
+}
+
+#[test]
+fn backends_have_names() {
+    for name in ["auto", "cuda", "cpu"] {
+        assert_eq!(name.parse::<Backend>().unwrap().to_string(), name);
+    }
+    let error = "gpu".parse::<Backend>().unwrap_err().to_string();
+    assert!(error.contains("gpu") && error.contains("cuda"), "{error}");
+    #[cfg(feature = "simt")]
+    for name in ["simt:4:1", "simt:32:77:hostile"] {
+        assert_eq!(name.parse::<Backend>().unwrap().to_string(), name);
+    }
+}
