@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use tourbillon_shared::arena::ArenaRef;
-use tourbillon_shared::control::{ControlBlock, Mode};
+use tourbillon_shared::control::{ControlBlock, Mode, Processing};
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::geometry::{
     Bucket, DeviceLayout, EntryHeader, Geometry, KernelArguments, LaneAddresses, ShardState,
@@ -223,6 +223,11 @@ fn codes_modes_and_counters_are_as_documented() {
         (0..100).filter_map(|word| Some((word.to_string(), format!("`{:?}`", Mode::from_word(word)?)))).collect();
     assert_eq!(numbered("\n### Modes"), modes);
 
+    let ways: Vec<_> = [Processing::Adaptive, Processing::Continuous, Processing::Batch]
+        .map(|way| ((way as u32).to_string(), format!("`{way:?}`")))
+        .into();
+    assert_eq!(numbered("\n### Ways of processing"), ways);
+
     use Counter::*;
     let counters = [
         Claimed,
@@ -239,6 +244,7 @@ fn codes_modes_and_counters_are_as_documented() {
         LanesLost,
         WarpsRetired,
         LastFailure,
+        Claims,
     ];
     let counters = counters.map(|counter| ((counter as u32).to_string(), format!("`{counter:?}`")));
     assert_eq!(numbered("\n### Counters"), counters);

@@ -7,7 +7,7 @@ use tourbillon::actors::counter::{Add, Added, Get};
 use tourbillon::actors::echo::Ping352;
 use tourbillon::{Counter, Engine, EngineError, GpuGeometry, Processing};
 use tourbillon_tests::bench::{client, counters, eventually, mixed};
-use tourbillon_tests::{on_backends, on_every_backend};
+use tourbillon_tests::{Bench, on_backends, on_every_backend};
 
 /// Longer than any test takes.
 const FOR_EVER: Duration = Duration::from_secs(1);
@@ -46,6 +46,12 @@ fn take_a_queue(engine: &Engine, messages: u64) -> (u64, u64) {
 
 const KEYS: u64 = 64;
 
+/// In how many claims a warp takes a queue at most when it takes windows. A window of 4 lanes is full after 4 frames, and nearly all
+/// are; those of 32 lanes find less than they have room for at the beginning and at the end.
+fn most_claims(bench: &Bench, messages: u64) -> u64 {
+    if bench.is_narrow() { messages * 3 / 10 } else { messages / 4 }
+}
+
 on_every_backend! {
     fn continuous_takes_one_at_a_time(bench: &Bench) {
         let messages = bench.scale(900, 200);
@@ -63,8 +69,7 @@ on_backends! {
             let engine = bench.builder().processing(processing).build().unwrap();
             let (frames, claims) = take_a_queue(&engine, messages);
             assert_eq!(frames, messages);
-            let window = if bench.is_narrow() { 2 } else { 4 };
-            assert!(claims <= messages / window, "{processing}: {messages} messages were taken in {claims} claims");
+            assert!(claims <= most_claims(bench, messages), "{processing}: {messages} messages were taken in {claims} claims");
         }
     }
 }
@@ -79,8 +84,7 @@ on_backends! {
             let engine = bench.builder().geometry(geometry).processing(processing).build().unwrap();
             let (frames, claims) = take_a_queue(&engine, messages);
             assert_eq!(frames, messages);
-            let window = if bench.is_narrow() { 2 } else { 4 };
-            assert!(claims <= messages / window, "{processing}: {messages} messages were taken in {claims} claims");
+            assert!(claims <= most_claims(bench, messages), "{processing}: {messages} messages were taken in {claims} claims");
         }
     }
 }

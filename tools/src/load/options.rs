@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use tourbillon::Backend;
+use tourbillon::{Backend, Processing};
 
 use super::error::LoadError;
 use super::keys::Distribution;
@@ -96,6 +96,9 @@ pub struct LoadOptions {
     /// Shards [default: the engine's].
     #[arg(long)]
     pub shards: Option<u32>,
+    /// How many messages gates take at once: `adaptive`, `continuous`, `batch` or `batch:WAITus`.
+    #[arg(long, default_value = "adaptive")]
+    pub processing: Processing,
     /// Chooses keys and payloads; the same seed sends the same messages.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -251,6 +254,8 @@ mod tests {
             &["--sweep", "--runs", "3"],
             &["--sweep", "--pause-engine", "200ms@1s"],
             &["--pause-engine", "200ms"],
+            &["--processing", "sometimes"],
+            &["--processing", "batch:2000000us"],
             &["--runs", "2"],
             &["--runs", "0"],
             &["--runs", "101"],

@@ -211,7 +211,8 @@ impl<'a> Runner<'a> {
         };
         let shards = options.shards.map_or(SHARDS_LEAST, u64::from).max(1);
         let actors = options.keys * groups;
-        let mut builder = Engine::builder().backend(options.backend).lanes(self.clients.max(LANES));
+        let mut builder = Engine::builder().backend(options.backend).processing(options.processing);
+        builder = builder.lanes(self.clients.max(LANES));
         if actors > ACTORS_OF_ANY_ENGINE {
             let room = actors.div_ceil(shards) * UNEVENNESS + ACTORS_SPARE;
             builder = builder.actors_per_shard(u32::try_from(room).unwrap_or(u32::MAX));

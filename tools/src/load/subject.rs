@@ -25,6 +25,8 @@ pub struct Parameters {
     pub measured_s: f64,
     /// Time in front of it, seconds, of each run.
     pub warmup_s: f64,
+    /// How many messages gates took at once.
+    pub processing: String,
     /// Seed.
     pub seed: u64,
     /// The engine's geometry.
@@ -46,6 +48,7 @@ impl Parameters {
             outstanding: clock_resolution_ns.is_none().then_some(options.outstanding),
             measured_s: outcomes.iter().map(|outcome| outcome.measured.as_secs_f64()).sum(),
             warmup_s: first.map_or(0.0, |outcome| outcome.warmup.as_secs_f64()),
+            processing: options.processing.to_string(),
             seed: options.seed,
             geometry: first.map_or_else(String::new, |outcome| outcome.geometry.clone()),
             clock_resolution_ns,
@@ -55,8 +58,8 @@ impl Parameters {
     fn line(&self) -> String {
         let pace = self.outstanding.map_or_else(String::new, |outstanding| format!(" with {outstanding} in flight"));
         format!(
-            "load         {:?}, {} keys ({}), {} client(s){pace}, payload {} B",
-            self.actor, self.keys, self.distribution, self.clients, self.payload_bytes
+            "load         {:?}, {} keys ({}), {} client(s){pace}, payload {} B, {}",
+            self.actor, self.keys, self.distribution, self.clients, self.payload_bytes, self.processing
         )
     }
 }
