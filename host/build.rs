@@ -13,6 +13,12 @@ const TEXTS_FOLDER: &str = "device/ptx";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("..");
+    // For `tourbillon_build::system` in the build scripts of crates that depend on this one.
+    println!("cargo::metadata=root={}", root.canonicalize()?.display());
+    if std::env::var("CARGO_CFG_TARGET_ARCH")? == "nvptx64" {
+        // Compiled for a GPU the crate holds no texts.
+        return Ok(());
+    }
     let mut source = String::from("/// The checked-in PTX, oldest chip first.\nstatic PTX_TEXTS: &[PtxText] = &[\n");
     for (chip, file) in TEXTS {
         let path = root.join(file);

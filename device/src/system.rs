@@ -1,4 +1,7 @@
 //! The list of an engine's actors, and the kernel's entry.
+//!
+//! They are two macros, because the list stands in a crate of actors, which any compiler takes, and the entry in the crate that
+//! becomes the module, which needs features of the device compiler.
 
 use crate::call::{Call, Outcome, Words};
 
@@ -21,9 +24,8 @@ pub trait System: 'static {
 
 /// Lists the actors of a system; they may come from several crates.
 ///
-/// `system! { pub struct Name = [Actor, other_crate::Actor]; }` declares the unit struct `Name`, implements
-/// [`System`](crate::System) for it and, compiled for the device, emits the kernel entry `tourbillon_ring_kernel` and the panic handler.
-/// Compiled for a host, `Name::image()` is what an engine is built from.
+/// `system! { pub struct Name = [Actor, other_crate::Actor]; }` declares the unit struct `Name` and implements
+/// [`System`](crate::System) for it. Compiled for a host, `Name::image()` is what an engine is built from.
 #[macro_export]
 macro_rules! system {
     ($(#[$attribute:meta])* $visibility:vis struct $name:ident = [$($actor:ty),+ $(,)?];) => {
@@ -83,19 +85,29 @@ macro_rules! system {
                 )
             }
         }
+    };
+}
 
+/// Emits, in the crate that is compiled to a module for GPUs, the entry `tourbillon_ring_kernel` of a system's kernel, and the
+/// panic handler. That crate has the features `abi_ptx` and `asm_experimental_arch`.
+///
+/// `kernel_entry!(my_actors::Mine);`
+#[cfg(target_arch = "nvptx64")]
+#[macro_export]
+macro_rules! kernel_entry {
+    ($system:ty) => {
         /// The ring kernel.
         ///
         /// # Safety
         /// `arguments` points to the arguments of a launch of this module, which stay valid while it runs.
-        #[cfg(target_arch = "nvptx64")]
         #[unsafe(no_mangle)]
-        pub unsafe extern "ptx-kernel" fn tourbillon_ring_kernel(arguments: *const $crate::shared::geometry::KernelArguments) {
+        pub unsafe extern "ptx-kernel" fn tourbillon_ring_kernel(
+            arguments: *const $crate::shared::geometry::KernelArguments,
+        ) {
             // SAFETY: the caller vouches for the arguments.
-            unsafe { $crate::kernel::run::<$crate::arch::nvptx::Nvptx, $name>(arguments) }
+            unsafe { $crate::kernel::run::<$crate::arch::nvptx::Nvptx, $system>(arguments) }
         }
 
-        #[cfg(target_arch = "nvptx64")]
         #[panic_handler]
         fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
             $crate::arch::nvptx::leave_after_panic(info)

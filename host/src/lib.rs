@@ -13,6 +13,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A crate of actors depends on this crate alone. When that is compiled for a GPU, this crate is no more than what actors are
+//! made of ([`Handler`], [`Context`], [`actor!`], [`system!`]); all that follows is for hosts.
+//!
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`engine`] | the engine and its lifecycle |
@@ -26,61 +29,25 @@
 //! | [`telemetry`] | the telemetry pages of running engines, for any process |
 //! | [`lane`], [`shared_memory`] | what crosses the boundary of a process |
 
-pub mod backpressure;
-pub mod call_error;
-pub mod client;
-pub mod config;
-pub mod engine;
-pub mod error;
-#[cfg(feature = "async")]
-pub mod gateway;
-pub mod lane;
-pub mod pipeline;
-pub mod processing;
-pub mod shared_memory;
-pub mod staging;
-pub mod telemetry;
-pub mod wait;
+#![cfg_attr(target_arch = "nvptx64", no_std)]
 
-mod arena;
-mod backend;
-mod clock;
-mod control;
-mod extents;
-mod inspect;
-mod lane_end;
-mod lane_table;
-mod large;
-mod monitor;
-mod port;
-mod ptx;
-mod shared;
-mod status;
+#[cfg(not(target_arch = "nvptx64"))]
+#[path = "host.rs"]
+mod host;
 
+#[cfg(not(target_arch = "nvptx64"))]
+pub use host::*;
 pub use tourbillon_actors as actors;
-pub use tourbillon_device::{
-    Actor, Context, ErrorOf, Handler, Kind, Message, NoError, PtxText, ReplyOf, SystemImage, actor, system,
-};
-pub use tourbillon_shared as abi;
-pub use tourbillon_shared::control::Mode;
-pub use tourbillon_shared::geometry::EntryHeader;
-pub use tourbillon_shared::telemetry::{Counter, TelemetryPage};
+pub use tourbillon_device::{Actor, Context, ErrorOf, Handler, Message, NoError, ReplyOf, actor, system};
 
-pub use backend::Copies;
-pub use backend::cuda::probe::{ComputeMode, DeviceInfo, DriverInfo, probe_devices};
-pub use backpressure::{Backpressure, StagingCounts};
-pub use call_error::{CallError, SendError};
-pub use client::Client;
-pub use config::{Backend, BackendKind, DeviceSelector, EngineBuilder, GpuGeometry};
-pub use engine::{DrainReport, Engine, LaneRemainder};
-pub use error::EngineError;
-#[cfg(feature = "async")]
-pub use gateway::{Ask, Gateway, GatewayBuilder, GatewayCounts, GatewayUsage, KeyedMessage, Tell};
-pub use large::{LargePipeline, LargeReply};
-pub use pipeline::Pipeline;
-pub use port::ClientCounts;
-pub use processing::Processing;
-pub use ptx::shipped_image;
-pub use shared::{DROP_TIME_MAX, EXIT_TIME_MAX, TRANSITION_TIME_MAX};
-pub use telemetry::{RunningEngine, running_engines};
-pub use wait::WaitStrategy;
+/// The kernels that the build script of this package compiled ([`SystemImage::with_ptx`]); none where it found no device
+/// toolchain, and then it said so.
+///
+/// `Mine::image().with_ptx(tourbillon::built_ptx!())`, in a package whose `build.rs` calls `tourbillon_build::system`.
+#[cfg(not(target_arch = "nvptx64"))]
+#[macro_export]
+macro_rules! built_ptx {
+    () => {
+        include!(concat!(env!("OUT_DIR"), "/tourbillon_ptx.rs"))
+    };
+}

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tourbillon_tools::doctor::{self, DoctorOptions};
 use tourbillon_tools::load::{self, options::LoadOptions};
+use tourbillon_tools::new::{self, NewOptions};
 use tourbillon_tools::top::{self, TopOptions};
 use tracing_subscriber::EnvFilter;
 
@@ -29,6 +30,8 @@ enum Command {
     Doctor(DoctorOptions),
     /// Show the engines that run on this machine.
     Top(TopOptions),
+    /// Write a package with actors of your own.
+    New(NewOptions),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let outcome = match program.command {
         Command::Load(options) => load::run(&options).map_err(|error| error.to_string()),
         Command::Doctor(options) => doctor::run(&options).map_err(|error| error.to_string()),
+        Command::New(options) => new::run(&options).map(|()| true).map_err(|error| error.to_string()),
         Command::Top(options) => top::run(&options).map(|()| true).map_err(|error| error.to_string()),
     };
     match outcome {

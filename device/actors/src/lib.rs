@@ -26,7 +26,7 @@ pub use faulty::Faulty;
 
 /// Declares, where it is written, the system of all actors of this crate as `Shipped`.
 ///
-/// A macro, because the kernel's entry must stand in the crate that becomes the module.
+/// A macro, because a host gives its system the kernels that it was built with, and the kernels' crate gives its own an entry.
 #[macro_export]
 macro_rules! shipped {
     () => {

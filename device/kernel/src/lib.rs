@@ -11,3 +11,4 @@ mod hlc;
 mod machine;
 
 tourbillon_actors::shipped!();
+tourbillon_device::kernel_entry!(Shipped);

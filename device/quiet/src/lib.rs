@@ -11,3 +11,5 @@ tourbillon_device::system! {
     /// Actors without a panic.
     pub struct Quiet = [tourbillon_actors::Echo, tourbillon_actors::Counter, tourbillon_actors::Account];
 }
+
+tourbillon_device::kernel_entry!(Quiet);

@@ -19,6 +19,9 @@ pub const SHIPPED: [Chip; 2] = [
 ];
 
 impl Chip {
+    /// The oldest that the engine runs on: its text serves all.
+    pub const OLDEST: Self = SHIPPED[0];
+
     /// The name that the compiler and the assembler know the chip by.
     pub fn name(&self) -> String {
         format!("sm_{}", self.compute_capability)

@@ -43,6 +43,8 @@ pub struct Compilation<'a> {
     pub wrapper: Option<&'a Path>,
     /// Further environment variables, for the wrapper.
     pub environment: &'a [(&'a str, &'a Path)],
+    /// Whether the package's lock file must fit it as it is; else cargo completes it.
+    pub is_locked: bool,
 }
 
 /// Why there is no PTX.
@@ -108,7 +110,8 @@ pub fn compile_with(toolchain: &Toolchain, compilation: &Compilation<'_>) -> Res
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env("CARGO_TARGET_DIR", &target)
         .envs(compilation.environment.iter().copied())
-        .args(["build", "--release", "--locked", "--quiet", "-Zbuild-std=core", "--target", "nvptx64-nvidia-cuda"]);
+        .args(["build", "--release", "--quiet", "-Zbuild-std=core", "--target", "nvptx64-nvidia-cuda"])
+        .args(compilation.is_locked.then_some("--locked"));
     let output = command.output().map_err(|source| CompileError::Start { program: toolchain.cargo.clone(), source })?;
     if !output.status.success() {
         return Err(CompileError::Failed { messages: String::from_utf8_lossy(&output.stderr).into_owned() });

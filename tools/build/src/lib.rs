@@ -7,15 +7,18 @@
 //! | [`text`] | the first line of a text, and its state: fresh, stale or missing |
 //! | [`toolchain`] | finding a compiler that can do it |
 //! | [`compile`] | running it |
+//! | [`system`](mod@system) | what a user's build script calls |
 
 pub mod chip;
 pub mod compile;
 pub mod source;
+pub mod system;
 pub mod text;
 pub mod toolchain;
 
 pub use chip::{Chip, SHIPPED};
 pub use compile::{Compilation, CompileError, compile_ptx};
 pub use source::source_hash;
+pub use system::{BuildError, Built, SystemBuild, system};
 pub use text::{PtxHeader, PtxState, ptx_state};
 pub use toolchain::{Toolchain, ToolchainError};

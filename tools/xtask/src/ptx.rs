@@ -160,6 +160,7 @@ fn compile(workspace: &Path, toolchain: &Toolchain, chip: Chip, name: &str) -> R
         target: &target.join("device"),
         wrapper: Some(&wrapper),
         environment: &[(ROOT_VARIABLE, workspace)],
+        is_locked: true,
     };
     compile_with(toolchain, &compilation).map_err(one)
 }

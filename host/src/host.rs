@@ -1,0 +1,60 @@
+//! What of this crate is for hosts: all but what actors are made of.
+//!
+//! A module of its own so that the crate can be compiled for a GPU as well, as a dependency of a crate of actors; its modules are
+//! those of the crate.
+
+pub mod backpressure;
+pub mod call_error;
+pub mod client;
+pub mod config;
+pub mod engine;
+pub mod error;
+#[cfg(feature = "async")]
+pub mod gateway;
+pub mod lane;
+pub mod pipeline;
+pub mod processing;
+pub mod shared_memory;
+pub mod staging;
+pub mod telemetry;
+pub mod wait;
+
+pub(crate) mod arena;
+pub(crate) mod backend;
+pub(crate) mod clock;
+pub(crate) mod control;
+pub(crate) mod extents;
+pub(crate) mod inspect;
+pub(crate) mod lane_end;
+pub(crate) mod lane_table;
+pub(crate) mod large;
+pub(crate) mod monitor;
+pub(crate) mod port;
+pub(crate) mod ptx;
+pub(crate) mod shared;
+pub(crate) mod status;
+
+pub use tourbillon_device::{Kind, PtxText, SystemImage};
+pub use tourbillon_shared as abi;
+pub use tourbillon_shared::control::Mode;
+pub use tourbillon_shared::geometry::EntryHeader;
+pub use tourbillon_shared::telemetry::{Counter, TelemetryPage};
+
+pub use backend::Copies;
+pub use backend::cuda::probe::{ComputeMode, DeviceInfo, DriverInfo, probe_devices};
+pub use backpressure::{Backpressure, StagingCounts};
+pub use call_error::{CallError, SendError};
+pub use client::Client;
+pub use config::{Backend, BackendKind, DeviceSelector, EngineBuilder, GpuGeometry};
+pub use engine::{DrainReport, Engine, LaneRemainder};
+pub use error::EngineError;
+#[cfg(feature = "async")]
+pub use gateway::{Ask, Gateway, GatewayBuilder, GatewayCounts, GatewayUsage, KeyedMessage, Tell};
+pub use large::{LargePipeline, LargeReply};
+pub use pipeline::Pipeline;
+pub use port::ClientCounts;
+pub use processing::Processing;
+pub use ptx::shipped_image;
+pub use shared::{DROP_TIME_MAX, EXIT_TIME_MAX, TRANSITION_TIME_MAX};
+pub use telemetry::{RunningEngine, running_engines};
+pub use wait::WaitStrategy;

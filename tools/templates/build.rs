@@ -1,0 +1,3 @@
+fn main() {
+    tourbillon_build::system("Mine");
+}

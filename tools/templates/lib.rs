@@ -1,0 +1,29 @@
+//! The actors: plain data and handlers, compiled for CPU and GPU alike.
+
+#![no_std]
+
+use bytemuck::{Pod, Zeroable};
+use tourbillon::{Context, Handler, NoError, actor, system};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub struct Account {
+    balance: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub struct Deposit {
+    pub amount: u64,
+}
+
+impl Handler<Deposit> for Account {
+    type Reply = u64;
+    fn handle(&mut self, deposit: &Deposit, _context: &mut Context) -> Result<u64, NoError> {
+        self.balance += deposit.amount;
+        Ok(self.balance)
+    }
+}
+
+actor!(Account { kind: 1000, error: NoError, messages: { 0: Deposit } });
+system! { pub struct Mine = [Account]; }
