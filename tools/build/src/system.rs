@@ -1,11 +1,6 @@
 //! What a build script calls: a package's system of actors, compiled for GPUs.
 //!
-//! ```no_run
-//! // build.rs
-//! fn main() {
-//!     tourbillon_build::system("Mine");
-//! }
-//! ```
+//! All of `build.rs`: `fn main() { tourbillon_build::system("Mine"); }`
 //!
 //! The package's library is compiled once more, by the device toolchain, as a dependency of a crate that this module writes: the
 //! kernel's entry around the system, with the profile that a kernel needs. So the package itself needs neither the toolchain's
