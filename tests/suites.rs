@@ -20,6 +20,10 @@ mod exactly_once;
 mod faults;
 #[path = "tests/gateway.rs"]
 mod gateway;
+#[path = "tests/gateway_ends.rs"]
+mod gateway_ends;
+#[path = "tests/gateway_large.rs"]
+mod gateway_large;
 #[path = "tests/lanes.rs"]
 mod lanes;
 #[path = "tests/lifecycle.rs"]

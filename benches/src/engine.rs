@@ -16,13 +16,13 @@ use tourbillon_benches::results::{Figure, Results};
 
 /// Actors that a client calls: enough that all shards live, few enough that they stay in the caches, as the
 /// floors' words do.
-const KEYS: u64 = 1024;
+pub const KEYS: u64 = 1024;
 /// Messages of one round of calls.
-const TRIPS: u32 = 20_000;
+pub const TRIPS: u32 = 20_000;
 /// Calls before those that are measured.
-const WARMUP_TRIPS: u32 = 2_000;
+pub const WARMUP_TRIPS: u32 = 2_000;
 /// Launches of the latency measurement.
-const LAUNCHES: u32 = 10;
+pub const LAUNCHES: u32 = 10;
 /// Messages that a client has in flight: most of a lane's ring.
 const OUTSTANDING: usize = 960;
 /// Length of a run of the rate.
@@ -38,7 +38,7 @@ const MESSAGES_TIME_MAX: Duration = Duration::from_secs(30);
 /// States read back by the control run.
 const INSPECTIONS: u64 = 16;
 /// Longest wait for a reply: an engine that takes longer is broken.
-const REPLY_TIME_MAX: Duration = Duration::from_secs(5);
+pub const REPLY_TIME_MAX: Duration = Duration::from_secs(5);
 /// Rounds without a reply before a client yields its core.
 const SPIN_ROUNDS: u32 = 4096;
 
@@ -62,7 +62,7 @@ impl Setup {
 }
 
 /// The actor's key for an index, apart from those of other clients.
-fn key_of(client: u32, index: u64) -> u64 {
+pub fn key_of(client: u32, index: u64) -> u64 {
     mix(u64::from(client) << 32 | index)
 }
 
@@ -160,7 +160,8 @@ impl Caller {
     }
 }
 
-fn check(reply: Added, before: u32) -> EngineResult<()> {
+/// Refuses a reply to the add after `before` others that is not what it must be.
+pub fn check(reply: Added, before: u32) -> EngineResult<()> {
     let before = u64::from(before);
     if reply == (Added { previous: before, last_sequence: before }) {
         return Ok(());
@@ -179,14 +180,29 @@ pub struct Trips {
     pub p99: Figure,
 }
 
-/// Calls a counter and waits, again and again, over `launches` launches of one engine.
-pub fn round_trips(engine: &Engine, launches: u32, trips: u32) -> EngineResult<Trips> {
-    let mut caller = Caller::new(engine, 0)?;
+/// Takes times by `run`, over `launches` launches of one engine.
+pub fn over_launches(
+    engine: &Engine,
+    launches: u32,
+    mut run: impl FnMut() -> EngineResult<Histogram<u64>>,
+) -> EngineResult<Trips> {
     let (mut p50, mut p90, mut p99) = (Vec::new(), Vec::new(), Vec::new());
     for launch in 0..launches {
         if launch > 0 {
             engine.relaunch()?;
         }
+        let times = run()?;
+        p50.push(times.value_at_quantile(0.5) as f64);
+        p90.push(times.value_at_quantile(0.9) as f64);
+        p99.push(times.value_at_quantile(0.99) as f64);
+    }
+    Ok(Trips { p50: Figure::median_of(&p50), p90: Figure::median_of(&p90), p99: Figure::median_of(&p99) })
+}
+
+/// Calls a counter and waits, again and again, over `launches` launches of one engine.
+pub fn round_trips(engine: &Engine, launches: u32, trips: u32) -> EngineResult<Trips> {
+    let mut caller = Caller::new(engine, 0)?;
+    over_launches(engine, launches, || {
         let mut times = new_histogram();
         for _ in 0..WARMUP_TRIPS.min(trips) {
             caller.call()?;
@@ -194,11 +210,8 @@ pub fn round_trips(engine: &Engine, launches: u32, trips: u32) -> EngineResult<T
         for _ in 0..trips {
             times.saturating_record(caller.call()?.as_nanos() as u64);
         }
-        p50.push(times.value_at_quantile(0.5) as f64);
-        p90.push(times.value_at_quantile(0.9) as f64);
-        p99.push(times.value_at_quantile(0.99) as f64);
-    }
-    Ok(Trips { p50: Figure::median_of(&p50), p90: Figure::median_of(&p90), p99: Figure::median_of(&p99) })
+        Ok(times)
+    })
 }
 
 /// Clients with full pipelines for `time`, or until `enough` replies: replies a second, and replies in all.

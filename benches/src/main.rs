@@ -3,6 +3,7 @@
 //! The phases follow each other; the engine's kernel and the others never run at the same time. After each phase the
 //! results file is written anew, so that a run that is cut short leaves what it has.
 
+mod asks;
 mod bulk;
 mod cuda;
 mod engine;
@@ -85,6 +86,8 @@ fn run(program: &Program) -> Result<(), String> {
         save(&results)?;
     }
     engine::measure_round_trips(setup, &mut results).map_err(|error| error.to_string())?;
+    save(&results)?;
+    asks::measure(setup, &mut results).map_err(|error| error.to_string())?;
     save(&results)?;
     engine::measure_rate(setup, &mut results).map_err(|error| error.to_string())?;
     save(&results)?;

@@ -4,12 +4,19 @@
 //! A block belongs to one request from before its frame is published until its reply has come and was read, or was seen to come
 //! where nobody waits for it any longer: a late reply must never land in another's block. A block is not `Copy`, so it is
 //! given back once.
+//!
+//! Who has which block ([`Blocks`]) and what lies in it ([`ArenaMemory`]) are apart: the first is a list, behind a lock where a lane
+//! has several users; the second copies up to 1 MiB, for which no lock is needed, because a block's bytes are its holder's.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tourbillon_device::arch::native::store_chunk;
-use tourbillon_shared::arena::{ARENA_HEAD_BYTES, ArenaRef, LARGE_BYTES_MAX, block_bytes, payload_bytes_max};
+use tourbillon_shared::arena::{
+    ARENA_HEAD_BYTES, ARENA_REF_WORDS, ArenaRef, LARGE_BYTES_MAX, block_bytes, payload_bytes_max,
+};
+use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, arena_start};
+use tourbillon_shared::header::{Flags, Header};
 use tourbillon_shared::mutant;
 use tourbillon_shared::slot::Chunk;
 
@@ -34,11 +41,6 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// The reference that the request's frame carries.
-    pub(crate) fn reference(&self) -> ArenaRef {
-        self.reference
-    }
-
     fn bytes(&self) -> u32 {
         block_bytes(self.reference.length, self.reference.room)
     }
@@ -49,55 +51,110 @@ fn next_ticket(ticket: u32) -> u32 {
     ticket.checked_add(1).unwrap_or(1)
 }
 
-/// See the module's documentation.
+/// Checks that a payload of `bytes` bytes and a reply's of up to `room` have room in arenas of `arena_bytes` bytes, when nothing else is
+/// in them; both lengths as a block is reserved for them. More room than any payload needs is not taken.
+pub(crate) fn check_lengths(arena_bytes: u32, bytes: usize, room: usize) -> Result<(u32, u32), NoBlock> {
+    if bytes > LARGE_BYTES_MAX {
+        return Err(NoBlock::TooLarge);
+    }
+    // Both are at most 1 MiB here.
+    let (length, room) = (bytes as u32, room.min(LARGE_BYTES_MAX) as u32);
+    if block_bytes(length, room) > arena_bytes {
+        return Err(NoBlock::ArenaTooSmall { most: payload_bytes_max(arena_bytes) });
+    }
+    Ok((length, room))
+}
+
+/// What the payload of a request's frame is: the reference to the block, which is the only extension, then the message.
+pub(crate) fn frame_payload(block: &Block, message: &[u8]) -> [u8; PAYLOAD_BYTES_MAX] {
+    let mut payload = [0; PAYLOAD_BYTES_MAX];
+    let (reference, rest) = payload.split_at_mut(ARENA_REF_WORDS as usize * 4);
+    reference.copy_from_slice(bytemuck::cast_slice(&block.reference.encode().map(u32::to_le)));
+    rest.iter_mut().zip(message).for_each(|(to, from)| *to = *from);
+    payload
+}
+
+/// The reference in the words of a frame, if it has one.
+pub(crate) fn reference_in(header: &Header, words: &[u32]) -> Option<ArenaRef> {
+    if !header.flags.has(Flags::ARENA) {
+        return None;
+    }
+    let reference = words.get(arena_start(header.flags) as usize..)?.first_chunk()?;
+    Some(ArenaRef::decode(reference))
+}
+
+/// Both arenas of a lane, for its one holder.
 #[derive(Debug)]
 pub(crate) struct Arena {
+    pub(crate) blocks: Blocks,
+    pub(crate) memory: ArenaMemory,
+}
+
+/// Which parts are whose.
+#[derive(Debug)]
+pub(crate) struct Blocks {
     extents: Extents,
+    /// Ticket of the next block.
+    ticket: u32,
+}
+
+/// The bytes. Whoever has a block of the same arena, and nobody else, may write and read its part.
+#[derive(Debug)]
+pub(crate) struct ArenaMemory {
     /// First byte of the request arena.
     requests: *mut u8,
     /// First byte of the reply arena.
     replies: *const u8,
-    /// Ticket of the next block.
-    ticket: u32,
+    /// Bytes of each.
+    #[cfg(feature = "async")]
+    bytes: u32,
     /// Keeps the memory mapped.
     _lane: Arc<Lane>,
 }
 
-// SAFETY: as the end of the lane that it belongs to, this is used by one thread after another.
-unsafe impl Send for Arena {}
+// SAFETY: the memory stays mapped wherever this is, and no thread owns it.
+unsafe impl Send for ArenaMemory {}
+// SAFETY: what is touched is the part of a block that the caller has, exclusively where it is written; two blocks share no byte.
+unsafe impl Sync for ArenaMemory {}
 
 impl Arena {
     /// The arenas of a lane on which everything is answered.
     pub(crate) fn new(lane: &Arc<Lane>) -> Self {
         let (requests, replies, bytes) = lane.arenas();
         Self {
-            extents: Extents::new(bytes),
-            requests,
-            replies,
-            // Requests take at least one position each, so the holders of a lane after each other never give a ticket twice within
-            // 2^32 of them.
-            ticket: next_ticket(lane.published().load(Ordering::Relaxed) as u32),
-            _lane: Arc::clone(lane),
+            blocks: Blocks {
+                extents: Extents::new(bytes),
+                // Requests take at least one position each, so the holders of a lane after each other never give a ticket twice
+                // within 2^32 of them.
+                ticket: next_ticket(lane.published().load(Ordering::Relaxed) as u32),
+            },
+            memory: ArenaMemory {
+                requests,
+                replies,
+                #[cfg(feature = "async")]
+                bytes,
+                _lane: Arc::clone(lane),
+            },
         }
     }
+}
 
-    /// Whether nothing is in use.
-    #[cfg(test)]
-    pub(crate) fn is_free(&self) -> bool {
-        self.extents.longest() == self.extents.length()
+impl Blocks {
+    /// Bytes of each arena.
+    pub(crate) fn bytes(&self) -> u32 {
+        self.extents.length()
+    }
+
+    /// Bytes that are in no block.
+    #[cfg(any(test, feature = "async"))]
+    pub(crate) fn free_bytes(&self) -> u32 {
+        self.extents.free_bytes()
     }
 
     /// Takes a block for a payload of `bytes` bytes and a reply's of up to `room`; more room than any payload needs is not taken.
     pub(crate) fn reserve(&mut self, bytes: usize, room: usize) -> Result<Block, NoBlock> {
-        if bytes > LARGE_BYTES_MAX {
-            return Err(NoBlock::TooLarge);
-        }
-        // Both are at most 1 MiB here.
-        let (length, room) = (bytes as u32, room.min(LARGE_BYTES_MAX) as u32);
+        let (length, room) = check_lengths(self.bytes(), bytes, room)?;
         let needed = block_bytes(length, room);
-        if needed > self.extents.length() {
-            return Err(NoBlock::ArenaTooSmall { most: payload_bytes_max(self.extents.length()) });
-        }
         let Some(offset) = self.extents.take(needed) else {
             return Err(NoBlock::Exhausted { bytes: needed, free: self.extents.longest() });
         };
@@ -110,9 +167,18 @@ impl Arena {
     pub(crate) fn give_back(&mut self, block: Block) {
         self.extents.give(block.reference.offset, block.bytes());
     }
+}
+
+impl ArenaMemory {
+    /// Bytes of each arena.
+    #[cfg(feature = "async")]
+    pub(crate) fn bytes(&self) -> u32 {
+        self.bytes
+    }
 
     /// Writes a payload, which is as long as the block was reserved for; then the head, so that whoever finds it finds the payload.
-    pub(crate) fn write(&mut self, block: &Block, payload: &[u8]) {
+    /// The frame is published afterwards by whoever this call happens before.
+    pub(crate) fn write(&self, block: &mut Block, payload: &[u8]) {
         let reference = block.reference;
         debug_assert_eq!(payload.len(), reference.length as usize);
         let at = self.requests.wrapping_add(reference.offset as usize);
@@ -129,7 +195,7 @@ impl Arena {
     }
 
     /// The payload of a reply whose frame was read and carries `reply`; nothing when that is not the reference of this block's reply.
-    pub(crate) fn read(&self, block: &Block, reply: ArenaRef) -> Option<&[u8]> {
+    pub(crate) fn read<'a>(&'a self, block: &'a Block, reply: ArenaRef) -> Option<&'a [u8]> {
         let own = block.reference;
         let is_own = reply.offset == own.offset && reply.ticket == own.ticket;
         if (!is_own && !mutant!("arena_reply_of_another")) || reply.length > own.room {
@@ -137,7 +203,8 @@ impl Arena {
         }
         let at = self.replies.wrapping_add((own.offset + ARENA_HEAD_BYTES) as usize);
         // SAFETY: the block lies inside the arena and has room for so many bytes. The device wrote them before it released the
-        // frame, which was read with Acquire, and writes no more until the block is given to another request.
+        // frame, which was read with Acquire before this, and writes no more until the block is given to another request, which
+        // whoever lends it here rules out.
         Some(unsafe { std::slice::from_raw_parts(at, reply.length as usize) })
     }
 }
@@ -155,48 +222,48 @@ mod tests {
     #[test]
     fn blocks_run_out_and_come_back() {
         let mut arena = arena(4096, 0);
-        let first = arena.reserve(1000, 10).unwrap();
-        let second = arena.reserve(10, 2000).unwrap();
+        let first = arena.blocks.reserve(1000, 10).unwrap();
+        let second = arena.blocks.reserve(10, 2000).unwrap();
         assert_eq!((first.reference.offset, second.reference.offset), (0, 1152));
-        assert_eq!(arena.reserve(1000, 0), Err(NoBlock::Exhausted { bytes: 1152, free: 768 }));
-        let third = arena.reserve(640, 0).unwrap();
-        assert_eq!(arena.reserve(0, 0), Err(NoBlock::Exhausted { bytes: 128, free: 0 }));
-        arena.give_back(first);
-        let fourth = arena.reserve(1000, 0).unwrap();
+        assert_eq!(arena.blocks.reserve(1000, 0), Err(NoBlock::Exhausted { bytes: 1152, free: 768 }));
+        let third = arena.blocks.reserve(640, 0).unwrap();
+        assert_eq!(arena.blocks.reserve(0, 0), Err(NoBlock::Exhausted { bytes: 128, free: 0 }));
+        arena.blocks.give_back(first);
+        let fourth = arena.blocks.reserve(1000, 0).unwrap();
         assert_eq!((fourth.reference.offset, fourth.reference.ticket), (0, 4), "another ticket in the same place");
         for block in [third, fourth, second] {
-            arena.give_back(block);
+            arena.blocks.give_back(block);
         }
-        assert!(arena.is_free());
+        assert_eq!(arena.blocks.free_bytes(), 4096);
     }
 
     #[test]
     fn what_can_never_fit_is_told_apart() {
         let mut small = arena(4096, 0);
-        assert_eq!(small.reserve((1 << 20) + 1, 0), Err(NoBlock::TooLarge));
-        assert_eq!(small.reserve(3969, 0), Err(NoBlock::ArenaTooSmall { most: 3968 }));
-        assert_eq!(small.reserve(0, 1 << 40), Err(NoBlock::ArenaTooSmall { most: 3968 }));
-        assert!(small.reserve(3968, 3968).is_ok());
-        assert_eq!(arena(0, 0).reserve(0, 0), Err(NoBlock::ArenaTooSmall { most: 0 }));
+        assert_eq!(small.blocks.reserve((1 << 20) + 1, 0), Err(NoBlock::TooLarge));
+        assert_eq!(small.blocks.reserve(3969, 0), Err(NoBlock::ArenaTooSmall { most: 3968 }));
+        assert_eq!(small.blocks.reserve(0, 1 << 40), Err(NoBlock::ArenaTooSmall { most: 3968 }));
+        assert!(small.blocks.reserve(3968, 3968).is_ok());
+        assert_eq!(arena(0, 0).blocks.reserve(0, 0), Err(NoBlock::ArenaTooSmall { most: 0 }));
     }
 
     #[test]
     fn replies_to_other_requests_are_refused() {
         let mut arena = arena(4096, u64::from(u32::MAX) - 1);
-        let block = arena.reserve(3, 200).unwrap();
-        arena.write(&block, &[1, 2, 3]);
-        let own = block.reference();
+        let mut block = arena.blocks.reserve(3, 200).unwrap();
+        arena.memory.write(&mut block, &[1, 2, 3]);
+        let own = block.reference;
         assert_eq!(own.ticket, u32::MAX);
-        assert_eq!(arena.read(&block, ArenaRef { length: 200, ..own }).map(<[u8]>::len), Some(200));
+        assert_eq!(arena.memory.read(&block, ArenaRef { length: 200, ..own }).map(<[u8]>::len), Some(200));
         for other in [
             ArenaRef { length: 201, ..own },
             ArenaRef { offset: 128, ..own },
             ArenaRef { ticket: own.ticket - 1, ..own },
             ArenaRef { length: u32::MAX, ..own },
         ] {
-            assert_eq!(arena.read(&block, other), None, "{other:?}");
+            assert_eq!(arena.memory.read(&block, other), None, "{other:?}");
         }
-        let tickets: Vec<u32> = (0..3).map(|_| arena.reserve(0, 0).unwrap().reference.ticket).collect();
+        let tickets: Vec<u32> = (0..3).map(|_| arena.blocks.reserve(0, 0).unwrap().reference.ticket).collect();
         assert_eq!(tickets, [1, 2, 3], "0 is the ticket of no block");
     }
 }

@@ -35,6 +35,12 @@ impl Extents {
         self.free.iter().map(|extent| extent.end - extent.begin).max().unwrap_or(0)
     }
 
+    /// Length of all free parts together.
+    #[cfg(any(test, feature = "async"))]
+    pub(crate) fn free_bytes(&self) -> u32 {
+        self.free.iter().map(|extent| extent.end - extent.begin).sum()
+    }
+
     /// Takes the first free part that has room for `bytes` bytes, more than 0; where it begins.
     pub(crate) fn take(&mut self, bytes: u32) -> Option<u32> {
         debug_assert!(bytes > 0);
@@ -112,6 +118,7 @@ mod tests {
                     map.0[at as usize..(at + bytes) as usize].fill(false);
                 }
                 prop_assert_eq!(extents.longest() as usize, map.longest());
+                prop_assert_eq!(extents.free_bytes() as usize, map.0.iter().filter(|used| !**used).count());
                 prop_assert!(extents.free.len() <= used.len() + 1);
                 prop_assert!(extents.free.windows(2).all(|pair| pair[0].end < pair[1].begin));
             }

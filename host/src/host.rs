@@ -49,7 +49,7 @@ pub use config::{Backend, BackendKind, DeviceSelector, EngineBuilder, GpuGeometr
 pub use engine::{DrainReport, Engine, LaneRemainder};
 pub use error::EngineError;
 #[cfg(feature = "async")]
-pub use gateway::{Ask, Gateway, GatewayBuilder, GatewayCounts, GatewayUsage, KeyedMessage, Tell};
+pub use gateway::{Ask, AskLarge, Gateway, GatewayBuilder, GatewayCounts, GatewayUsage, KeyedMessage, Tell, TellLarge};
 pub use large::{LargePipeline, LargeReply};
 pub use pipeline::Pipeline;
 pub use port::ClientCounts;

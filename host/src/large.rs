@@ -22,13 +22,13 @@ const fn span_of<M: Message>() -> u32 {
 }
 
 /// The header of a request `M` to actor `key` with a payload in the arena.
-fn header_of<M: Message>(key: u64, flags: u16) -> Header {
+pub(crate) fn header_of<M: Message>(key: u64, flags: u16) -> Header {
     let flags = Flags::new(const { span_of::<M>() }, flags | Flags::ARENA);
     Header { flags, ..crate::client::header_of::<M>(key, 0) }
 }
 
 /// The error of a payload that is never sent, or not now.
-fn refusal(why: NoBlock, bytes: usize, room: usize) -> SendError {
+pub(crate) fn refusal(why: NoBlock, bytes: usize, room: usize) -> SendError {
     match why {
         NoBlock::TooLarge => SendError::PayloadTooLarge { bytes, most: LARGE_BYTES_MAX },
         NoBlock::ArenaTooSmall { most } => {

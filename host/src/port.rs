@@ -21,13 +21,12 @@ use std::sync::Arc;
 
 use bytemuck::{CheckedBitPattern, Zeroable};
 use tourbillon_device::arch::native::Doorbell;
-use tourbillon_shared::arena::{ARENA_REF_WORDS, ArenaRef};
-use tourbillon_shared::frame::{FRAME_WORDS_MAX, PAYLOAD_BYTES_MAX, arena_start, decode_payload};
+use tourbillon_shared::frame::{FRAME_WORDS_MAX, PAYLOAD_BYTES_MAX, decode_payload};
 use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
 use tourbillon_shared::mutant;
 use tourbillon_shared::slot::DATA_WORDS_PER_SLOT;
 
-use crate::arena::{Arena, Block, NoBlock};
+use crate::arena::{Arena, Block, NoBlock, frame_payload, reference_in};
 use crate::backpressure::{Backpressure, StagingCounts};
 use crate::call_error::{CallError, reply_in};
 use crate::lane::{Lane, is_answered};
@@ -243,7 +242,7 @@ impl Port {
         if mutant!("arena_freed_early")
             && let Some(block) = block.take()
         {
-            self.arena.give_back(block);
+            self.arena.blocks.give_back(block);
         }
         self.pending.push_back(Pending { position: self.next, span: self.run_span, is_tell, block });
         self.next = self.next.wrapping_add(u64::from(self.run_span));
@@ -264,7 +263,7 @@ impl Port {
 
     /// Takes a block of the arena for a payload of `bytes` bytes and a reply's of up to `room`.
     pub(crate) fn reserve(&mut self, bytes: usize, room: usize) -> Result<Block, NoBlock> {
-        self.arena.reserve(bytes, room)
+        self.arena.blocks.reserve(bytes, room)
     }
 
     /// Counts a request that was refused for want of a block.
@@ -274,15 +273,10 @@ impl Port {
 
     /// Writes `payload` into its block and publishes the request, as the next frame of a run of such. The header's span has room for
     /// the reference and the message.
-    pub(crate) fn publish_large(&mut self, header: Header, message: &[u8], payload: &[u8], block: Block) {
-        self.arena.write(&block, payload);
-        // The reference is the only extension, so it stands in front of the message.
-        let mut words = [0; PAYLOAD_BYTES_MAX];
-        let (reference, rest) = words.split_at_mut(ARENA_REF_WORDS as usize * 4);
-        reference.copy_from_slice(bytemuck::cast_slice(&block.reference().encode().map(u32::to_le)));
-        rest.iter_mut().zip(message).for_each(|(to, from)| *to = *from);
+    pub(crate) fn publish_large(&mut self, header: Header, message: &[u8], payload: &[u8], mut block: Block) {
+        self.arena.memory.write(&mut block, payload);
+        self.end.publish(header, &frame_payload(&block, message));
         self.blocks.push_back(block);
-        self.end.publish(header, &words);
     }
 
     /// The reply at the head of a run with large payloads, if it has come; `read` gets its payload, which it must copy.
@@ -302,11 +296,12 @@ impl Port {
         let header = header_in(&words);
         let block = self.blocks.pop_front();
         let reply = reply_in::<R, E>(&words[..span as usize * DATA_WORDS_PER_SLOT]).and_then(|reply| {
-            let payload = block.as_ref().and_then(|block| self.arena.read(block, reference_in(&header, &words)?));
+            let payload =
+                block.as_ref().and_then(|block| self.arena.memory.read(block, reference_in(&header, &words)?));
             payload.map(|payload| (reply, read(payload))).ok_or(CallError::InvalidReply)
         });
         if let Some(block) = block.filter(|_| reply.is_ok() || !mutant!("arena_block_lost")) {
-            self.arena.give_back(block);
+            self.arena.blocks.give_back(block);
         }
         self.end.merge(header.hlc);
         self.next = self.next.wrapping_add(u64::from(span));
@@ -414,7 +409,7 @@ impl Port {
                 }
             }
             if let Some(block) = pending.block {
-                self.arena.give_back(block);
+                self.arena.blocks.give_back(block);
             }
         }
         self.free();
@@ -426,15 +421,6 @@ impl Port {
         let freed = self.pending.front().map_or(self.next, |pending| pending.position);
         self.end.free_to(freed);
     }
-}
-
-/// The reference in the words of a frame, if it has one.
-fn reference_in(header: &Header, words: &[u32]) -> Option<ArenaRef> {
-    if !header.flags.has(Flags::ARENA) {
-        return None;
-    }
-    let reference = words.get(arena_start(header.flags) as usize..)?.first_chunk()?;
-    Some(ArenaRef::decode(reference))
 }
 
 /// Writes word `i` of a payload of `bytes` bytes at `target`; nothing past its end.

@@ -176,6 +176,18 @@ pub fn mixed(number: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// Bytes that follow from `seed`, and differ from those of other seeds in nearly every place.
+pub fn bytes_of(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length + 8);
+    let mut number = mixed(seed);
+    while bytes.len() < length {
+        number = number.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(seed | 1);
+        bytes.extend_from_slice(&(number ^ (number >> 29)).to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
 /// The right to use the GPU among this process's tests: two ring kernels would wait for each other's multiprocessors.
 pub fn gpu_turn() -> MutexGuard<'static, ()> {
     static GPU: Mutex<()> = Mutex::new(());

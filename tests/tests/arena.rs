@@ -9,21 +9,9 @@ use tourbillon::actors::Blob;
 use tourbillon::actors::blob::{Byte, Cut, Make, Mirror, OutOfRange, Seen, Sum, sum_of};
 use tourbillon::actors::counter::{Add, Get};
 use tourbillon::{Actor, CallError, Counter, Engine, EngineError, Message, SendError};
-use tourbillon_tests::bench::{client, counted, eventually, mixed};
+use tourbillon_tests::bench::{bytes_of, client, counted, eventually, mixed};
 use tourbillon_tests::raw::{exchange, exchange_reference};
 use tourbillon_tests::{on_backends, on_every_backend};
-
-/// Bytes that follow from `seed`, and differ from those of other seeds in nearly every place.
-fn bytes_of(seed: u64, length: usize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(length + 8);
-    let mut number = mixed(seed);
-    while bytes.len() < length {
-        number = number.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(seed | 1);
-        bytes.extend_from_slice(&(number ^ (number >> 29)).to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
 
 /// What a blob makes.
 fn made(make: Make) -> Vec<u8> {

@@ -38,6 +38,56 @@ fn run(arguments: &[&str]) -> Output {
     end(start(arguments))
 }
 
+/// Undoes base 64.
+fn decoded(text: &str) -> Vec<u8> {
+    const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bits, mut count, mut bytes) = (0u32, 0, Vec::new());
+    for letter in text.chars().filter(|&letter| letter != '=') {
+        bits = bits << 6 | LETTERS.find(letter).expect("a letter of base 64") as u32;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}
+
+/// One line of a histogram log.
+#[derive(Debug)]
+struct Logged {
+    tag: String,
+    /// Seconds since the log's base time.
+    begin: f64,
+    length: f64,
+    max_ms: f64,
+    count: u64,
+}
+
+/// Reads a histogram log as its readers do.
+fn read_log(text: &str) -> Vec<Logged> {
+    use hdrhistogram::Histogram;
+    use hdrhistogram::serialization::Deserializer;
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+    IntervalLogIterator::new(text.as_bytes())
+        .filter_map(|entry| match entry.expect("a line of the log") {
+            LogEntry::Interval(interval) => {
+                let bytes = decoded(interval.encoded_histogram());
+                let histogram: Histogram<u64> =
+                    Deserializer::new().deserialize(&mut bytes.as_slice()).expect("a histogram");
+                Some(Logged {
+                    tag: interval.tag().expect("a tag").as_str().to_owned(),
+                    begin: interval.start_timestamp().as_secs_f64(),
+                    length: interval.duration().as_secs_f64(),
+                    max_ms: interval.max(),
+                    count: histogram.len(),
+                })
+            }
+            _ => None,
+        })
+        .collect()
+}
+
 fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -164,8 +214,9 @@ fn a_sweep_measures_rising_rates_and_draws_them() {
     assert!(text.contains("knee") && text.contains("intended") && text.contains('█'), "{text}");
     assert_eq!(read("csv").lines().count(), points.len() + 1);
     assert_eq!(read("svg").matches("</svg>").count(), 1);
-    // Two histograms a step.
-    assert_eq!(read("hlog").lines().filter(|line| line.starts_with("Tag=")).count(), 2 * points.len());
+    // Two histograms for each interval of a step, and a step is shorter than one.
+    let lines = read("hlog").lines().filter(|line| line.starts_with("Tag=")).count();
+    assert!(lines >= 2 * points.len() && lines.is_multiple_of(2), "{lines} lines for {} steps", points.len());
     assert!(read("hgrm").contains("#[Mean"));
 }
 
@@ -181,6 +232,8 @@ fn histograms_go_into_files_of_other_programs() {
             &path("hgrm"),
             "--hlog",
             &path("hlog"),
+            "--hlog-interval",
+            "50ms",
             "--csv",
             &path("csv"),
             "--svg",
@@ -191,7 +244,22 @@ fn histograms_go_into_files_of_other_programs() {
         let (count, read) = (figure(&found, count), |name: &str| std::fs::read_to_string(path(name)).unwrap());
         let total = format!("Total count    = {:>12}]", count as u64);
         assert!(read("hgrm").contains(&total), "{}", read("hgrm"));
-        assert_eq!(read("hlog").lines().filter(|line| line.starts_with("Tag=")).count(), series);
+        let logged = read_log(&read("hlog"));
+        // 240 ms are measured; a machine that is busy may have none of its last samples.
+        assert!(logged.len() >= 3 * series && logged.len().is_multiple_of(series), "{logged:?}");
+        let tags = if series == 2 { &["response", "service"][..] } else { &["service"] };
+        for (index, entry) in logged.iter().enumerate() {
+            assert_eq!(entry.tag, tags[index % series]);
+            assert!((entry.begin - (index / series) as f64 * 0.05).abs() < 1e-6, "{entry:?}");
+            assert!(entry.length <= 0.05 && (entry.length == 0.05 || index + series >= logged.len()), "{entry:?}");
+        }
+        for tag in tags {
+            let sum: u64 = logged.iter().filter(|entry| entry.tag == *tag).map(|entry| entry.count).sum();
+            assert_eq!(sum as f64, count, "{tag}: the intervals add up to the total");
+            let max = logged.iter().filter(|entry| entry.tag == *tag).map(|entry| entry.max_ms).fold(0.0, f64::max);
+            let expected = figure(&found, &format!("/{tag}_ns/max")) / 1e6;
+            assert!((max - expected).abs() <= 0.002 * expected, "{tag}: {max} ms, {expected} ms");
+        }
         let rows = read("csv");
         let sum: f64 = rows.lines().skip(1).map(|row| row.split(',').nth(2).unwrap().parse::<f64>().unwrap()).sum();
         assert_eq!(sum, count * series as f64, "every sample is in the table");
@@ -239,6 +307,7 @@ fn what_cannot_be_done_is_refused_with_its_cure_before_anything_runs() {
         (&["--rate", "1k", "--fail-if", "lost"], &["no comparison", "response_p99_ns"]),
         (&["--json", &nowhere], &["--json", "no/such/folder"]),
         (&["--hgrm", &nowhere], &["--hgrm", "no/such/folder"]),
+        (&["--hlog", "x", "--duration", "20s", "--hlog-interval", "1ms"], &["20000", "--hlog-interval"]),
         (&["--hlog", &nowhere], &["--hlog", "no/such/folder"]),
         (&["--csv", &nowhere], &["--csv", "no/such/folder"]),
         (&["--svg", &nowhere, "--sweep"], &["--svg", "no/such/folder"]),

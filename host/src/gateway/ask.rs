@@ -8,8 +8,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tourbillon_device::{ErrorOf, Message, ReplyOf};
-use tourbillon_shared::header::Flags;
+use tourbillon_shared::header::{Flags, Header};
 
+use super::copying::LargePart;
 use super::lane::{Begun, Request};
 use super::waiters::Failure;
 use super::{Core, Gateway, Place};
@@ -26,46 +27,64 @@ pub struct KeyedMessage<M> {
 }
 
 /// What asks and tells have in common: a request and where it waits.
-struct Pending<M> {
-    core: Arc<Core>,
-    key: u64,
-    message: M,
-    timeout: Option<Duration>,
-    stage: Stage,
+pub(super) struct Pending<M> {
+    pub(super) core: Arc<Core>,
+    pub(super) key: u64,
+    pub(super) message: M,
+    pub(super) timeout: Option<Duration>,
+    pub(super) stage: Stage,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// Not polled yet.
     Unsent,
     Waiting(Place),
     Done,
 }
 
+impl<M> Pending<M> {
+    pub(super) fn new(core: Arc<Core>, key: u64, message: M, timeout: Option<Duration>) -> Self {
+        Self { core, key, message, timeout, stage: Stage::Unsent }
+    }
+}
+
 impl<M: Message> Pending<M> {
-    /// Begins the request or looks what became of it; `read` gets the words of the reply, none for a tell.
-    fn poll<T>(
+    /// Begins the request, with what `large` gives, or looks what became of it; `read` gets the words of the reply and its large payload,
+    /// none for a tell.
+    pub(super) fn poll<T>(
         &mut self,
         context: &Context<'_>,
-        role: u16,
-        read: impl FnOnce(&[u32]) -> T,
+        header: Header,
+        large: impl FnOnce() -> Option<LargePart>,
+        read: impl FnOnce(&[u32], Option<Vec<u8>>) -> T,
     ) -> Poll<Result<T, Failure>> {
         let waker = context.waker();
-        let polled = match self.stage {
-            Stage::Unsent => {
-                let payload = bytemuck::bytes_of(&self.message);
-                let request = Request { header: header_of::<M>(self.key, role), payload, timeout: self.timeout };
-                match self.core.begin(&request, waker) {
-                    (lane, Begun::Waiting(waiter)) => {
-                        self.stage = Stage::Waiting(Place { lane, waiter });
+        if let Stage::Unsent = self.stage {
+            let large = large();
+            let is_large = large.is_some();
+            let payload = bytemuck::bytes_of(&self.message);
+            let request = Request { header, payload, timeout: self.timeout, large };
+            let result = match self.core.begin(request, waker) {
+                (lane, Begun::Waiting(waiter)) => {
+                    self.stage = Stage::Waiting(Place { lane, waiter });
+                    // A large tell may have been published meanwhile.
+                    if !is_large {
                         return Poll::Pending;
                     }
-                    (_, Begun::Published) => Some(Ok(read(&[]))),
-                    (_, Begun::Failed(failure)) => Some(Err(failure)),
+                    None
                 }
+                (_, Begun::Published) => Some(Ok(())),
+                (_, Begun::Failed(failure)) => Some(Err(failure)),
+            };
+            if let Some(result) = result {
+                self.stage = Stage::Done;
+                return Poll::Ready(result.map(|()| read(&[], None)));
             }
+        }
+        let polled = match self.stage {
             Stage::Waiting(place) => self.core.poll(place, waker, read),
-            Stage::Done => panic!("a future of a gateway was polled after it was ready"),
+            Stage::Unsent | Stage::Done => panic!("a future of a gateway was polled after it was ready"),
         };
         match polled {
             None => Poll::Pending,
@@ -99,7 +118,7 @@ pub struct Tell<M> {
 
 impl<M> Ask<M> {
     pub(super) fn new(core: Arc<Core>, key: u64, message: M, timeout: Option<Duration>) -> Self {
-        Self { pending: Pending { core, key, message, timeout, stage: Stage::Unsent } }
+        Self { pending: Pending::new(core, key, message, timeout) }
     }
 
     /// How long this one waits for its reply, counted from its first poll; without a limit for `None`. Has no effect afterwards.
@@ -111,7 +130,7 @@ impl<M> Ask<M> {
 
 impl<M> Tell<M> {
     pub(super) fn new(core: Arc<Core>, key: u64, message: M, timeout: Option<Duration>) -> Self {
-        Self { pending: Pending { core, key, message, timeout, stage: Stage::Unsent } }
+        Self { pending: Pending::new(core, key, message, timeout) }
     }
 
     /// How long this one waits for being published, counted from its first poll; without a limit for `None`. Has no effect
@@ -134,7 +153,8 @@ impl<M: Message> Future for Ask<M> {
     /// When it was ready before.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let pending = &mut self.pending;
-        let polled = pending.poll(context, 0, reply_in::<ReplyOf<M>, ErrorOf<M>>);
+        let header = header_of::<M>(pending.key, 0);
+        let polled = pending.poll(context, header, || None, |words, _| reply_in::<ReplyOf<M>, ErrorOf<M>>(words));
         polled.map(|result| result.unwrap_or_else(|failure| Err(pending.core.error(failure).into())))
     }
 }
@@ -147,7 +167,8 @@ impl<M: Message> Future for Tell<M> {
     /// When it was ready before.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let pending = &mut self.pending;
-        let polled = pending.poll(context, Flags::TELL, |_| ());
+        let header = header_of::<M>(pending.key, Flags::TELL);
+        let polled = pending.poll(context, header, || None, |_, _| ());
         polled.map(|result| result.map_err(|failure| pending.core.error(failure)))
     }
 }

@@ -24,7 +24,9 @@ pub struct GatewayCounts {
     pub stopped: u64,
     /// Requests refused because too many waited already.
     pub too_many: u64,
-    /// What became of requests for which the ring had no room at once.
+    /// Requests with large payloads whose turn came while others had what they needed of the arena, so that they had to wait.
+    pub arena_exhausted: u64,
+    /// What became of requests for which the ring had no room at once, and of all that have large payloads.
     pub staging: StagingCounts,
 }
 
@@ -41,13 +43,14 @@ impl GatewayCounts {
             late: self.late + other.late,
             stopped: self.stopped + other.stopped,
             too_many: self.too_many + other.too_many,
+            arena_exhausted: self.arena_exhausted + other.arena_exhausted,
             staging: self.staging.plus(&other.staging),
         }
     }
 }
 
-/// What a gateway holds at a moment. Everything but `pooled` and `slots` is 0 again, and `free_slots` is `slots`, when nobody waits and
-/// every reply has come.
+/// What a gateway holds at a moment. When nobody waits and every reply has come, `free_slots` is `slots`, `arena_free` is `arena_bytes`,
+/// and everything else but `pooled` is 0 again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GatewayUsage {
     /// Asks and tells that wait: for a place, for being published, for a reply, for being polled.
@@ -64,6 +67,12 @@ pub struct GatewayUsage {
     pub free_slots: u64,
     /// Slots of the request rings.
     pub slots: u64,
+    /// Payloads that are being copied into the lanes' arenas or out of them.
+    pub copying: u64,
+    /// Bytes of the arenas, of one direction, that no request holds.
+    pub arena_free: u64,
+    /// Bytes of the arenas, of one direction.
+    pub arena_bytes: u64,
 }
 
 impl GatewayUsage {
@@ -78,6 +87,9 @@ impl GatewayUsage {
             in_flight: self.in_flight + other.in_flight,
             free_slots: self.free_slots + other.free_slots,
             slots: self.slots + other.slots,
+            copying: self.copying + other.copying,
+            arena_free: self.arena_free + other.arena_free,
+            arena_bytes: self.arena_bytes + other.arena_bytes,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use tourbillon_shared::mutant;
 
+use crate::arena::Block;
 use crate::lane_end::LaneEnd;
 use crate::port::Pending;
 
@@ -24,11 +25,13 @@ pub(super) enum Whose {
 }
 
 /// One request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Flight {
     pub(super) position: u64,
     pub(super) span: u32,
     pub(super) whose: Whose,
+    /// Its block of the arena, if it has one, which is used again when its reply has come and was read, if anybody waits for it.
+    pub(super) block: Option<Block>,
     /// Its reply was taken.
     is_landed: bool,
 }
@@ -63,19 +66,20 @@ impl Flights {
     }
 
     /// Takes note of a request published at `position`; its number.
-    pub(super) fn push(&mut self, position: u64, span: u32, whose: Whose) -> u64 {
-        self.flights.push_back(Flight { position, span, whose, is_landed: false });
+    pub(super) fn push(&mut self, position: u64, span: u32, whose: Whose, block: Option<Block>) -> u64 {
+        self.flights.push_back(Flight { position, span, whose, block, is_landed: false });
         self.first + self.flights.len() as u64 - 1
     }
 
-    /// Nobody waits for the flight of this number any longer.
-    pub(super) fn abandon(&mut self, number: u64) {
-        let Some(flight) = self.flights.get_mut(number.wrapping_sub(self.first) as usize) else { return };
+    /// Nobody waits for the flight of this number any longer. Its block stays with it; where that is, for seeded faults.
+    pub(super) fn abandon(&mut self, number: u64) -> Option<&mut Option<Block>> {
+        let flight = self.flights.get_mut(number.wrapping_sub(self.first) as usize)?;
         flight.whose = Whose::Nobody;
         if mutant!("gateway_slot_freed_early") && !flight.is_landed {
             flight.is_landed = true;
             self.landed += 1;
         }
+        Some(&mut flight.block)
     }
 
     /// Looks at up to `most` flights, going on where the last look ended, and lets `land` take those whose replies have
@@ -84,7 +88,7 @@ impl Flights {
         &mut self,
         end: &mut LaneEnd,
         most: usize,
-        mut land: impl FnMut(&mut LaneEnd, &Flight) -> bool,
+        mut land: impl FnMut(&mut LaneEnd, &mut Flight) -> bool,
     ) -> usize {
         let length = self.flights.len();
         let mut index = (self.cursor - self.first) as usize;
@@ -139,7 +143,7 @@ mod tests {
         let position = end.tail();
         assert!(end.has_room(span));
         end.publish(Header { kind: 1, flags: Flags::new(span, 0), ..Header::default() }, &[]);
-        flights.push(position, span, whose);
+        flights.push(position, span, whose, None);
         position
     }
 
@@ -191,7 +195,7 @@ mod tests {
         let (mut end, mut flights) = (end(16, 0), Flights::new(16));
         let position = end.tail();
         end.publish(Header { kind: 1, flags: Flags::new(8, 0), ..Header::default() }, &[]);
-        let number = flights.push(position, 8, Whose::Waiter(3));
+        let number = flights.push(position, 8, Whose::Waiter(3), None);
         flights.abandon(number);
         look(&mut end, &mut flights, 9);
         assert!(!end.has_room(9) && end.has_room(8));

@@ -11,20 +11,23 @@ use std::time::Duration;
 use tourbillon_shared::header::{Flags, Header};
 use tourbillon_shared::mutant;
 
+use super::copying::{Copies, Copying, Large, LargePart, Read};
 use super::counts::{GatewayCounts, GatewayUsage};
 use super::flights::{Flights, Whose};
 use super::waiters::{Failure, NEVER, State, Waiters};
+use crate::arena::{Blocks, frame_payload, reference_in};
 use crate::backpressure::Backpressure;
 use crate::lane::Lane;
 use crate::lane_end::{LaneEnd, header_in};
 use crate::port::Pending;
 use crate::staging::{Admission, Leave, Staging};
 
-/// Wakers to be called, and such to be dropped, when no lock is held.
+/// Wakers to be called, and such to be dropped, when no lock is held; large payloads too are freed then.
 #[derive(Debug, Default)]
 pub(super) struct Wakes {
     due: Few,
     done: Few,
+    payloads: Vec<Vec<u8>>,
 }
 
 /// A task's own step has one waker of each sort at most, for which nothing is allocated; the reaper has many, and keeps the memory.
@@ -49,6 +52,13 @@ impl Few {
 }
 
 impl Wakes {
+    /// Frees a payload when no lock is held.
+    pub(super) fn free(&mut self, payload: Vec<u8>) {
+        if payload.capacity() > 0 {
+            self.payloads.push(payload);
+        }
+    }
+
     /// Calls the ones and drops the others.
     pub(super) fn wake_all(&mut self) {
         for waker in self.due.drain() {
@@ -56,15 +66,18 @@ impl Wakes {
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
         self.done.drain().for_each(drop);
+        self.payloads.clear();
     }
 }
 
 /// A request as its future hands it over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Request<'r> {
     pub(super) header: Header,
     pub(super) payload: &'r [u8],
     pub(super) timeout: Option<Duration>,
+    /// What goes by way of the arena; its lengths were checked.
+    pub(super) large: Option<LargePart>,
 }
 
 /// How a request began.
@@ -82,21 +95,23 @@ pub(super) enum Begun {
 pub(super) struct LaneState {
     end: LaneEnd,
     flights: Flights,
-    waiters: Waiters,
+    pub(super) waiters: Waiters,
     /// Places of those whose requests are not published, in order.
-    staging: Staging<u32>,
+    pub(super) staging: Staging<u32>,
+    pub(super) copying: Copying,
     strategy: Backpressure,
-    counts: GatewayCounts,
+    pub(super) counts: GatewayCounts,
     is_closed: bool,
 }
 
 impl LaneState {
-    pub(super) fn new(end: LaneEnd, strategy: Backpressure, bound: u32, waiting: u32) -> Self {
+    pub(super) fn new(end: LaneEnd, blocks: Blocks, strategy: Backpressure, bound: u32, waiting: u32) -> Self {
         Self {
             flights: Flights::new(end.lane().capacity()),
             end,
             waiters: Waiters::new(waiting),
             staging: Staging::new(bound),
+            copying: Copying::new(blocks),
             strategy,
             counts: GatewayCounts::default(),
             is_closed: false,
@@ -121,7 +136,10 @@ impl LaneState {
             pooled: self.waiters.pooled().into(),
             staged: self.staging.staged().into(),
             blocked: self.staging.blocked().into(),
-            in_flight: self.flights.in_flight() as u64,
+            in_flight: self.flights.in_flight() as u64 + u64::from(self.copying.reading()),
+            copying: self.copying.under_way().into(),
+            arena_free: self.copying.blocks.free_bytes().into(),
+            arena_bytes: self.copying.blocks.bytes().into(),
             free_slots: self.end.free_slots(),
             slots: self.end.lane().capacity().into(),
         }
@@ -137,35 +155,41 @@ impl LaneState {
         self.flights.length()
     }
 
-    /// Publishes a request if there is room and nobody is before it; else stages it, or does what the strategy says.
-    pub(super) fn begin(&mut self, request: &Request<'_>, now: u64, waker: &Waker, wakes: &mut Wakes) -> Begun {
+    /// Publishes a request if there is room and nobody is before it; else stages it, or does what the strategy says. One with a large
+    /// payload is always staged, for its payload has to be copied first.
+    pub(super) fn begin(&mut self, request: Request<'_>, now: u64, waker: &Waker, wakes: &mut Wakes) -> Begun {
         if self.is_closed {
             return Begun::Failed(Failure::Closed);
         }
-        let Request { header, payload, timeout } = *request;
+        let Request { header, payload, timeout, large } = request;
         let span = header.flags.span();
         let is_tell = header.flags.has(Flags::TELL);
-        let is_first = self.staging.is_empty() || mutant!("gateway_overtakes");
-        let has_room = is_first && self.end.has_room(span);
+        let is_first = self.staging.is_empty()
+            || mutant!("gateway_overtakes")
+            || (mutant!("gateway_large_overtaken") && self.is_front_unwritten());
+        let has_room = is_first && large.is_none() && self.end.has_room(span);
         if has_room && is_tell {
             self.publish(header, payload, Whose::Tell);
             return Begun::Published;
         }
         let Some(index) = self.waiters.take() else {
             self.counts.too_many += 1;
+            wakes.free(large.map(|part| part.payload).unwrap_or_default());
             return Begun::Failed(Failure::TooMany(self.waiters.limit()));
         };
         let state = if has_room {
             Ok(State::Flying(self.publish(header, payload, Whose::Waiter(index))))
         } else {
+            self.waiters.get_mut(index).large =
+                large.map_or(Large::Nothing, |part| Large::Unwritten { part, has_waited: false });
             self.stage(index, header, payload, now, wakes)
         };
-        let waiter = self.waiters.get_mut(index);
-        waiter.state = state.unwrap_or_else(State::Failed);
+        self.waiters.get_mut(index).state = state.unwrap_or_else(State::Failed);
         if let Err(failure) = state {
-            wakes.done.put(self.waiters.give(index));
+            self.release(index, wakes);
             return Begun::Failed(failure);
         }
+        let waiter = self.waiters.get_mut(index);
         waiter.waker = Some(waker.clone());
         waiter.timeout = timeout.unwrap_or_default();
         if let Some(timeout) = timeout {
@@ -207,42 +231,60 @@ impl LaneState {
         }
         let position = self.end.tail();
         self.end.publish(header, payload);
-        self.flights.push(position, header.flags.span(), whose)
+        self.flights.push(position, header.flags.span(), whose, None)
+    }
+
+    /// Whether what is published next has no block yet.
+    fn is_front_unwritten(&self) -> bool {
+        self.staging.front().is_some_and(|index| !self.waiters.get(*index).large.is_ready())
+    }
+
+    /// Takes a place back, with what is in it.
+    fn release(&mut self, index: u32, wakes: &mut Wakes) {
+        self.drop_large(index, wakes);
+        wakes.done.put(self.waiters.give(index));
     }
 
     /// Ends the wait in a place and wakes its future.
-    fn finish(&mut self, index: u32, state: State, wakes: &mut Wakes) {
+    pub(super) fn finish(&mut self, index: u32, state: State, wakes: &mut Wakes) {
+        if let State::Failed(_) = state {
+            self.drop_large(index, wakes);
+        }
         self.waiters.set_deadline(index, NEVER);
         let waiter = self.waiters.get_mut(index);
         waiter.state = state;
         wakes.due.put(waiter.waker.take());
     }
 
-    /// What became of the request in a place: its reply through `read`, or why there is none; for a tell that was published `read` gets
-    /// nothing. The place is free afterwards. Nothing while it waits; then `waker` is called later.
+    /// What became of the request in a place: its reply's words and large payload through `read`, or why there is none; for a tell that
+    /// was published `read` gets nothing. The place is free afterwards. Nothing while it waits; then `waker` is called later.
     pub(super) fn poll<T>(
         &mut self,
         index: u32,
         waker: &Waker,
         wakes: &mut Wakes,
-        read: impl FnOnce(&[u32]) -> T,
+        read: impl FnOnce(&[u32], Option<Vec<u8>>) -> T,
     ) -> Option<Result<T, Failure>> {
         let waiter = self.waiters.get_mut(index);
         let state = waiter.state;
         match state {
             State::Answered | State::Published | State::Failed(_) => {}
-            State::Free | State::Staged(_) | State::Flying(_) => {
+            State::Free | State::Staged(_) | State::Flying(_) | State::Reading(_) => {
                 if !waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
                     wakes.done.put(waiter.waker.replace(waker.clone()));
                 }
                 return None;
             }
         }
+        let payload = match std::mem::take(&mut waiter.large) {
+            Large::Reply(payload) => Some(payload),
+            _ => None,
+        };
         wakes.done.put(self.waiters.give(index));
         Some(match state {
             State::Failed(failure) => Err(failure),
-            State::Published => Ok(read(&[])),
-            _ => Ok(read(&self.waiters.get(index).words)),
+            State::Published => Ok(read(&[], None)),
+            _ => Ok(read(&self.waiters.get(index).words, payload)),
         })
     }
 
@@ -253,36 +295,60 @@ impl LaneState {
                 self.staging.remove(ticket, Leave::Withdrawn);
             }
             State::Flying(number) => self.abandon(number),
+            // Whoever reads its reply finds that nobody waits for it.
+            State::Reading(_) => self.counts.abandoned += 1,
             State::Answered if mutant!("gateway_place_lost") => return,
             State::Free | State::Staged(_) | State::Answered | State::Published | State::Failed(_) => {}
         }
-        wakes.done.put(self.waiters.give(index));
+        self.release(index, wakes);
     }
 
     fn abandon(&mut self, number: u64) {
-        self.flights.abandon(number);
+        let block = self.flights.abandon(number);
+        if mutant!("gateway_block_freed_early")
+            && let Some(block) = block.and_then(Option::take)
+        {
+            self.copying.blocks.give_back(block);
+        }
         self.counts.abandoned += 1;
     }
 
-    /// Takes the replies that have come, of up to `most` flights; whether there were any.
-    pub(super) fn look(&mut self, most: usize, wakes: &mut Wakes) -> bool {
-        let Self { end, flights, waiters, counts, .. } = self;
+    /// Takes the replies that have come, of up to `most` flights; whether there were any. Large ones are in `copies` then.
+    pub(super) fn look(&mut self, most: usize, copies: &mut Copies, wakes: &mut Wakes) -> bool {
+        let Self { end, flights, waiters, counts, copying, .. } = self;
         // What is published from now on reads the clock again.
         end.forget_clock();
         let landed = flights.look(end, most, |end, flight| {
             let header = match flight.whose {
                 Whose::Waiter(index) => {
+                    if flight.block.is_some() && copies.is_full() {
+                        return false;
+                    }
                     let waiter = waiters.get_mut(index);
                     if !end.copy_reply(flight.position, flight.span, &mut waiter.words) {
                         return false;
                     }
-                    waiter.state = State::Answered;
-                    if !mutant!("gateway_wake_lost") {
-                        wakes.due.put(waiter.waker.take());
-                    }
                     let header = header_in(&waiter.words);
+                    let reference = reference_in(&header, &waiter.words);
+                    match (flight.block.take(), reference, waiter.state) {
+                        (Some(block), Some(reference), State::Flying(number)) => {
+                            waiter.state = State::Reading(number);
+                            copying.begin_read();
+                            copies.read(Read { index, number, block, reference });
+                        }
+                        (block, ..) => {
+                            // A failure, or small.
+                            if let Some(block) = block {
+                                copying.blocks.give_back(block);
+                            }
+                            waiter.state = State::Answered;
+                            if !mutant!("gateway_wake_lost") {
+                                wakes.due.put(waiter.waker.take());
+                            }
+                            counts.answered += 1;
+                        }
+                    }
                     waiters.set_deadline(index, NEVER);
-                    counts.answered += 1;
                     header
                 }
                 Whose::Nobody | Whose::Tell => {
@@ -291,6 +357,9 @@ impl LaneState {
                     }
                     let Some(first) = end.reply_slot(flight.position) else { return false };
                     let header = header_in(&first);
+                    if let Some(block) = flight.block.take() {
+                        copying.blocks.give_back(block);
+                    }
                     match (flight.whose, header.flags.has(Flags::FAILED)) {
                         (Whose::Tell, false) => counts.tells_done += 1,
                         (Whose::Tell, true) => counts.tells_failed += 1,
@@ -306,27 +375,34 @@ impl LaneState {
         landed > 0
     }
 
-    /// Publishes what is staged, oldest first, as far as there is room; whether there was.
+    /// Publishes what is staged, oldest first, as far as there is room and payloads are in their blocks; whether there was.
     pub(super) fn publish_staged(&mut self, wakes: &mut Wakes) -> bool {
         let mut has_published = false;
         while let Some(index) = self.staging.front().copied() {
-            let waiter = self.waiters.get(index);
+            let waiter = self.waiters.get_mut(index);
             let header = waiter.header;
-            if !self.end.has_room(header.flags.span()) {
+            if !self.end.has_room(header.flags.span()) || !waiter.large.is_ready() {
                 break;
             }
+            let block = match std::mem::take(&mut waiter.large) {
+                Large::Written(block) => Some(block),
+                _ => None,
+            };
             self.staging.pop();
             has_published = true;
             if self.flights.length() == 0 {
                 self.end.forget_clock();
             }
             let position = self.end.tail();
-            self.end.publish(header, waiter.payload());
+            match &block {
+                Some(block) => self.end.publish(header, &frame_payload(block, waiter.payload())),
+                None => self.end.publish(header, waiter.payload()),
+            }
             if header.flags.has(Flags::TELL) {
-                self.flights.push(position, header.flags.span(), Whose::Tell);
+                self.flights.push(position, header.flags.span(), Whose::Tell, block);
                 self.finish(index, State::Published, wakes);
             } else {
-                let number = self.flights.push(position, header.flags.span(), Whose::Waiter(index));
+                let number = self.flights.push(position, header.flags.span(), Whose::Waiter(index), block);
                 self.waiters.get_mut(index).state = State::Flying(number);
             }
         }
@@ -359,7 +435,7 @@ impl LaneState {
             match waiter.state {
                 State::Staged(ticket) => drop(self.staging.remove(ticket, Leave::Withdrawn)),
                 State::Flying(number) => self.abandon(number),
-                State::Free | State::Answered | State::Published | State::Failed(_) => continue,
+                State::Free | State::Reading(_) | State::Answered | State::Published | State::Failed(_) => continue,
             }
             self.finish(index, State::Failed(Failure::Timeout(timeout)), wakes);
             has_expired = true;
@@ -393,12 +469,14 @@ impl LaneState {
         })
     }
 
-    /// Accepts nothing any longer and ends all waits; nothing if that was done before.
+    /// Accepts nothing any longer and ends all waits; nothing if that was done before, or while something is copied
+    /// ([`LaneState::finish_copies`]).
     pub(super) fn close(&mut self, wakes: &mut Wakes) -> Option<VecDeque<Pending>> {
         if std::mem::replace(&mut self.is_closed, true) {
             return None;
         }
-        Some(self.end_all(Failure::Closed, wakes))
+        let pending = self.end_all(Failure::Closed, wakes);
+        self.copying.leave(pending)
     }
 }
 

@@ -31,16 +31,22 @@
 //! - A task publishes by itself while there is room and nobody is before it. Else its request is staged, in the order of
 //!   arrival, and the [`Backpressure`] decides when the staging queue is full.
 //! - Everything that waits has a place in a pool with a bound, which holds its request and then its reply. Nothing else is
-//!   allocated for a request.
+//!   allocated for a request without a large payload.
+//! - A large payload goes by way of the lane's arena ([`Gateway::ask_large`]). Its request passes through the staging queue in any
+//!   case: when it is the first there, a block is reserved, the payload is copied, and the request is published.
+//!   Nothing that was staged after it goes before it, whether it waits for the block, for the copy or for the ring.
 //! - A request that is published is executed, whoever waits. When its future is dropped or its time is over, its slots are used again
 //!   only when its reply has come.
 //! - Locks are held for as long as it takes to look at [`LOOKS_PER_HOLD`] slots, publish what the ring has room for, or copy one frame;
-//!   never while anybody waits.
+//!   never while anybody waits, nor while a large payload is copied. While the reaper copies, other lanes wait for it: for one
+//!   payload of a request and less than 2 MiB of replies at a time, some tenths of a millisecond.
 //!
 //! The futures need no runtime of a certain make: time limits are the reaper's, so they work in any executor, and a program
 //! without the feature `async` has nothing of this.
 
 mod ask;
+mod ask_large;
+mod copying;
 mod counts;
 mod flights;
 mod lane;
@@ -56,8 +62,10 @@ use tourbillon_device::Message;
 use tourbillon_shared::lane::LANES_MAX;
 
 pub use ask::{Ask, KeyedMessage, Tell};
+pub use ask_large::{AskLarge, TellLarge};
 pub use counts::{GatewayCounts, GatewayUsage};
 
+use crate::arena::{Arena, ArenaMemory};
 use crate::backpressure::Backpressure;
 use crate::call_error::SendError;
 use crate::client::TIMEOUT_DEFAULT;
@@ -66,6 +74,7 @@ use crate::error::EngineError;
 use crate::lane_end::LaneEnd;
 use crate::shared::Shared;
 use crate::staging::{STAGING_DEFAULT, check_bound};
+use copying::Copies;
 use lane::{Begun, LaneState, Request, Wakes};
 use reaper::{Bell, Round};
 use waiters::Failure;
@@ -119,7 +128,11 @@ struct Inner {
 
 /// Tasks on one lane do not disturb those on another.
 #[repr(align(128))]
-struct PaddedLane(Mutex<LaneState>);
+struct PaddedLane {
+    state: Mutex<LaneState>,
+    /// The bytes of its arena, which are copied without the lock.
+    memory: ArenaMemory,
+}
 
 impl Gateway {
     /// A builder for a gateway to `engine`.
@@ -247,7 +260,11 @@ impl GatewayBuilder<'_> {
             }
         }
         shared.ring();
-        let lane = |end| PaddedLane(Mutex::new(LaneState::new(end, self.strategy, self.staging, self.waiting)));
+        let lane = |end: LaneEnd| {
+            let Arena { blocks, memory } = end.arena();
+            let state = LaneState::new(end, blocks, self.strategy, self.staging, self.waiting);
+            PaddedLane { state: Mutex::new(state), memory }
+        };
         let inner = Arc::new(Inner {
             shared: Arc::clone(shared),
             lanes: ends.into_iter().map(lane).collect(),
@@ -269,7 +286,7 @@ impl GatewayBuilder<'_> {
 impl PaddedLane {
     fn lock(&self) -> MutexGuard<'_, LaneState> {
         // What may panic below the lock is a message's own check of its bits, after the state was put in order.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -286,7 +303,7 @@ impl Inner {
     }
 
     /// Looks at every lane once: takes replies, publishes what is staged, ends what is to end.
-    fn round(&self, wakes: &mut Wakes) -> Round {
+    fn round(&self, copies: &mut Copies, wakes: &mut Wakes) -> Round {
         let mut round = Round::default();
         // Before the looks: what came before the engine ended is seen by them.
         let (is_ended, is_open) = (self.shared.status.is_ended(), self.shared.status.is_open());
@@ -299,10 +316,11 @@ impl Inner {
                     break;
                 }
                 left = left.min(state.flights());
-                round.has_moved |= state.look(LOOKS_PER_HOLD, wakes);
+                round.has_moved |= state.look(LOOKS_PER_HOLD, copies, wakes);
                 left = left.saturating_sub(LOOKS_PER_HOLD);
                 if is_open {
                     round.has_moved |= state.publish_staged(wakes);
+                    state.next_write(None, copies);
                 } else {
                     state.end_staged(Failure::Stopped, wakes);
                 }
@@ -315,9 +333,28 @@ impl Inner {
                 }
                 drop(state);
                 wakes.wake_all();
+                round.has_moved |= self.copy(lane, copies, wakes);
             }
         }
         round
+    }
+
+    /// Copies large payloads without the lane's lock, and publishes what waited for that; whether there were any.
+    fn copy(&self, lane: &PaddedLane, copies: &mut Copies, wakes: &mut Wakes) -> bool {
+        if copies.is_empty() {
+            return false;
+        }
+        copies.run(&lane.memory);
+        let is_open = self.shared.status.is_open();
+        let mut state = lane.lock();
+        if let Some(pending) = state.finish_copies(copies, wakes) {
+            self.shared.lanes.give_back(state.lane(), pending, &self.shared.control);
+        } else if is_open {
+            state.publish_staged(wakes);
+        }
+        drop(state);
+        wakes.wake_all();
+        true
     }
 
     fn close(&self) {
@@ -336,25 +373,36 @@ impl Inner {
 
 impl Core {
     /// Begins a request; its lane and how it began.
-    fn begin(&self, request: &Request<'_>, waker: &Waker) -> (u32, Begun) {
+    fn begin(&self, request: Request<'_>, waker: &Waker) -> (u32, Begun) {
         let inner = &*self.inner;
         let lane = inner.lane_of(request.header.key);
-        let mut wakes = Wakes::default();
+        let (mut copies, mut wakes) = (Copies::default(), Wakes::default());
+        let is_large = request.large.is_some();
         let is_open = inner.shared.status.is_open();
         let begun = {
             let mut state = inner.lanes[lane as usize].lock();
-            match is_open || state.is_closed() {
+            let begun = match is_open || state.is_closed() {
                 true => state.begin(request, inner.now(), waker, &mut wakes),
                 false => Begun::Failed(Failure::Stopped),
+            };
+            if let (true, Begun::Waiting(index)) = (is_large, begun) {
+                state.next_write(Some(index), &mut copies);
             }
+            begun
         };
-        inner.bell.ring();
         wakes.wake_all();
+        inner.copy(&inner.lanes[lane as usize], &mut copies, &mut wakes);
+        inner.bell.ring();
         (lane, begun)
     }
 
     /// See [`LaneState::poll`].
-    fn poll<T>(&self, place: Place, waker: &Waker, read: impl FnOnce(&[u32]) -> T) -> Option<Result<T, Failure>> {
+    fn poll<T>(
+        &self,
+        place: Place,
+        waker: &Waker,
+        read: impl FnOnce(&[u32], Option<Vec<u8>>) -> T,
+    ) -> Option<Result<T, Failure>> {
         let mut wakes = Wakes::default();
         let polled = self.inner.lanes[place.lane as usize].lock().poll(place.waiter, waker, &mut wakes, read);
         wakes.wake_all();

@@ -16,6 +16,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Inner;
+use super::copying::Copies;
 use super::lane::Wakes;
 use crate::wait::{SLEEP_MAX, SLEEP_MIN, SPIN_TIME, YIELD_TIME};
 
@@ -131,10 +132,10 @@ impl Pace {
 /// Looks after a gateway's lanes until it is shut down.
 pub(super) fn run(inner: &Inner) {
     let bell = &inner.bell;
-    let mut wakes = Wakes::default();
+    let (mut copies, mut wakes) = (Copies::default(), Wakes::default());
     let mut pace = Pace::default();
     while !bell.is_closed() {
-        if inner.round(&mut wakes).has_moved {
+        if inner.round(&mut copies, &mut wakes).has_moved {
             pace = Pace::default();
             continue;
         }
@@ -143,7 +144,7 @@ pub(super) fn run(inner: &Inner) {
             Pause::Yield => std::thread::yield_now(),
             Pause::Sleep(sleep) => {
                 bell.announce();
-                let round = inner.round(&mut wakes);
+                let round = inner.round(&mut copies, &mut wakes);
                 if round.has_moved || bell.sleep(round.is_busy.then_some(sleep)) {
                     bell.take_back();
                     pace = Pace::default();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tourbillon_shared::frame::FRAME_WORDS_MAX;
 use tourbillon_shared::header::Header;
 
+use super::copying::Large;
 use crate::lane_end::FrameWords;
 use crate::staging::Ticket;
 
@@ -34,9 +35,9 @@ pub(crate) enum Failure {
 /// Where a request is.
 ///
 /// ```text
-/// Staged -> Flying -> Answered     an ask
+/// Staged -> Flying -> Answered     an ask; with a large reply Reading stands before the last
 /// Staged -> Published              a tell; one that need not wait has no place
-///   any but the last -> Failed
+///   any but Reading and the last -> Failed
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -45,6 +46,8 @@ pub(super) enum State {
     Staged(Ticket),
     /// Published; the number of its flight.
     Flying(u64),
+    /// Its reply has come; the payload of it, of the flight of this number, is being copied.
+    Reading(u64),
     /// Its reply has come.
     Answered,
     Published,
@@ -59,6 +62,8 @@ pub(super) struct Waiter {
     pub(super) header: Header,
     /// The request's payload, then the reply's frame.
     pub(super) words: FrameWords,
+    /// What goes by way of the arena.
+    pub(super) large: Large,
     /// When it has waited in vain for a place in the staging queue, nanoseconds since the gateway began.
     pub(super) block_until: u64,
     /// Its caller's time limit, for the error.
@@ -72,6 +77,7 @@ impl Waiter {
             waker: None,
             header: Header::default(),
             words: [0; FRAME_WORDS_MAX],
+            large: Large::Nothing,
             block_until: NEVER,
             timeout: Duration::ZERO,
         }
@@ -140,14 +146,14 @@ impl Waiters {
         Some(index)
     }
 
-    /// Takes a place back; its waker is to be dropped where no lock is held.
+    /// Takes a place back, in which nothing large is; its waker is to be dropped where no lock is held.
     #[must_use]
     pub(super) fn give(&mut self, index: u32) -> Option<Waker> {
         self.deadlines[index as usize] = NEVER;
         self.free.push(index);
         self.in_use -= 1;
         let waiter = self.get_mut(index);
-        debug_assert!(waiter.state != State::Free);
+        debug_assert!(waiter.state != State::Free && matches!(waiter.large, Large::Nothing));
         waiter.state = State::Free;
         waiter.waker.take()
     }

@@ -98,7 +98,7 @@ pub(super) fn run<M: Message, L: Link<M>, S: Source<M>>(
                 Ok(Some(sent)) => {
                     if now_ns >= phase.measure_from_ns && !stopping {
                         tally.measured += 1;
-                        tally.service.saturating_record(now_ns - sent.sent_ns);
+                        tally.record(now_ns, now_ns - sent.sent_ns, None);
                     }
                 }
             }

@@ -51,6 +51,14 @@ pub enum LoadError {
         /// The highest rate possible with so many clients.
         highest: Rate,
     },
+    /// The log would have more intervals than there shall be memory for.
+    #[error("a log of {intervals} intervals is too long, {most} is the most; choose a longer --hlog-interval")]
+    TooManyIntervals {
+        /// How many there would be.
+        intervals: u64,
+        /// How many there may be.
+        most: u64,
+    },
     /// Too few messages would be measured.
     #[error(
         "{rate} is {messages:.1} message(s) in the {measured:?} that are measured, needed are {least}; raise --rate or \

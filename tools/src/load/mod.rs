@@ -14,7 +14,7 @@
 //! | [`judge`] | what was lost, doubled or reordered |
 //! | [`pause`], [`sweep`] | pauses of the engine; finding the knee |
 //! | [`tally`], [`figures`], [`subject`], [`report`], [`sweep_report`], [`plot`] | from counts to what is printed |
-//! | [`check`], [`output`], [`export`] | `--fail-if`; files and their formats |
+//! | [`check`], [`output`], [`intervals`], [`export`] | `--fail-if`; files and their formats |
 
 mod account;
 mod bulk;
@@ -27,6 +27,7 @@ pub mod error;
 pub mod export;
 pub mod figures;
 pub mod flight;
+pub mod intervals;
 pub mod judge;
 pub mod keys;
 pub mod lateness;
@@ -57,6 +58,7 @@ pub use self::error::LoadError;
 use self::export::hlog::Interval;
 use self::export::{Series, csv, hgrm, hlog, svg};
 use self::figures::{Counts, Figures};
+use self::intervals::{INTERVALS_MAX, Packed};
 use self::options::{ActorChoice, LoadOptions};
 use self::output::Output;
 use self::report::Report;
@@ -121,6 +123,7 @@ pub fn run(options: &LoadOptions) -> Result<bool, LoadError> {
 fn run_plain(options: &LoadOptions) -> Result<bool, LoadError> {
     let run = options.run_time();
     let warmup = options.warmup_time(run)?;
+    check_intervals(options, run * options.runs)?;
     let clients = options.clients_on(cores());
     let resolution_ns = match options.rate {
         None => None,
@@ -172,6 +175,7 @@ fn run_plain(options: &LoadOptions) -> Result<bool, LoadError> {
 
 fn run_sweep(options: &LoadOptions) -> Result<bool, LoadError> {
     let (time, clients) = (options.run_time(), options.clients_on(cores()));
+    check_intervals(options, time)?;
     let step = time / STEPS_MAX;
     if step < STEP_MIN {
         return Err(LoadError::SweepTooShort { steps: STEPS_MAX, least: STEP_MIN });
@@ -264,6 +268,16 @@ fn check_rate_resolved(rate: Rate, clients: u32) -> Result<u64, LoadError> {
     Ok(resolution_ns)
 }
 
+/// Refuses a log with more intervals than memory is meant for.
+fn check_intervals(options: &LoadOptions, time: Duration) -> Result<(), LoadError> {
+    let Some(interval) = options.log_interval() else { return Ok(()) };
+    let intervals = u64::try_from(time.as_nanos() / interval.as_nanos().max(1)).unwrap_or(u64::MAX);
+    if intervals > INTERVALS_MAX {
+        return Err(LoadError::TooManyIntervals { intervals, most: INTERVALS_MAX });
+    }
+    Ok(())
+}
+
 /// Refuses a rate with fewer than `least` messages in the measured time.
 fn check_rate_measured(rate: Rate, measured: Duration, least: u64) -> Result<(), LoadError> {
     let messages = rate.per_second() * measured.as_secs_f64();
@@ -300,14 +314,20 @@ fn series_of(tally: &Tally, is_open: bool) -> Vec<Series<'_>> {
     if is_open { vec![response, service] } else { vec![service] }
 }
 
+/// The intervals of a run in the order of their times, with one or two histograms each.
 fn intervals_of<'o>(outcome: &'o Outcome, suffix: &str) -> Vec<Interval<'o>> {
-    let interval = |series: Series<'o>| Interval {
-        tag: format!("{}{suffix}", series.name),
-        begin: outcome.began + outcome.warmup,
-        length: outcome.measured,
-        histogram: series.histogram,
+    let (begin, is_open) = (outcome.began + outcome.warmup, outcome.rate.is_some());
+    let histograms = |interval: &'o intervals::Interval| {
+        let of = |name: &str, histogram: &'o Packed| Interval {
+            tag: format!("{name}{suffix}"),
+            begin: begin + interval.begin,
+            length: interval.length,
+            histogram,
+        };
+        let response = is_open.then(|| of("response", &interval.response));
+        response.into_iter().chain([of("service", &interval.service)])
     };
-    series_of(&outcome.tally, outcome.rate.is_some()).into_iter().map(interval).collect()
+    outcome.intervals.iter().flat_map(histograms).collect()
 }
 
 type Write1<'a> = &'a dyn Fn(&mut dyn Write) -> Result<(), LoadError>;

@@ -121,8 +121,8 @@ pub(super) fn run<M: Message, L: Link<M>, S: Source<M>, C: Clock>(
                 Ok(None) => {}
                 Ok(Some(sent)) => {
                     if phase.is_measured(sent.intended_ns) {
-                        tally.service.saturating_record(now_ns.saturating_sub(sent.sent_ns));
-                        tally.response.saturating_record(now_ns.saturating_sub(sent.intended_ns));
+                        let response_ns = now_ns.saturating_sub(sent.intended_ns);
+                        tally.record(now_ns, now_ns.saturating_sub(sent.sent_ns), Some(response_ns));
                     }
                     tally.measured += u64::from(phase.is_measured(now_ns));
                 }

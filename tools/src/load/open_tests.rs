@@ -127,6 +127,7 @@ impl Setting {
             measure_until_ns: self.run_ns,
             patience: self.patience,
             is_crowded: false,
+            sink: None,
         });
         let clock =
             SimClock { now_ns: Rc::new(Cell::new(0)), stop: self.stop_ns.map(|at_ns| (at_ns, Rc::clone(&phase))) };

@@ -108,9 +108,12 @@ pub struct LoadOptions {
     /// Write the percentiles of response time (closed loop: service time) to this file, as HdrHistogram text.
     #[arg(long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
-    /// Write the histograms of every run or step to this file, in the log format of HdrHistogram.
+    /// Write the histograms of every run or step to this file, in the log format of HdrHistogram, one for each interval.
     #[arg(long, value_name = "FILE")]
     pub hlog: Option<PathBuf>,
+    /// Length of an interval of that log: `1s`, `100ms`.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration, requires = "hlog")]
+    pub hlog_interval: Duration,
     /// Write the histograms to this file, or the steps of a sweep.
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
@@ -127,6 +130,11 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
+    /// Length of an interval of the log, if there is to be one.
+    pub fn log_interval(&self) -> Option<Duration> {
+        self.hlog.as_ref().map(|_| self.hlog_interval)
+    }
+
     /// The number of clients on a machine of `cores` cores.
     pub fn clients_on(&self, cores: usize) -> u32 {
         self.clients.unwrap_or(if cores > 2 { 2 } else { 1 })

@@ -7,6 +7,7 @@ use tourbillon::{Client, Message};
 
 use super::clock::{Clock, RunClock};
 use super::closed;
+use super::intervals::Sink;
 use super::open::{self, Open};
 use super::source::{Link, Source};
 use super::tally::Tally;
@@ -26,6 +27,8 @@ pub struct Phase {
     pub patience: Duration,
     /// Whether threads outnumber cores: then a waiting client yields at once.
     pub is_crowded: bool,
+    /// Where samples go by interval, where a log is wanted.
+    pub sink: Option<Sink>,
 }
 
 impl Phase {
@@ -64,7 +67,8 @@ pub struct Drive<'a> {
 impl<'a> Drive<'a> {
     /// A drive that has sent nothing.
     pub fn new(phase: &'a Phase, progress: &'a AtomicU64, pace: Pace) -> Self {
-        Self { phase, progress, pace, tally: Tally::new() }
+        let recorder = phase.sink.as_ref().map(|sink| Box::new(sink.recorder()));
+        Self { phase, progress, pace, tally: Tally { recorder, ..Tally::new() } }
     }
 
     /// Whether nothing more shall be sent.
@@ -75,6 +79,9 @@ impl<'a> Drive<'a> {
 
     /// What was counted, with what an open loop could not send.
     pub fn finish(mut self) -> Tally {
+        if let Some(recorder) = self.tally.recorder.take() {
+            recorder.finish();
+        }
         if let Pace::Open(open) = self.pace {
             open.finish(self.phase.clock.now_ns().min(self.phase.measure_until_ns), &mut self.tally);
         }

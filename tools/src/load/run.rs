@@ -15,6 +15,7 @@ use super::clock::RunClock;
 use super::counter::{Adds, Audit, SENDERS_PER_KEY};
 use super::echo;
 use super::error::LoadError;
+use super::intervals::{Interval, Log};
 use super::judge::Faults;
 use super::keys::KeyChooser;
 use super::open::Open;
@@ -72,6 +73,8 @@ pub struct Outcome {
     pub rate: Option<Rate>,
     /// What all clients counted.
     pub tally: Tally,
+    /// The samples by interval, where a log is wanted.
+    pub intervals: Vec<Interval>,
     /// What their judges and the audit found.
     pub faults: Faults,
     /// Counters that were compared.
@@ -101,6 +104,7 @@ struct Together {
     ended: Vec<Ended>,
     measured: Duration,
     pauses: Vec<Paused>,
+    intervals: Vec<Interval>,
 }
 
 /// Runs plans with the same options.
@@ -153,6 +157,7 @@ impl<'a> Runner<'a> {
         // Where no core is left the control thread would take what an open loop's punctuality is measured by.
         let duty = Some(Duty::for_cores(cores(), busy)).filter(|duty| plan.rate.is_none() || *duty == Duty::Continuous);
         let jitter = duty.map(Jitter::start).transpose()?;
+        let log = self.options.log_interval().map(|interval| Log::new(plan.warmup, interval));
         let began = SystemTime::now();
         let start = Instant::now() + if plan.rate.is_some() { LEAD } else { Duration::ZERO };
         let phase = Arc::new(Phase {
@@ -162,8 +167,9 @@ impl<'a> Runner<'a> {
             measure_until_ns: plan.rate.map_or(u64::MAX, |_| plan.run.as_nanos() as u64),
             patience: STALL + pauser.longest(),
             is_crowded: busy > cores(),
+            sink: log.as_ref().map(Log::sink),
         });
-        let together = self.run_clients(&engine, plan, &phase, pauser)?;
+        let together = self.run_clients(&engine, plan, &phase, pauser, log)?;
         let control_thread = jitter.map(Jitter::stop).unwrap_or_default();
 
         let mut tally = Tally::new();
@@ -188,6 +194,7 @@ impl<'a> Runner<'a> {
             geometry: geometry_text(&geometry),
             rate: plan.rate,
             tally,
+            intervals: together.intervals,
             faults,
             audited_keys,
             began,
@@ -241,6 +248,7 @@ impl<'a> Runner<'a> {
         plan: &Plan<'_>,
         phase: &Arc<Phase>,
         mut pauser: Pauser,
+        mut log: Option<Log>,
     ) -> Result<Together, LoadError> {
         let clients = self.clients;
         let progress: Arc<[AtomicU64]> = (0..clients).map(|_| AtomicU64::new(0)).collect();
@@ -266,8 +274,9 @@ impl<'a> Runner<'a> {
 
         let bar = progress_bar(self.options, plan.run);
         let (start, last) = (phase.clock.start, plan.run + plan.rate.map_or(Duration::ZERO, |_| plan.flush));
-        let mut paused = Ok(());
+        let (mut paused, mut gathered) = (Ok(()), Ok(()));
         while paused.is_ok()
+            && gathered.is_ok()
             && start.elapsed() < last
             && !self.is_interrupted()
             && threads.iter().any(|thread| !thread.is_finished())
@@ -278,6 +287,7 @@ impl<'a> Runner<'a> {
             if let Some(now) = elapsed.checked_sub(plan.warmup) {
                 paused = pauser.step(now, engine);
             }
+            gathered = log.as_mut().map_or(Ok(()), Log::gather);
             let received: u64 = progress.iter().map(|count| count.load(Ordering::Relaxed)).sum();
             let rate = received as f64 / elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
             bar.set_position(elapsed.as_millis() as u64);
@@ -289,12 +299,17 @@ impl<'a> Runner<'a> {
         bar.finish_and_clear();
         let ended: Vec<_> = threads.into_iter().map(std::thread::JoinHandle::join).collect();
         paused?;
+        gathered?;
         let pauses = pauses?;
         let mut homes = Vec::new();
         for (number, home) in ended.into_iter().enumerate() {
             homes.push(home.map_err(|_| LoadError::ClientPanicked(number))?);
         }
-        Ok(Together { ended: homes, measured: end.saturating_sub(plan.warmup), pauses })
+        let measured = end.saturating_sub(plan.warmup);
+        // Replies to an open loop's messages are sampled after its end too.
+        let log_end = plan.rate.is_none().then_some(measured);
+        let intervals = log.map_or(Ok(Vec::new()), |log| log.finish(log_end))?;
+        Ok(Together { ended: homes, measured, pauses, intervals })
     }
 }
 
@@ -336,6 +351,7 @@ fn audit(client: &mut Client, adds: &[Adds], keys: u64, phase: &Phase) -> (Fault
         measure_until_ns: u64::MAX,
         patience: phase.patience,
         is_crowded: phase.is_crowded,
+        sink: None,
     };
     let groups = adds.iter().map(|adds| adds.group + 1).max().unwrap_or(0);
     for group in 0..groups {

@@ -2,6 +2,7 @@
 
 use hdrhistogram::Histogram;
 
+use super::intervals::Recorder;
 use super::lateness::Lateness;
 use crate::latency::new_histogram;
 
@@ -21,6 +22,8 @@ pub struct Tally {
     /// From the intended time to the pop, nanoseconds, of the messages intended in the measured time; empty in a closed
     /// loop.
     pub response: Histogram<u64>,
+    /// The samples of both once more, by interval, where a log is wanted.
+    pub recorder: Option<Box<Recorder>>,
     /// Messages of an open loop whose intended time had come and that were never sent.
     pub unsent: u64,
     /// Messages that were sent late because there was no room.
@@ -43,11 +46,24 @@ impl Tally {
             measured: 0,
             service: new_histogram(),
             response: new_histogram(),
+            recorder: None,
             unsent: 0,
             stalls: Lateness::new(),
             late_sends: Lateness::new(),
             first_failure: None,
             ended_by: None,
+        }
+    }
+
+    /// Takes the times of a right reply at `now_ns` since the start of the run.
+    #[inline]
+    pub fn record(&mut self, now_ns: u64, service_ns: u64, response_ns: Option<u64>) {
+        self.service.saturating_record(service_ns);
+        if let Some(response_ns) = response_ns {
+            self.response.saturating_record(response_ns);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(now_ns, service_ns, response_ns);
         }
     }
 

@@ -19,7 +19,7 @@ usage: cargo xtask <task>
   ptx --accept            the same, and record changed counts of collectives as reviewed
   ptx --check             check the texts in device/ptx against the sources and the rules for device code
   ptx --check --strict    the same, and fail when the device toolchain or ptxas is not there
-  mutants                 build with the seeded faults and see each one killed by its test
+  mutants [NAME..]        build with the seeded faults and see each one killed by its test, or those named
   bundle                  lay out target/gpu-bundle for a machine with a GPU
   licences                check the licences of all dependencies against deny.toml";
 
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         ["ptx", "--accept"] => ptx::write(&workspace(), true),
         ["ptx", "--check"] => ptx::check(&workspace(), false),
         ["ptx", "--check", "--strict"] => ptx::check(&workspace(), true),
-        ["mutants"] => mutants::check(&workspace()),
+        ["mutants", names @ ..] => mutants::check(&workspace(), names),
         ["bundle"] => bundle::write(&workspace()),
         ["licences"] => licences::check(&workspace()),
         _ => Err(vec![USAGE.into()]),

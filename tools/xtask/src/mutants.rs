@@ -2,6 +2,7 @@
 //!
 //! The list holds one `[[mutant]]` for each fault, with four strings: `name`, as in `mutant!("name")`; `package` and
 //! `target` of the test program, where the target of unit tests is the crate's name; `test`, the full name of the test.
+//! With names behind it the task looks at those faults alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -44,12 +45,16 @@ enum Ending {
     NotRun,
 }
 
-/// Builds once, then runs each fault's test without and with the fault.
-pub fn check(workspace: &Path) -> Result<(), Vec<String>> {
+/// Builds once, then runs each fault's test without and with the fault; of the faults in `chosen` alone, unless that is empty.
+pub fn check(workspace: &Path, chosen: &[&str]) -> Result<(), Vec<String>> {
     let list = std::fs::read_to_string(workspace.join(LIST)).map_err(|error| vec![format!("{LIST}: {error}")])?;
     let mutants = parse(&list)?;
     let seeded = seeded(workspace).map_err(|error| vec![format!("reading the sources: {error}")])?;
     let mut faults = compare(&mutants, &seeded);
+    let unknown = chosen.iter().filter(|name| !mutants.iter().any(|mutant| mutant.name == **name));
+    faults.extend(unknown.map(|name| format!("{LIST} has no fault {name}")));
+    let is_chosen = |mutant: &Mutant| chosen.is_empty() || chosen.contains(&mutant.name.as_str());
+    let mutants: Vec<Mutant> = mutants.into_iter().filter(is_chosen).collect();
 
     let packages: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.package.as_str()).collect();
     let features = packages.iter().map(|package| format!("{package}/{FEATURE}")).collect::<Vec<_>>().join(",");

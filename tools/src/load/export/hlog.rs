@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
-use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, IntervalLogWriterError, Tag};
 
 use crate::load::error::LoadError;
+use crate::load::intervals::Packed;
 
 /// Programs that read the log show the maximum of an interval divided by this: milliseconds.
 const MAX_DIVISOR: f64 = 1e6;
@@ -22,7 +22,7 @@ pub struct Interval<'a> {
     /// How long it was.
     pub length: Duration,
     /// The samples, nanoseconds.
-    pub histogram: &'a Histogram<u64>,
+    pub histogram: &'a Packed,
 }
 
 /// Writes `intervals`, which are in the order of their times.
@@ -42,7 +42,7 @@ pub fn write(mut writer: impl Write, intervals: &[Interval<'_>]) -> Result<(), L
     for interval in intervals {
         let since = interval.begin.duration_since(start).unwrap_or_default();
         let tag: String = interval.tag.chars().map(|c| if c.is_whitespace() || c == ',' { '_' } else { c }).collect();
-        let written = log.write_histogram(interval.histogram, since, interval.length, Tag::new(&tag));
+        let written = log.write_histogram(&interval.histogram.open()?, since, interval.length, Tag::new(&tag));
         written.map_err(|error| match error {
             IntervalLogWriterError::IoError(error) => error,
             IntervalLogWriterError::SerializeError(error) => std::io::Error::other(error),
@@ -53,6 +53,7 @@ pub fn write(mut writer: impl Write, intervals: &[Interval<'_>]) -> Result<(), L
 
 #[cfg(test)]
 mod tests {
+    use hdrhistogram::Histogram;
     use hdrhistogram::serialization::Deserializer;
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
@@ -79,11 +80,12 @@ mod tests {
         let (mut first, mut second) = (new_histogram(), new_histogram());
         (1..1_000u64).for_each(|i| first.saturating_record(i * i));
         second.saturating_record_n(1_234_567, 89);
+        let packed = [Packed::of(&first), Packed::of(&second)];
         let begin = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let length = Duration::from_millis(1_500);
         let intervals = [
-            Interval { tag: "response".into(), begin, length, histogram: &first },
-            Interval { tag: "service, 2 M/s".into(), begin: begin + length, length, histogram: &second },
+            Interval { tag: "response".into(), begin, length, histogram: &packed[0] },
+            Interval { tag: "service, 2 M/s".into(), begin: begin + length, length, histogram: &packed[1] },
         ];
         let mut text = Vec::new();
         write(&mut text, &intervals).unwrap();
