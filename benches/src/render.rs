@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tourbillon_benches::results::{Entry, Results, human};
 
 /// What a result is called in the table; those that are not here are left out.
-const NAMES: [(&str, &str); 19] = [
+const NAMES: [(&str, &str); 25] = [
     ("rtt_64b_p50", "call to an actor and back, median"),
     ("rtt_64b_p99", "call to an actor and back, 99 %"),
     ("rtt_async_64b_p50", "the same through a gateway, awaited, median; beside it the call"),
@@ -26,6 +26,12 @@ const NAMES: [(&str, &str); 19] = [
     ("hlc_update_single_ns", "timestamp of a message that comes alone"),
     ("throughput_1mib_bytes_per_s", "payloads of 1 MiB to an actor and back, compared"),
     ("floor_copy_bytes_per_s", "bare copies of 1 MiB there and back"),
+    ("rtt_and_rate_continuous_depth_1", "continuous, one message in flight"),
+    ("rtt_and_rate_batch_depth_1", "batch of 20 us, one message in flight"),
+    ("rtt_and_rate_adaptive_depth_1", "adaptive, one message in flight"),
+    ("rtt_and_rate_continuous_depth_4096", "continuous, 4,096 in flight"),
+    ("rtt_and_rate_batch_depth_4096", "batch of 20 us, 4,096 in flight"),
+    ("rtt_and_rate_adaptive_depth_4096", "adaptive, 4,096 in flight"),
 ];
 
 /// The lines between these two in a file are replaced by `--into`.
@@ -60,7 +66,11 @@ fn table(results: &Results) -> String {
             || "–".to_owned(),
             |floor| format!("{} ({:.2} x)", human(floor, &entry.unit), entry.value / floor),
         );
-        let _ = writeln!(text, "| {name} | {} | {} | {floor} |", human(entry.value, &entry.unit), spread(entry));
+        let rtt = entry.rtt_ns.map_or_else(String::new, |rtt| {
+            format!("; there and back {}, 99 % {}", human(rtt.p50, "ns"), human(rtt.p99, "ns"))
+        });
+        let value = human(entry.value, &entry.unit);
+        let _ = writeln!(text, "| {name} | {value}{rtt} | {} | {floor} |", spread(entry));
     }
     text
 }
@@ -76,12 +86,14 @@ fn spread(entry: &Entry) -> String {
 mod tests {
     use super::*;
     use serde_json::{Map, Value};
-    use tourbillon_benches::results::Figure;
+    use tourbillon_benches::results::{Figure, Rtt};
 
     fn results() -> Results {
         let mut results = Results::new(Map::from_iter([("gpu".to_owned(), Value::from("A GPU"))]), "abc123");
         results.add("rtt_64b_p50", Figure::median_of(&[2_500.0, 2_600.0, 2_700.0]), "ns", Some(2_000.0));
         results.add("throughput_64b", Figure::once(25_000_000.0), "1/s", None);
+        let rtt = Rtt { p50: 140_000.0, p99: 200_000.0 };
+        results.add_rate("rtt_and_rate_batch_depth_4096", Figure::once(26_000_000.0), rtt, None);
         results
     }
 
@@ -91,6 +103,7 @@ mod tests {
         assert!(text.contains("GPU: A GPU") && text.contains("commit abc123"));
         assert!(text.contains("| 2.60 us | 2.50 us to 2.70 us (3 runs) | 2.00 us (1.30 x) |"), "{text}");
         assert!(text.contains("| 25.00 M/s | once | – |"), "{text}");
+        assert!(text.contains("| 26.00 M/s; there and back 140.00 us, 99 % 200.00 us | once | – |"), "{text}");
     }
 
     #[test]
