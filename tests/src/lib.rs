@@ -89,6 +89,12 @@
 //! # }
 //! ```
 
+/// The guide's code is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/actors.md")]
+#[derive(Debug)]
+pub struct FirstActor;
+
 pub mod bench;
 pub mod child;
 pub mod deadline;
