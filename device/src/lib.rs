@@ -22,7 +22,8 @@
 //! | `lone` | the short way of a message that comes alone |
 //! | [`directory`] | from a key to an actor's place |
 //! | [`stats`] | what a warp counts |
-//! | [`kernel`] | the dispatch loop, the control warp, telemetry |
+//! | [`kernel`] | the dispatch loop |
+//! | `control` | the control warp: orders, heartbeat, telemetry |
 
 #![cfg_attr(target_arch = "nvptx64", no_std)]
 #![cfg_attr(target_arch = "nvptx64", feature(asm_experimental_arch, link_llvm_intrinsics))]
@@ -33,6 +34,7 @@ pub mod arch;
 pub mod block;
 pub mod call;
 pub mod clock;
+mod control;
 pub mod directory;
 pub mod frames;
 pub mod gate;
