@@ -26,6 +26,8 @@ mod lanes;
 mod lifecycle;
 #[path = "tests/oracle.rs"]
 mod oracle;
+#[path = "tests/outbox.rs"]
+mod outbox;
 #[path = "tests/recorded.rs"]
 mod recorded;
 #[path = "tests/stuck.rs"]

@@ -8,6 +8,7 @@ use tourbillon_shared::geometry::{BlockLayout, BlockWords, KernelArguments, Shar
 use tourbillon_shared::position::RingShape;
 
 use crate::arch::Arch;
+use crate::outbox::fill_mails;
 use crate::warp::Warp;
 
 /// The block that runs.
@@ -214,6 +215,9 @@ impl<'k> Block<'k> {
     }
 
     /// Fills the block's memory at the kernel's start. Every warp calls it; all have what it loads when it returns.
+    ///
+    /// Out of line, for the entry that calls it has no registers to spare.
+    #[inline(never)]
     pub fn load<A: Arch, const WHOLE: bool>(&self, warp: &Warp<A, WHOLE>) {
         if A::warp() == 0 {
             self.copy_positions(warp, |near, far| {
@@ -239,6 +243,8 @@ impl<'k> Block<'k> {
                 unsafe { self.turn(local).write(0) };
                 local = local.wrapping_add(warp.size());
             }
+            // SAFETY: as above; every warp of the block has a scratch.
+            unsafe { fill_mails(self.arguments, self.number, self.scratch(0), warp.rank(), warp.size()) };
             if warp.rank() == 0 {
                 // SAFETY: as above.
                 unsafe {

@@ -1,7 +1,7 @@
 //! The control warp: the one warp that talks to the host for all others.
 //!
-//! A warp of the first gate block reads the control block over the bus, mirrors it in device memory, writes the heartbeat and
-//! refreshes the telemetry page. Where there are few threads it serves as well.
+//! A warp of the first gate block reads the control block over the bus, mirrors it in device memory, writes the heartbeat,
+//! refreshes the telemetry page, and gives the room that clients have read of their outboxes back to those who post. Where there are few threads it serves as well.
 
 use tourbillon_shared::control::ControlBlock;
 use tourbillon_shared::geometry::KernelArguments;
@@ -9,10 +9,14 @@ use tourbillon_shared::telemetry::{COUNTERS, Counter, LATENCY_BUCKETS, WarpStats
 
 use crate::arch::Arch;
 use crate::kernel::{EPOCH_OF_THE_DEPARTED, Orders, PAUSE_NS, mirror, obey, page, warps};
+use crate::outbox::{look_at_credits, tell_counts};
 use crate::warp::Warp;
 
 /// How long the control warp waits for the others after a stop, before it leaves without their last counts.
 const LAST_REFRESH_NS: u64 = 5_000_000;
+/// Time between two looks at the credit of outboxes: that of a few round trips over the bus, so that a control warp that serves as
+/// well has other things to do in between.
+const CREDIT_NS: u64 = 5_000;
 
 /// What the control warp remembers.
 #[derive(Debug)]
@@ -24,13 +28,22 @@ pub(crate) struct Control {
     beats: u64,
     next_beat_ns: u64,
     next_refresh_ns: u64,
+    next_credit_ns: u64,
     refreshes: u64,
 }
 
 impl Control {
     /// At the kernel's start, which was at `now_ns`.
     pub(crate) fn new(now_ns: u64) -> Self {
-        Self { mirrored: (0, 0), told: 0, beats: 0, next_beat_ns: now_ns, next_refresh_ns: now_ns, refreshes: 0 }
+        Self {
+            mirrored: (0, 0),
+            told: 0,
+            beats: 0,
+            next_beat_ns: now_ns,
+            next_refresh_ns: now_ns,
+            next_credit_ns: now_ns,
+            refreshes: 0,
+        }
     }
 
     /// Mirrors the control block and, when it is time, beats and refreshes.
@@ -42,6 +55,11 @@ impl Control {
     ) {
         let now_ns = warp.broadcast_u64(A::now_ns(), 0);
         self.mirror_control(warp, arguments);
+        if now_ns >= self.next_credit_ns {
+            self.next_credit_ns = now_ns.wrapping_add(CREDIT_NS);
+            // SAFETY: this is the control warp; each of its lanes has a share of its own.
+            unsafe { look_at_credits::<A>(arguments, warp.rank(), warp.size()) };
+        }
         if now_ns < self.next_beat_ns {
             return;
         }
@@ -129,6 +147,8 @@ impl Control {
             }
             word = word.wrapping_add(warp.size());
         }
+        // SAFETY: as in `step`.
+        unsafe { tell_counts::<A>(arguments, warp.rank(), warp.size()) };
         warp.sync();
         self.refreshes = self.refreshes.wrapping_add(1);
         if warp.rank() == 0 {

@@ -3,6 +3,7 @@
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::{EntryHeader, WarpScratch};
 use tourbillon_shared::header::{Flags, Header};
+use tourbillon_shared::outbox::Mail;
 use tourbillon_shared::slot::{Chunk, Slot};
 use tourbillon_shared::telemetry::Counter;
 
@@ -44,16 +45,19 @@ pub(crate) unsafe fn run_frame<A: Arch, S: System>(
         let key = u64::from(key_low) | u64::from(key_high) << 32;
         let buffer = if flags.has(Flags::ARENA) { landing_buffer(scratch) } else { core::ptr::null_mut() };
         let mut outcome = None;
+        // SAFETY: only an address inside the warp's scratch.
+        let mail = unsafe { &raw const (*scratch).mail };
         let ended = A::guard(|| {
             // SAFETY: the caller vouches for entry and frame; all frames of this actor are with this lane. A frame that landed is a
             // window of its own, and the turn gives this warp the buffer.
-            outcome = Some(unsafe { run_handler::<S>(entry, frame, key, addressee, shape, event_hlc, buffer) });
+            outcome =
+                Some(unsafe { run_handler::<A, S>(entry, frame, key, addressee, shape, event_hlc, buffer, mail) });
         });
         judge::<A>(stats, outcome.filter(|_| ended))
     };
     if let Some(code) = failure {
         // SAFETY: the caller vouches for the frame.
-        let mut call = Call::new(unsafe { Staged::new(frame) }, header, event_hlc);
+        let mut call = Call::new(unsafe { Staged::<A>::new(frame) }, header, event_hlc);
         fail::<A, _>(stats, &mut call, code);
     }
 }
@@ -105,7 +109,7 @@ pub(crate) unsafe fn run_plain<A: Arch, S: System, const SENT: bool>(
     }
     let Some(code) = judge::<A>(stats, outcome) else { return answered };
     // SAFETY: the caller vouches for the frame.
-    let mut call = Call::new(unsafe { Staged::new(frame) }, header, event_hlc);
+    let mut call = Call::new(unsafe { Staged::<A>::new(frame) }, header, event_hlc);
     fail::<A, _>(stats, &mut call, code);
     Answered::Staged
 }
@@ -147,9 +151,10 @@ pub(crate) fn is_plain(flags: Flags) -> bool {
 ///
 /// # Safety
 /// `entry` is the actor's entry and `frame` its staged message, which nobody else uses meanwhile; `buffer` is null, or what its
-/// reference leads to has landed there.
+/// reference leads to has landed there; `mail` is the warp's.
 #[inline(never)]
-unsafe fn run_handler<S: System>(
+#[expect(clippy::too_many_arguments, reason = "each in a register")]
+unsafe fn run_handler<A: Arch, S: System>(
     entry: *mut EntryHeader,
     frame: *mut Slot,
     key: u64,
@@ -157,12 +162,14 @@ unsafe fn run_handler<S: System>(
     shape: u32,
     event_hlc: u64,
     buffer: *mut u8,
+    mail: *const Mail,
 ) -> Outcome {
     let header = Header::decode(&[key as u32, (key >> 32) as u32, addressee, shape, 0, 0, 0, 0]);
     // SAFETY: the caller vouches for both; the state follows the entry's header.
     unsafe {
-        let mut call = Call::new(Staged::new(frame), header, event_hlc);
+        let mut call = Call::new(Staged::<A>::new(frame), header, event_hlc);
         call.find(entry, entry.read());
+        call.deliver(mail, A::lane());
         let mut large;
         if !buffer.is_null() {
             large = Large::new(buffer, call.reference());

@@ -1,22 +1,21 @@
-//! What an engine is told before it is built, and the sums that follow from it. Nothing is started before all of it is checked.
+//! What an engine is told before it is built. Nothing is started before all of it is checked.
 
 use std::fmt;
 use std::str::FromStr;
 
 use tourbillon_device::SystemImage;
 use tourbillon_shared::arena::{ARENA_BYTES_MAX, ARENA_GRANULE, LARGE_BYTES_MAX};
-use tourbillon_shared::control::ControlBlock;
-use tourbillon_shared::geometry::{ACTORS_PER_SHARD_MAX, WARPS_PER_BLOCK_MAX};
 use tourbillon_shared::geometry::{
-    BLOCKS_MAX, DeviceLayout, GATES_MAX, Geometry, GeometryError, KernelArguments, LaneAddresses,
+    ACTORS_PER_SHARD_MAX, BLOCKS_MAX, GATES_MAX, Geometry, GeometryError, WARPS_PER_BLOCK_MAX,
 };
-use tourbillon_shared::lane::{LANES_MAX, LaneConstants};
+use tourbillon_shared::lane::LANES_MAX;
+use tourbillon_shared::outbox::is_outbox_log2;
 use tourbillon_shared::partition::SHARDS_MAX;
 use tourbillon_shared::position::RingShape;
-use tourbillon_shared::telemetry::TELEMETRY_BYTES;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::memory::{memory_sum, most_actors};
 use crate::wait::WaitStrategy;
 
 /// Slots of a lane's rings unless told otherwise: deep enough that one client keeps a GPU busy over the bus.
@@ -24,6 +23,9 @@ pub const RING_CAPACITY_DEFAULT: u32 = 1024;
 /// Bytes of each of a lane's two arenas unless told otherwise: one payload of the largest size, and some of a few KiB. 16 lanes then
 /// pin 34 MiB.
 pub const ARENA_BYTES_DEFAULT: u32 = LARGE_BYTES_MAX as u32 + (64 << 10);
+/// Slots of a lane's outbox unless told otherwise: enough for a burst while its reader sleeps for a millisecond. 16 lanes then pin
+/// 256 KiB.
+pub const OUTBOX_CAPACITY_DEFAULT: u32 = 256;
 /// Lanes of an engine unless told otherwise.
 pub const LANES_DEFAULT: u32 = 16;
 /// Most threads that the CPU backend takes by itself; more is for the user to say.
@@ -193,6 +195,7 @@ pub struct EngineBuilder {
     ring_capacity: u32,
     lanes: u32,
     arena_bytes: u32,
+    outbox_capacity: u32,
     actors_per_shard: Option<u32>,
     cpu_threads: Option<u32>,
     gpu: Option<GpuGeometry>,
@@ -212,6 +215,7 @@ impl EngineBuilder {
             ring_capacity: RING_CAPACITY_DEFAULT,
             lanes: LANES_DEFAULT,
             arena_bytes: ARENA_BYTES_DEFAULT,
+            outbox_capacity: OUTBOX_CAPACITY_DEFAULT,
             actors_per_shard: None,
             cpu_threads: None,
             gpu: None,
@@ -257,6 +261,15 @@ impl EngineBuilder {
     /// GPU, and each shard has a buffer of up to 1 MiB in device memory while there are any.
     pub fn arena_bytes(mut self, bytes: u32) -> Self {
         self.arena_bytes = bytes;
+        self
+    }
+
+    /// Slots of each lane's outbox ([`Client::outbox`](crate::Client::outbox)), a power of two from 32 to 65,536, or 0 for none;
+    /// [`OUTBOX_CAPACITY_DEFAULT`] without. A notice of up to 16 bytes takes one slot, a longer one up to 8.
+    ///
+    /// While there are outboxes, each warp has 46 KiB of device memory for the notices of its running handlers.
+    pub fn outbox_capacity(mut self, slots: u32) -> Self {
+        self.outbox_capacity = slots;
         self
     }
 
@@ -330,6 +343,7 @@ impl EngineBuilder {
         within("lanes", self.lanes, 1, LANES_MAX)?;
         within("first_lap", self.first_lap, 1, u32::MAX)?;
         within("arena_bytes", self.arena_bytes, 0, ARENA_BYTES_MAX)?;
+        self.outbox_log2()?;
         if let Some(shards) = self.shards {
             within("shards", shards, 1, SHARDS_MAX)?;
         }
@@ -363,6 +377,16 @@ impl EngineBuilder {
     /// Length of each arena, which was checked.
     pub(crate) fn arena_length(&self) -> u32 {
         self.arena_bytes.next_multiple_of(ARENA_GRANULE)
+    }
+
+    /// Binary logarithm of an outbox's capacity; 0 for none.
+    fn outbox_log2(&self) -> Result<u32, EngineError> {
+        let slots = self.outbox_capacity;
+        match slots.checked_ilog2() {
+            None => Ok(0),
+            Some(log2) if slots.is_power_of_two() && log2 != 0 && is_outbox_log2(log2) => Ok(log2),
+            Some(_) => Err(EngineError::OutboxCapacity { slots }),
+        }
     }
 
     /// Position at which every lane begins.
@@ -411,6 +435,7 @@ impl EngineBuilder {
             lanes: self.lanes,
             ring_log2: RING_LOG2,
             entry_stride: self.image.entry_stride,
+            outbox_log2: self.outbox_log2()?,
             ..base
         };
         geometry.actors_per_shard = self.actors_per_shard.unwrap_or_else(|| most_actors(&geometry, memory));
@@ -434,6 +459,7 @@ const EMPTY: Geometry = Geometry {
     entry_stride: 0,
     directory_log2: 0,
     landing_bytes: 0,
+    outbox_log2: 0,
 };
 
 fn within(figure: &'static str, value: u32, least: u32, most: u32) -> Result<(), GeometryError> {
@@ -443,65 +469,10 @@ fn within(figure: &'static str, value: u32, least: u32, most: u32) -> Result<(),
     Err(GeometryError { figure, value: value.into(), least: least.into(), most: most.into() })
 }
 
-/// The most actors a shard may have so that everything stays below `memory` bytes; at least one.
-///
-/// A directory of `2^d` buckets serves up to `2^(d-1)` actors, so for each size of it the rest of the memory is filled with
-/// actors; the largest size that is then still needed wins.
-fn most_actors(geometry: &Geometry, memory: u64) -> u32 {
-    let total = |actors: u64, directory_log2: u32| {
-        DeviceLayout::new(&Geometry { actors_per_shard: actors as u32, directory_log2, ..*geometry }).total_bytes
-    };
-    let per_actor = u64::from(geometry.shards) * u64::from(geometry.entry_stride);
-    for directory_log2 in (2..=Geometry::directory_log2_for(ACTORS_PER_SHARD_MAX)).rev() {
-        let bare = total(0, directory_log2);
-        let actors = (memory.saturating_sub(bare) / per_actor.max(1)).min(1 << (directory_log2 - 1));
-        if actors > 1 << (directory_log2 - 2) {
-            return actors as u32;
-        }
-    }
-    1
-}
-
-/// Bytes of an engine by purpose. What ends in "(host)" is pinned memory of the host, the rest is device memory, its sum
-/// [`device_bytes`].
-pub(crate) fn memory_sum(geometry: &Geometry, shape: RingShape, arena_bytes: u32) -> Vec<(&'static str, u64)> {
-    let layout = DeviceLayout::new(geometry);
-    let lane = LaneConstants::new(0, shape, 0, arena_bytes);
-    let lanes = u64::from(geometry.lanes);
-    vec![
-        ("partition table and control mirror", layout.obeyed - layout.mirror),
-        ("warp statistics", layout.lane_heads - layout.obeyed),
-        ("ring positions", layout.rings - layout.lane_heads),
-        ("rings from gates to shards", layout.shards - layout.rings),
-        ("shard states", layout.directories - layout.shards),
-        ("directories", layout.slabs - layout.directories),
-        ("actors", layout.landings - layout.slabs),
-        ("landing buffers", layout.total_bytes - layout.landings),
-        ("arguments", device_bytes(geometry) - layout.total_bytes),
-        ("lanes (host)", lane.arena_offset * lanes),
-        ("arenas (host)", (lane.total_bytes - lane.arena_offset) * lanes),
-        ("control block and telemetry (host)", (size_of::<ControlBlock>() + TELEMETRY_BYTES) as u64),
-    ]
-}
-
-/// Offset of the kernel's arguments in device memory: behind what [`DeviceLayout`] lays out.
-pub(crate) fn arguments_offset(geometry: &Geometry) -> u64 {
-    DeviceLayout::new(geometry).total_bytes
-}
-
-/// Offset of the array of [`LaneAddresses`] in device memory.
-pub(crate) fn lanes_offset(geometry: &Geometry) -> u64 {
-    arguments_offset(geometry) + size_of::<KernelArguments>().next_multiple_of(256) as u64
-}
-
-/// All device memory of an engine.
-pub(crate) fn device_bytes(geometry: &Geometry) -> u64 {
-    lanes_offset(geometry) + (size_of::<LaneAddresses>() * geometry.lanes as usize).next_multiple_of(256) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::device_bytes;
     use tourbillon_shared::position::ShapeError;
 
     fn builder() -> EngineBuilder {
@@ -550,6 +521,22 @@ mod tests {
     }
 
     #[test]
+    fn bad_outbox_capacities_are_refused() {
+        for slots in [1, 2, 16, 33, 1 << 17, u32::MAX] {
+            for backend in [Backend::Cpu, Backend::Auto] {
+                match builder().outbox_capacity(slots).backend(backend).build() {
+                    Err(EngineError::OutboxCapacity { slots: refused }) => assert_eq!(refused, slots),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        for slots in [0, 32, 1 << 16] {
+            let geometry = builder().outbox_capacity(slots).cpu_geometry().unwrap();
+            assert_eq!(1 << geometry.outbox_log2, slots.max(1));
+        }
+    }
+
+    #[test]
     fn the_default_of_a_large_gpu_fits_its_aim() {
         let geometry = builder().gpu_geometry(132).unwrap();
         assert_eq!((geometry.blocks, geometry.gates, geometry.shards), (132, 4, 256));
@@ -574,6 +561,11 @@ mod tests {
         assert_eq!(planned, memory_sum(&geometry, RingShape::new(1024).unwrap(), ARENA_BYTES_DEFAULT));
         let none = builder().arena_bytes(0).planned_memory(None).unwrap();
         let of = |sum: &[(&str, u64)], part: &str| sum.iter().find(|(name, _)| *name == part).map(|(_, bytes)| *bytes);
+        let closed = builder().outbox_capacity(0).planned_memory(None).unwrap();
+        for part in ["outbox rings (host)", "notices of running handlers"] {
+            assert_eq!(of(&closed, part), Some(0));
+        }
+        assert_eq!(of(&planned, "outbox rings (host)"), Some(16 * 64 * u64::from(OUTBOX_CAPACITY_DEFAULT)));
         assert_eq!((of(&none, "landing buffers"), of(&none, "arenas (host)")), (Some(0), Some(0)));
         assert_eq!(of(&planned, "arenas (host)"), Some(16 * 2 * u64::from(ARENA_BYTES_DEFAULT)));
     }

@@ -19,6 +19,7 @@
 //! | [`config`] | what an engine is told, checked before anything starts |
 //! | [`client`], [`pipeline`] | typed messages through a lane |
 //! | `gateway` | the engine for async code; with the feature `async` |
+//! | [`outbox`] | what actors send without being asked |
 //! | [`wait`] | how a client waits |
 //! | [`backpressure`], [`staging`] | what happens when a lane is full |
 //! | [`error`], [`call_error`] | what can go wrong |
@@ -34,6 +35,7 @@ pub mod error;
 #[cfg(feature = "async")]
 pub mod gateway;
 pub mod lane;
+pub mod outbox;
 pub mod pipeline;
 pub mod shared_memory;
 pub mod staging;
@@ -49,6 +51,7 @@ mod inspect;
 mod lane_end;
 mod lane_table;
 mod large;
+mod memory;
 mod monitor;
 mod port;
 mod ptx;
@@ -57,7 +60,8 @@ mod status;
 
 pub use tourbillon_actors as actors;
 pub use tourbillon_device::{
-    Actor, Context, ErrorOf, Handler, Kind, Message, NoError, PtxText, ReplyOf, SystemImage, actor, system,
+    Actor, Context, ErrorOf, Handler, Kind, Message, NoError, Notice, PtxText, ReplyOf, Subscriber, SystemImage, actor,
+    system,
 };
 pub use tourbillon_shared as abi;
 pub use tourbillon_shared::control::Mode;
@@ -75,6 +79,9 @@ pub use error::EngineError;
 #[cfg(feature = "async")]
 pub use gateway::{Ask, Gateway, GatewayBuilder, GatewayCounts, GatewayUsage, KeyedMessage, Tell};
 pub use large::{LargePipeline, LargeReply};
+#[cfg(feature = "async")]
+pub use outbox::OutboxStream;
+pub use outbox::{Outbox, OutboxCounts, OutboxError, OutboxPolicy, Received};
 pub use pipeline::Pipeline;
 pub use port::ClientCounts;
 pub use ptx::shipped_image;

@@ -54,6 +54,10 @@ pub enum Counter {
     WarpsRetired = 12,
     /// The last [`FailureCode`](crate::error::FailureCode) that was answered.
     LastFailure = 13,
+    /// Notices that went to outboxes.
+    Notices = 14,
+    /// Notices that were dropped: without room, or for nobody who reads them.
+    NoticesDropped = 15,
 }
 
 /// Written by the host.
@@ -166,7 +170,7 @@ const _: () = {
     assert!(offset_of!(TelemetryPage, latency) == 512);
     assert!(size_of::<TelemetryPage>() == 1024 && size_of::<TelemetryPage>() <= TELEMETRY_BYTES);
     assert!(size_of::<WarpStats>() == 640 && align_of::<WarpStats>() == LINE_BYTES);
-    assert!((Counter::LastFailure as usize) < COUNTERS);
+    assert!((Counter::NoticesDropped as usize) < COUNTERS);
 };
 
 #[cfg(test)]
