@@ -215,9 +215,6 @@ impl<'k> Block<'k> {
     }
 
     /// Fills the block's memory at the kernel's start. Every warp calls it; all have what it loads when it returns.
-    ///
-    /// Out of line, for the entry that calls it has no registers to spare.
-    #[inline(never)]
     pub fn load<A: Arch, const WHOLE: bool>(&self, warp: &Warp<A, WHOLE>) {
         if A::warp() == 0 {
             self.copy_positions(warp, |near, far| {

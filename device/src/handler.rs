@@ -3,7 +3,6 @@
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::{EntryHeader, WarpScratch};
 use tourbillon_shared::header::{Flags, Header};
-use tourbillon_shared::outbox::Mail;
 use tourbillon_shared::slot::{Chunk, Slot};
 use tourbillon_shared::telemetry::Counter;
 
@@ -43,15 +42,11 @@ pub(crate) unsafe fn run_frame<A: Arch, S: System>(
     } else {
         let [key_low, key_high, addressee, shape, ..] = header.encode();
         let key = u64::from(key_low) | u64::from(key_high) << 32;
-        let buffer = if flags.has(Flags::ARENA) { landing_buffer(scratch) } else { core::ptr::null_mut() };
         let mut outcome = None;
-        // SAFETY: only an address inside the warp's scratch.
-        let mail = unsafe { &raw const (*scratch).mail };
         let ended = A::guard(|| {
             // SAFETY: the caller vouches for entry and frame; all frames of this actor are with this lane. A frame that landed is a
             // window of its own, and the turn gives this warp the buffer.
-            outcome =
-                Some(unsafe { run_handler::<A, S>(entry, frame, key, addressee, shape, event_hlc, buffer, mail) });
+            outcome = Some(unsafe { run_handler::<A, S>(entry, frame, key, addressee, shape, event_hlc, scratch) });
         });
         judge::<A>(stats, outcome.filter(|_| ended))
     };
@@ -150,10 +145,9 @@ pub(crate) fn is_plain(flags: Flags) -> bool {
 /// What it needs comes in registers: `addressee` and `shape` are data words 2 and 3 of the header.
 ///
 /// # Safety
-/// `entry` is the actor's entry and `frame` its staged message, which nobody else uses meanwhile; `buffer` is null, or what its
-/// reference leads to has landed there; `mail` is the warp's.
+/// `entry` is the actor's entry and `frame` its staged message, which nobody else uses meanwhile; `scratch` is the
+/// warp's, which has noted where what a reference leads to has landed.
 #[inline(never)]
-#[expect(clippy::too_many_arguments, reason = "each in a register")]
 unsafe fn run_handler<A: Arch, S: System>(
     entry: *mut EntryHeader,
     frame: *mut Slot,
@@ -161,18 +155,17 @@ unsafe fn run_handler<A: Arch, S: System>(
     addressee: u32,
     shape: u32,
     event_hlc: u64,
-    buffer: *mut u8,
-    mail: *const Mail,
+    scratch: *mut WarpScratch,
 ) -> Outcome {
     let header = Header::decode(&[key as u32, (key >> 32) as u32, addressee, shape, 0, 0, 0, 0]);
     // SAFETY: the caller vouches for both; the state follows the entry's header.
     unsafe {
         let mut call = Call::new(Staged::<A>::new(frame), header, event_hlc);
         call.find(entry, entry.read());
-        call.deliver(mail, A::lane());
+        call.deliver(&raw const (*scratch).mail, A::lane());
         let mut large;
-        if !buffer.is_null() {
-            large = Large::new(buffer, call.reference());
+        if header.flags.has(Flags::ARENA) {
+            large = Large::new(landing_buffer(scratch), call.reference());
             call.receive(&raw mut large);
         }
         S::dispatch(entry.wrapping_add(1).cast(), &mut call)

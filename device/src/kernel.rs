@@ -56,7 +56,7 @@ pub unsafe fn run<A: Arch, S: System>(arguments: *const KernelArguments) {
     let geometry = &arguments.geometry;
     let block = Block::new::<A>(arguments);
     let mut warp = Warp::<A, true>::whole();
-    warp.lend(|warp| block.load(warp));
+    block.load(&warp);
 
     let in_block = A::warp();
     let in_grid = block.number.wrapping_mul(geometry.warps_per_block).wrapping_add(in_block);
