@@ -12,34 +12,12 @@ use tourbillon::actors::herald::{
 };
 use tourbillon::actors::{Counter as Counting, Herald};
 use tourbillon::{
-    Actor, CallError, Client, Context, Counter, Engine, EngineError, Handler, Notice, Outbox, OutboxError,
-    OutboxPolicy, Received, Subscriber, actor, system,
+    Actor, CallError, Client, Context, Counter, EngineError, Handler, Notice, Outbox, OutboxError, OutboxPolicy,
+    Subscriber, actor, system,
 };
 use tourbillon_tests::bench::{REPLY_TIME_MAX, client, counted, counters, eventually, mixed};
+use tourbillon_tests::outbox::{herald, news, next, subscribed};
 use tourbillon_tests::{on_backends, on_every_backend};
-
-/// A client with an open outbox to which the heralds `keys` are subscribed.
-fn subscribed(engine: &Engine, policy: OutboxPolicy, keys: &[u64]) -> (Client, Outbox) {
-    let mut client = client(engine);
-    let outbox = client.outbox(policy).expect("an outbox");
-    for key in keys {
-        client.call(*key, Subscribe { subscriber: outbox.address() }).expect("subscribed");
-    }
-    (client, outbox)
-}
-
-fn next(outbox: &mut Outbox) -> Received {
-    outbox.next_timeout(REPLY_TIME_MAX).expect("a notice")
-}
-
-fn news(received: &Received) -> News {
-    received.decode::<News>().expect("news")
-}
-
-/// What a herald remembers.
-fn herald(engine: &Engine, key: u64) -> Herald {
-    engine.inspect::<Herald>(key).expect("readable").expect("active").1
-}
 
 on_every_backend! {
     /// A subscriber that never reads and loses what it has no room for: exactly that is counted, and other keys go on being
