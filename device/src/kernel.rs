@@ -1,7 +1,7 @@
 //! The dispatch loop.
 //!
 //! Launched once, the loop never exits by itself. Every warp looks at the mirror of the control block every few rounds and
-//! obeys it between two windows. One warp of the first gate block, the [control warp](crate::control), keeps that mirror.
+//! obeys it between two windows. One warp of the first gate block, the control warp (module `control`), keeps that mirror.
 
 use tourbillon_shared::control::{Command, Mode};
 use tourbillon_shared::geometry::{KernelArguments, WarpScratch};

@@ -12,8 +12,8 @@
 //! | --- | --- | --- |
 //! | 0 .. 128 | creator, constant | [`LaneConstants`] |
 //! | 128 .. 256 | client | [`LaneClient`] |
-//! | 256 .. 384 | client | [`LaneOutbox`](crate::outbox::LaneOutbox) |
-//! | 384 .. 512 | device | [`LaneNotices`](crate::outbox::LaneNotices) |
+//! | 256 .. 384 | client | [`LaneOutbox`] |
+//! | 384 .. 512 | device | [`LaneNotices`] |
 //! | 512 .. 4096 | nobody | reserved: a second priority, a completion ring |
 //! | `request_offset` .. | client | request ring, 64 bytes a slot |
 //! | `reply_offset` .. | device | reply ring, 64 bytes a slot |
