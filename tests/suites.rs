@@ -30,6 +30,8 @@ mod lanes;
 mod lifecycle;
 #[path = "tests/oracle.rs"]
 mod oracle;
+#[path = "tests/outbox.rs"]
+mod outbox;
 #[path = "tests/processing.rs"]
 mod processing;
 #[path = "tests/recorded.rs"]

@@ -31,7 +31,8 @@
 
 use bytemuck::{CheckedBitPattern, NoUninit, Pod, Zeroable};
 
-use crate::call::{Call, Context, Outcome, Words};
+use crate::call::{Call, Outcome, Words};
+use crate::context::Context;
 
 /// Largest state, in bytes: a handler works on a copy, which must stay close to the registers.
 pub const STATE_BYTES_MAX: usize = 256;

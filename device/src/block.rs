@@ -8,6 +8,7 @@ use tourbillon_shared::geometry::{BlockLayout, BlockWords, KernelArguments, Shar
 use tourbillon_shared::position::RingShape;
 
 use crate::arch::Arch;
+use crate::outbox::fill_mails;
 use crate::warp::Warp;
 
 /// The block that runs.
@@ -251,6 +252,8 @@ impl<'k> Block<'k> {
                 unsafe { self.turn(local).write(0) };
                 local = local.wrapping_add(warp.size());
             }
+            // SAFETY: as above; every warp of the block has a scratch.
+            unsafe { fill_mails(self.arguments, self.number, self.scratch(0), warp.rank(), warp.size()) };
             if warp.rank() == 0 {
                 // SAFETY: as above.
                 unsafe {

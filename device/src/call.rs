@@ -1,7 +1,6 @@
 //! One message on its way through a handler.
 
 use core::marker::PhantomData;
-use core::ops::Range;
 
 use bytemuck::{CheckedBitPattern, Zeroable};
 use tourbillon_shared::arena::{ARENA_REF_WORDS, ArenaRef};
@@ -9,99 +8,15 @@ use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_OF_ONE_SLOT, arena_start, payload_start, slots_for};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header};
+use tourbillon_shared::mutant;
+use tourbillon_shared::outbox::{Mail, NOTICES_MAX};
 use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
 
 use crate::actor::{Actor, Handler, Message};
 use crate::arch::Arch;
+use crate::context::Context;
 use crate::large::Large;
-
-/// What a handler may know and do beside its own state.
-#[derive(Debug)]
-pub struct Context {
-    key: u64,
-    hlc: u64,
-    version: u64,
-    /// Null for a message without a payload in an arena; else the message's own for as long as the handler runs. A pointer, because
-    /// nearly all messages have none.
-    large: *mut Large,
-    /// Whether the handler asked for a larger reply than there is room for.
-    is_over: bool,
-}
-
-impl Context {
-    /// The key of the actor that runs.
-    #[inline]
-    pub fn key(&self) -> u64 {
-        self.key
-    }
-
-    /// The timestamp of this message's receipt ([`tourbillon_shared::hlc`]): unique in the shard, later than the sender's and
-    /// than every earlier one of the shard.
-    #[inline]
-    pub fn hlc(&self) -> u64 {
-        self.hlc
-    }
-
-    /// How many messages the actor handled before this one without a failure.
-    #[inline]
-    pub fn version(&self) -> u64 {
-        self.version
-    }
-
-    /// The payload that came beside the message by way of the client's arena, up to 1 MiB, in device memory; empty without one.
-    ///
-    /// A handler runs on one lane of a warp: what it does with every byte takes a GPU milliseconds. Handing bytes on
-    /// ([`reply_with`](Self::reply_with)) is the work of the whole warp.
-    #[inline]
-    pub fn payload(&self) -> &[u8] {
-        // SAFETY: null, or what `receive` was told of.
-        match unsafe { self.large.as_ref() } {
-            Some(large) => large.payload(),
-            None => &[],
-        }
-    }
-
-    /// Bytes that the caller has reserved for the payload of the reply.
-    #[inline]
-    pub fn reply_room(&self) -> usize {
-        // SAFETY: as in `payload`.
-        match unsafe { self.large.as_ref() } {
-            Some(large) => large.room(),
-            None => 0,
-        }
-    }
-
-    /// Makes these bytes of the payload the payload of the reply; the whole warp copies them when the handler has succeeded. When
-    /// they are more than [`reply_room`](Self::reply_room), a caller gets a failure for too large a reply, and the message leaves
-    /// no trace; to a tell, whose reply nobody reads, they are simply not sent.
-    ///
-    /// # Panics
-    /// When the range is not inside the payload.
-    #[inline]
-    pub fn reply_with(&mut self, range: Range<usize>) {
-        let length = self.payload()[range.clone()].len();
-        // SAFETY: as in `payload`.
-        if let Some(large) = unsafe { self.large.as_mut() } {
-            self.is_over |= !large.reply_with(range.start, length);
-        }
-    }
-
-    /// Makes `bytes` bytes the payload of the reply, for the handler to write. They begin as the payload of the message, and are
-    /// zero behind its end; [`payload`](Self::payload) shows them from now on. Nothing when they are more than
-    /// [`reply_room`](Self::reply_room): a caller then gets a failure for too large a reply, and the message leaves no trace; to
-    /// a tell there is no room, and its message is handled nevertheless.
-    #[inline]
-    pub fn reply_mut(&mut self, bytes: usize) -> Option<&mut [u8]> {
-        // SAFETY: as in `payload`; the borrow of `self` keeps the reply the only access.
-        let reply = match unsafe { self.large.as_mut() } {
-            Some(large) => large.reply_mut(bytes),
-            None if bytes == 0 => Some(Default::default()),
-            None => None,
-        };
-        self.is_over |= reply.is_none();
-        reply
-    }
-}
+use crate::outbox;
 
 /// How a message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +31,12 @@ pub enum Outcome {
     Invalid,
     /// The reply would not fit into the frame, or its payload into the arena.
     TooLarge,
+    /// Nothing was done, because the handler posts notices and this is the short way.
+    Posts,
+    /// The handler posted more notices than it may.
+    TooManyNotices,
+    /// A subscriber that refuses to lose notices has no room.
+    OutboxFull,
 }
 
 /// Where the words of a frame are while its handler runs; a reply is written over its request.
@@ -137,6 +58,10 @@ pub trait Words {
     /// # Safety
     /// The frame's actor is of type `T`.
     unsafe fn state<T: Actor>(&self) -> Option<T>;
+    /// Reserves room for what was posted; whether the message may succeed.
+    fn reserve(&self, context: &Context) -> bool;
+    /// Sends what was posted, for which room was reserved.
+    fn send(&self, header: &Header, context: &Context);
 }
 
 /// Chunks of a state that a message brings along in registers: those of a state of 64 bytes.
@@ -178,16 +103,16 @@ const _: () = assert!(size_of::<EntryHeader>() == size_of::<Chunk>());
 
 /// The words of a frame of any length in a warp's scratch memory.
 #[derive(Debug)]
-pub struct Staged(*mut Slot);
+pub struct Staged<A>(*mut Slot, PhantomData<A>);
 
-impl Staged {
+impl<A> Staged<A> {
     /// The frame at `frame`.
     ///
     /// # Safety
     /// The slots of the frame's span are this caller's alone while the value lives.
     #[inline(always)]
     pub unsafe fn new(frame: *mut Slot) -> Self {
-        Self(frame)
+        Self(frame, PhantomData)
     }
 
     /// Address of data word `index` of the frame.
@@ -199,7 +124,7 @@ impl Staged {
     }
 }
 
-impl Words for Staged {
+impl<A: Arch> Words for Staged<A> {
     const SPAN: Option<u32> = None;
 
     #[inline(always)]
@@ -221,6 +146,16 @@ impl Words for Staged {
     #[inline(always)]
     unsafe fn state<T: Actor>(&self) -> Option<T> {
         None
+    }
+    #[inline(always)]
+    fn reserve(&self, context: &Context) -> bool {
+        // SAFETY: `deliver` told of the mail of this lane's warp; no more than the most was posted.
+        unsafe { outbox::reserve::<A>(context.mail, context.lane, context.posted) }
+    }
+    #[inline(always)]
+    fn send(&self, header: &Header, context: &Context) {
+        // SAFETY: as above; room was reserved.
+        unsafe { outbox::send::<A>(context.mail, context.lane, context.posted, header.kind, context.key, context.hlc) };
     }
 }
 
@@ -286,6 +221,13 @@ impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
         // SAFETY: the chunks are at least as large as the state, whose bytes they begin with; every state is plain data.
         fits.then(|| unsafe { (&raw const self.image.chunks).cast::<T>().read() })
     }
+    #[inline(always)]
+    fn reserve(&self, _context: &Context) -> bool {
+        // A handler that posts is left to the long way.
+        false
+    }
+    #[inline(always)]
+    fn send(&self, _header: &Header, _context: &Context) {}
 }
 
 /// A message on its way through its handler.
@@ -306,8 +248,16 @@ impl<W: Words> Call<W> {
     /// A call for the frame of `header` whose words are `words`.
     #[inline(always)]
     pub(crate) fn new(words: W, header: Header, event_hlc: u64) -> Self {
-        let context =
-            Context { key: header.key, hlc: event_hlc, version: 0, large: core::ptr::null_mut(), is_over: false };
+        let context = Context {
+            key: header.key,
+            hlc: event_hlc,
+            version: 0,
+            large: core::ptr::null_mut(),
+            is_over: false,
+            mail: core::ptr::null(),
+            lane: 0,
+            posted: 0,
+        };
         Self { words, header, event_hlc, entry: core::ptr::null_mut(), is_new: false, context }
     }
 
@@ -343,6 +293,15 @@ impl<W: Words> Call<W> {
     #[inline(always)]
     pub(crate) unsafe fn receive(&mut self, large: *mut Large) {
         self.context.large = large;
+    }
+
+    /// Lets the handler post.
+    ///
+    /// # Safety
+    /// `mail` is that of the warp, and valid while the call lives; `lane` is the lane that runs.
+    #[inline(always)]
+    pub(crate) unsafe fn deliver(&mut self, mail: *const Mail, lane: u32) {
+        (self.context.mail, self.context.lane) = (mail, lane);
     }
 
     /// Whether the payload of the frame, and of its reply, is in an arena.
@@ -417,12 +376,19 @@ impl<W: Words> Call<W> {
         match copy.handle(&message, &mut self.context) {
             // What the handler did to the state is thrown away with its copy. Nobody reads the reply to a tell.
             Ok(_) if self.context.is_over && !self.header.flags.has(Flags::TELL) => Outcome::TooLarge,
+            Ok(_) if W::SPAN.is_some() && self.context.posted != 0 => Outcome::Posts,
+            Ok(_) if self.context.posted > NOTICES_MAX && !mutant!("outbox_bound_unchecked") => Outcome::TooManyNotices,
+            // The last point at which the message may fail.
+            Ok(_) if self.context.posted != 0 && !self.words.reserve(&self.context) => Outcome::OutboxFull,
             Ok(reply) => {
                 // SAFETY: as above; `find` was told the entry. The stores come last: a handler that panics never gets here.
                 unsafe {
                     (*state).0 = copy;
                     let version = self.context.version.wrapping_add(1);
                     self.entry.write(EntryHeader { hlc: self.event_hlc, version });
+                }
+                if self.context.posted != 0 {
+                    self.words.send(&self.header, &self.context);
                 }
                 let (extension, role) = if self.is_large() {
                     self.write_reference();
@@ -436,6 +402,9 @@ impl<W: Words> Call<W> {
                 Outcome::Done
             }
             Err(error) => {
+                if mutant!("outbox_sent_by_failures") && self.context.posted != 0 && self.words.reserve(&self.context) {
+                    self.words.send(&self.header, &self.context);
+                }
                 self.write_word(0, FailureCode::Handler as u32);
                 self.write_payload(1, bytemuck::bytes_of(&error));
                 self.write_header(Flags::REPLY | Flags::FAILED, size_of::<A::Error>() as u16 + 4);
@@ -589,6 +558,10 @@ pub(crate) fn failure_of(outcome: Outcome) -> Option<FailureCode> {
         Outcome::Unknown => Some(FailureCode::UnknownMessage),
         Outcome::Invalid => Some(FailureCode::InvalidPayload),
         Outcome::TooLarge => Some(FailureCode::ReplyTooLarge),
+        // Never on the long way, which is the one that answers with failures.
+        Outcome::Posts => Some(FailureCode::UnknownMessage),
+        Outcome::TooManyNotices => Some(FailureCode::TooManyNotices),
+        Outcome::OutboxFull => Some(FailureCode::OutboxFull),
     }
 }
 

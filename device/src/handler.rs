@@ -42,18 +42,17 @@ pub(crate) unsafe fn run_frame<A: Arch, S: System>(
     } else {
         let [key_low, key_high, addressee, shape, ..] = header.encode();
         let key = u64::from(key_low) | u64::from(key_high) << 32;
-        let buffer = if flags.has(Flags::ARENA) { landing_buffer(scratch) } else { core::ptr::null_mut() };
         let mut outcome = None;
         let ended = A::guard(|| {
             // SAFETY: the caller vouches for entry and frame; all frames of this actor are with this lane. A frame that landed is a
             // window of its own, and the turn gives this warp the buffer.
-            outcome = Some(unsafe { run_handler::<S>(entry, frame, key, addressee, shape, event_hlc, buffer) });
+            outcome = Some(unsafe { run_handler::<A, S>(entry, frame, key, addressee, shape, event_hlc, scratch) });
         });
         judge::<A>(stats, outcome.filter(|_| ended))
     };
     if let Some(code) = failure {
         // SAFETY: the caller vouches for the frame.
-        let mut call = Call::new(unsafe { Staged::new(frame) }, header, event_hlc);
+        let mut call = Call::new(unsafe { Staged::<A>::new(frame) }, header, event_hlc);
         fail::<A, _>(stats, &mut call, code);
     }
 }
@@ -105,7 +104,7 @@ pub(crate) unsafe fn run_plain<A: Arch, S: System, const SENT: bool>(
     }
     let Some(code) = judge::<A>(stats, outcome) else { return answered };
     // SAFETY: the caller vouches for the frame.
-    let mut call = Call::new(unsafe { Staged::new(frame) }, header, event_hlc);
+    let mut call = Call::new(unsafe { Staged::<A>::new(frame) }, header, event_hlc);
     fail::<A, _>(stats, &mut call, code);
     Answered::Staged
 }
@@ -146,26 +145,27 @@ pub(crate) fn is_plain(flags: Flags) -> bool {
 /// What it needs comes in registers: `addressee` and `shape` are data words 2 and 3 of the header.
 ///
 /// # Safety
-/// `entry` is the actor's entry and `frame` its staged message, which nobody else uses meanwhile; `buffer` is null, or what its
-/// reference leads to has landed there.
+/// `entry` is the actor's entry and `frame` its staged message, which nobody else uses meanwhile; `scratch` is the
+/// warp's, which has noted where what a reference leads to has landed.
 #[inline(never)]
-unsafe fn run_handler<S: System>(
+unsafe fn run_handler<A: Arch, S: System>(
     entry: *mut EntryHeader,
     frame: *mut Slot,
     key: u64,
     addressee: u32,
     shape: u32,
     event_hlc: u64,
-    buffer: *mut u8,
+    scratch: *mut WarpScratch,
 ) -> Outcome {
     let header = Header::decode(&[key as u32, (key >> 32) as u32, addressee, shape, 0, 0, 0, 0]);
     // SAFETY: the caller vouches for both; the state follows the entry's header.
     unsafe {
-        let mut call = Call::new(Staged::new(frame), header, event_hlc);
+        let mut call = Call::new(Staged::<A>::new(frame), header, event_hlc);
         call.find(entry, entry.read());
+        call.deliver(&raw const (*scratch).mail, A::lane());
         let mut large;
-        if !buffer.is_null() {
-            large = Large::new(buffer, call.reference());
+        if header.flags.has(Flags::ARENA) {
+            large = Large::new(landing_buffer(scratch), call.reference());
             call.receive(&raw mut large);
         }
         S::dispatch(entry.wrapping_add(1).cast(), &mut call)

@@ -1,18 +1,17 @@
-//! The dispatch loop, the control warp and telemetry.
+//! The dispatch loop.
 //!
 //! Launched once, the loop never exits by itself. Every warp looks at the mirror of the control block every few rounds and
-//! obeys it between two windows. One warp of the first gate block, the *control warp*, reads the control block over the bus,
-//! mirrors it in device memory, writes the heartbeat and refreshes the telemetry page. Where there are few threads the control
-//! warp serves as well.
+//! obeys it between two windows. One warp of the first gate block, the control warp (module `control`), keeps that mirror.
 
-use tourbillon_shared::control::{Command, ControlBlock, Mode};
+use tourbillon_shared::control::{Command, Mode};
 use tourbillon_shared::geometry::{KernelArguments, WarpScratch};
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk};
-use tourbillon_shared::telemetry::{COUNTERS, Counter, LATENCY_BUCKETS, TelemetryPage, WarpStats};
+use tourbillon_shared::telemetry::{Counter, TelemetryPage};
 
 use crate::arch::Arch;
 use crate::block::Block;
 use crate::clock::Clock;
+use crate::control::Control;
 use crate::gate::Gate;
 use crate::lone::forward::Watched;
 use crate::lone::run::{Handed, LoneRings, Looked};
@@ -26,35 +25,20 @@ use crate::warp::Warp;
 const ROUNDS_PER_COMMAND: u32 = 16;
 /// What a warp that left notes in place of the epoch it obeys.
 pub const EPOCH_OF_THE_DEPARTED: u32 = u32::MAX;
-/// How long the control warp waits for the others after a stop, before it leaves without their last counts.
-const LAST_REFRESH_NS: u64 = 5_000_000;
 /// Watches of its home after which a warp looks at all rings of its block once, for a home may have lost its warps. A
 /// watch of an idle ring takes a few microseconds.
 const WATCHES_PER_WIDE_LOOK: u32 = 64;
 /// How long a warp rests whose home another one watches.
 const STANDBY_NS: u32 = 1_000;
 /// How long a paused warp rests between two looks at the mirror.
-const PAUSE_NS: u32 = 2_000;
+pub(crate) const PAUSE_NS: u32 = 2_000;
 
 /// The control words as a warp sees them.
 #[derive(Clone, Copy, Debug)]
-struct Orders {
-    command: Command,
-    mode: Mode,
-    clock_offset: u64,
-}
-
-/// What the control warp remembers.
-#[derive(Debug)]
-struct Control {
-    /// Chunk tags last mirrored: command, clock offset.
-    mirrored: (u32, u32),
-    /// The epoch that was last told to be obeyed by all.
-    told: u32,
-    beats: u64,
-    next_beat_ns: u64,
-    next_refresh_ns: u64,
-    refreshes: u64,
+pub(crate) struct Orders {
+    pub(crate) command: Command,
+    pub(crate) mode: Mode,
+    pub(crate) clock_offset: u64,
 }
 
 /// The kernel's body: every lane of every warp runs it until the kernel is stopped.
@@ -98,14 +82,7 @@ pub unsafe fn run<A: Arch, S: System>(arguments: *const KernelArguments) {
         clock: Clock::new(0, now_ns),
         idle: 0,
         until_orders: 0,
-        control: Control {
-            mirrored: (0, 0),
-            told: 0,
-            beats: 0,
-            next_beat_ns: now_ns,
-            next_refresh_ns: now_ns,
-            refreshes: 0,
-        },
+        control: Control::new(now_ns),
         orders: Orders { command: Command::of(Mode::Resident), mode: Mode::Resident, clock_offset: 0 },
     };
     if is_control && warp.rank() == 0 {
@@ -369,11 +346,11 @@ impl Server<'_> {
     }
 }
 
-fn page(arguments: &KernelArguments) -> *mut TelemetryPage {
+pub(crate) fn page(arguments: &KernelArguments) -> *mut TelemetryPage {
     arguments.telemetry as *mut TelemetryPage
 }
 
-fn mirror(arguments: &KernelArguments) -> *mut Chunk {
+pub(crate) fn mirror(arguments: &KernelArguments) -> *mut Chunk {
     arguments.memory.wrapping_add(arguments.layout.mirror) as *mut Chunk
 }
 
@@ -417,7 +394,12 @@ pub(crate) fn serves<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, argument
 }
 
 /// Notes that this warp acts by the command of `epoch`.
-fn obey<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, arguments: &KernelArguments, in_grid: u32, epoch: u32) {
+pub(crate) fn obey<A: Arch, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
+    arguments: &KernelArguments,
+    in_grid: u32,
+    epoch: u32,
+) {
     warp.sync();
     if warp.rank() == 0 {
         let obeyed = arguments.memory.wrapping_add(arguments.layout.obeyed) as *mut u32;
@@ -427,163 +409,6 @@ fn obey<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, arguments: &KernelArg
 }
 
 /// Warps of the launch.
-fn warps(arguments: &KernelArguments) -> u32 {
+pub(crate) fn warps(arguments: &KernelArguments) -> u32 {
     arguments.geometry.blocks.wrapping_mul(arguments.geometry.warps_per_block)
-}
-
-impl Control {
-    /// Mirrors the control block and, when it is time, beats and refreshes.
-    fn step<A: Arch, const WHOLE: bool>(
-        &mut self,
-        warp: &Warp<A, WHOLE>,
-        arguments: &KernelArguments,
-        orders: &Orders,
-    ) {
-        let now_ns = warp.broadcast_u64(A::now_ns(), 0);
-        self.mirror_control(warp, arguments);
-        if now_ns < self.next_beat_ns {
-            return;
-        }
-        self.next_beat_ns = now_ns.wrapping_add(arguments.beat_ns.into());
-        let epoch = orders.command.epoch;
-        let (all_obey, departed) = survey(warp, arguments, epoch, self.told != epoch);
-        if all_obey {
-            self.told = epoch;
-        }
-        let status = page(arguments);
-        self.beats = self.beats.wrapping_add(1);
-        if warp.rank() == 0 {
-            // SAFETY: the page is mapped for the launch, and this lane is the only writer of its status.
-            unsafe {
-                A::store_relaxed_sys(&raw mut (*status).status.device_ns, now_ns);
-                A::store_relaxed_sys(&raw mut (*status).status.heartbeat, self.beats);
-                A::store_relaxed_sys(
-                    &raw mut (*status).status.warps_running,
-                    u64::from(warps(arguments).wrapping_sub(departed)),
-                );
-                A::store_relaxed_sys(&raw mut (*status).status.relaunch_wanted, departed.into());
-                if all_obey {
-                    A::store_release_sys(&raw mut (*status).status.epoch_obeyed, orders.command.epoch.into());
-                }
-            }
-        }
-        if now_ns >= self.next_refresh_ns {
-            self.next_refresh_ns = now_ns.wrapping_add(arguments.refresh_ns.into());
-            self.refresh(warp, arguments);
-        }
-    }
-
-    /// Copies the control block to its mirror when it has changed.
-    #[inline(always)]
-    fn mirror_control<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>, arguments: &KernelArguments) {
-        let control = arguments.control as *const ControlBlock;
-        // SAFETY: the control block is mapped for the launch.
-        let (command, offset) = unsafe {
-            (A::load_chunk_sys(&raw const (*control).command), A::load_chunk_sys(&raw const (*control).clock_offset))
-        };
-        let tags = (warp.broadcast(command.tag(), 0), warp.broadcast(offset.tag(), 0));
-        if tags == self.mirrored {
-            return;
-        }
-        if warp.rank() == 0 {
-            let mirror = mirror(arguments);
-            // SAFETY: only this lane writes the mirror.
-            unsafe {
-                A::store_chunk_gpu(mirror.wrapping_add(1), offset);
-                A::store_chunk_gpu(mirror, command);
-            }
-        }
-        self.mirrored = tags;
-    }
-
-    /// Sums every warp's counters into the telemetry page, each lane its share of the words.
-    fn refresh<A: Arch, const WHOLE: bool>(&mut self, warp: &Warp<A, WHOLE>, arguments: &KernelArguments) {
-        const WORDS: u32 = (COUNTERS + LATENCY_BUCKETS) as u32;
-        let stats = arguments.memory.wrapping_add(arguments.layout.stats) as *const WarpStats;
-        let status = page(arguments);
-        let mut word = warp.rank();
-        while word < WORDS {
-            let mut sum = 0u64;
-            let mut index = 0;
-            while index < warps(arguments) {
-                // SAFETY: a word of a warp's statistics, which are words all through.
-                let value = unsafe {
-                    A::load_relaxed_gpu(stats.wrapping_add(index as usize).cast::<u64>().wrapping_add(word as usize))
-                };
-                sum = if word == Counter::LastFailure as u32 {
-                    if value > sum { value } else { sum }
-                } else {
-                    sum.wrapping_add(value)
-                };
-                index = index.wrapping_add(1);
-            }
-            // SAFETY: the page is mapped, and this lane is the word's only writer.
-            unsafe {
-                let target = if word < COUNTERS as u32 {
-                    (&raw mut (*status).counters).cast::<u64>().wrapping_add(word as usize)
-                } else {
-                    (&raw mut (*status).latency).cast::<u64>().wrapping_add((word as usize).wrapping_sub(COUNTERS))
-                };
-                A::store_relaxed_sys(target, sum);
-            }
-            word = word.wrapping_add(warp.size());
-        }
-        warp.sync();
-        self.refreshes = self.refreshes.wrapping_add(1);
-        if warp.rank() == 0 {
-            // SAFETY: as in `step`.
-            unsafe { A::store_relaxed_sys(&raw mut (*status).status.refreshes, self.refreshes) };
-        }
-    }
-
-    /// After the stop: waits a little for the other warps' last counts, then writes them to the page.
-    fn finish<A: Arch, const WHOLE: bool>(
-        &mut self,
-        warp: &Warp<A, WHOLE>,
-        arguments: &KernelArguments,
-        orders: &Orders,
-    ) {
-        let epoch = orders.command.epoch;
-        obey(warp, arguments, 0, epoch);
-        let until_ns = warp.broadcast_u64(A::now_ns(), 0).wrapping_add(LAST_REFRESH_NS);
-        loop {
-            let (all_obey, _) = survey(warp, arguments, epoch, true);
-            if all_obey || warp.broadcast_u64(A::now_ns(), 0) >= until_ns {
-                break;
-            }
-            A::relax(0);
-            A::rest(PAUSE_NS);
-        }
-        self.refresh(warp, arguments);
-        if warp.rank() == 0 {
-            // SAFETY: as in `step`.
-            unsafe { A::store_release_sys(&raw mut (*page(arguments)).status.epoch_obeyed, epoch.into()) };
-        }
-    }
-}
-
-/// Whether every warp that runs obeys the command of `epoch`, and how many warps have departed. Where it matters that what they did
-/// before has happened, `acquires` says so.
-fn survey<A: Arch, const WHOLE: bool>(
-    warp: &Warp<A, WHOLE>,
-    arguments: &KernelArguments,
-    epoch: u32,
-    acquires: bool,
-) -> (bool, u32) {
-    let obeyed = arguments.memory.wrapping_add(arguments.layout.obeyed) as *const u32;
-    let (mut lags, mut departed) = (false, 0u32);
-    let mut first = 0;
-    while first < warps(arguments) {
-        let index = first.wrapping_add(warp.rank());
-        let mut value = epoch;
-        if index < warps(arguments) {
-            let word = obeyed.wrapping_add(index as usize);
-            // SAFETY: the word of a warp of the launch.
-            value = unsafe { if acquires { A::load_obeyed_gpu(word) } else { A::peek_obeyed_gpu(word) } };
-        }
-        lags |= value != epoch && value != EPOCH_OF_THE_DEPARTED;
-        departed = departed.wrapping_add(warp.ballot(value == EPOCH_OF_THE_DEPARTED).count_ones());
-        first = first.wrapping_add(warp.size());
-    }
-    (!warp.any(lags), departed)
 }

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | [`actor`](mod@actor) | what a user writes: states, messages, handlers |
 //! | [`system`](mod@system) | the list of an engine's actors and the kernel's entry |
-//! | [`call`] | one message on its way through a handler |
+//! | [`call`], `context` | one message on its way through a handler; what the handler may know and do |
 //! | [`arch`] | lanes, collectives, memory operations with their ordering and scope |
 //! | [`warp`] | a warp's living lanes and their collectives |
 //! | [`block`] | a block's shared memory, loaded at launch and spilled at exit |
@@ -19,10 +19,12 @@
 //! | `window` | the phases of the frames that a turn takes at once |
 //! | `handler` | running one handler |
 //! | `landing`, `large` | payloads from the clients' arenas; what a handler sees of them |
+//! | [`outbox`] | notices, from handlers to clients that did not ask |
 //! | `lone` | the short way of a message that comes alone |
 //! | [`directory`] | from a key to an actor's place |
 //! | [`stats`] | what a warp counts |
-//! | [`kernel`] | the dispatch loop, the control warp, telemetry |
+//! | [`kernel`] | the dispatch loop |
+//! | `control` | the control warp: orders, heartbeat, telemetry |
 
 #![cfg_attr(target_arch = "nvptx64", no_std)]
 #![cfg_attr(target_arch = "nvptx64", feature(asm_experimental_arch, link_llvm_intrinsics))]
@@ -33,6 +35,8 @@ pub mod arch;
 pub mod block;
 pub mod call;
 pub mod clock;
+mod context;
+mod control;
 pub mod directory;
 pub mod frames;
 pub mod gate;
@@ -44,6 +48,8 @@ mod landing;
 mod large;
 mod lone;
 pub mod look;
+#[doc(hidden)]
+pub mod outbox;
 pub mod stats;
 pub mod system;
 pub mod turn;
@@ -56,7 +62,10 @@ pub use tourbillon_shared as shared;
 pub use actor::{Actor, ErrorOf, Handler, Message, NoError, ReplyOf};
 #[doc(hidden)]
 pub use call::Words;
-pub use call::{Call, Context, Outcome, zeroed};
+pub use call::{Call, Outcome, zeroed};
+pub use context::Context;
 #[cfg(not(target_arch = "nvptx64"))]
 pub use image::{Kind, PtxText, SystemImage};
+pub use outbox::Notice;
 pub use system::System;
+pub use tourbillon_shared::outbox::Subscriber;

@@ -21,6 +21,11 @@ impl Stats {
         Self { stats: first.wrapping_add(warp as usize) }
     }
 
+    /// The counters at an address: those of the warp that runs.
+    pub(crate) fn at(address: u64) -> Self {
+        Self { stats: address as *mut WarpStats }
+    }
+
     /// Adds to a counter.
     #[inline(always)]
     pub fn add<A: Arch>(self, counter: Counter, value: u64) {

@@ -171,7 +171,7 @@ pub(crate) fn recover<A: Arch, const WHOLE: bool>(
                     (&raw mut (*scratch).group).cast::<u32>().wrapping_add(next as usize).write(left);
                 }
                 let place = (&raw const (*scratch).panic).cast::<PanicPlace>().wrapping_add(lane as usize).read();
-                let mut call = call_of(scratch, frame, first_hlc);
+                let mut call = call_of::<A>(scratch, frame, first_hlc);
                 call.fail(FailureCode::Panicked, place);
             }
             note_failure::<A>(stats, FailureCode::Panicked);
@@ -407,7 +407,7 @@ fn run_frames<A: Arch, S: System>(
 /// # Safety
 /// `take` noted the frame's start, and the frame is the lane's.
 #[inline(always)]
-unsafe fn call_of(scratch: *mut WarpScratch, frame: u32, first_hlc: u64) -> Call<Staged> {
+unsafe fn call_of<A: Arch>(scratch: *mut WarpScratch, frame: u32, first_hlc: u64) -> Call<Staged<A>> {
     // SAFETY: the caller vouches for it.
     unsafe {
         let start = read_word(&raw const (*scratch).start, frame);

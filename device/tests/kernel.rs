@@ -97,6 +97,7 @@ impl Bench {
             entry_stride: image.entry_stride,
             directory_log2: Geometry::directory_log2_for(64),
             landing_bytes: 0,
+            outbox_log2: 0,
         };
         geometry.check().unwrap();
         let layout = DeviceLayout::new(&geometry);
@@ -130,7 +131,6 @@ impl Bench {
                 geometry,
                 refresh_ns: 1_000_000,
                 beat_ns: 10_000,
-                reserved: 0,
             });
         }
         let doorbell = Arc::new(Doorbell::default());

@@ -22,8 +22,12 @@ const PREEMPTIONS: usize = 2;
 const BRANCHES_MAX: usize = 20_000;
 
 fn explore(model: impl Fn() + Sync + Send + 'static) {
+    explore_to(PREEMPTIONS, model);
+}
+
+fn explore_to(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.preemption_bound = Some(preemptions);
     builder.max_branches = BRANCHES_MAX;
     builder.check(model);
 }
@@ -284,4 +288,80 @@ fn an_arena_carries_whole_payloads_both_ways() {
         }
         device.join().unwrap();
     });
+}
+
+/// An outbox with two writers and fewer slots than notices: nobody writes a slot that was not read, and whoever finds a slot finds
+/// what its writer put there.
+///
+/// A writer may hold room since before the reader's credit that its place needs: only the tickets tell it of that. Everybody looks
+/// once, as what is posted without room is dropped: loops that wait for each other have too many interleavings.
+#[test]
+fn an_outbox_has_room_behind_every_ticket() {
+    static WRAPPED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    // One more than elsewhere: a writer is held up between room and ticket, another between two notices.
+    explore_to(PREEMPTIONS + 1, || {
+        struct Outbox {
+            room: AtomicU64,
+            tail: AtomicU64,
+            credit: AtomicU64,
+            tags: [AtomicU64; 2],
+            slots: [UnsafeCell<u64>; 2],
+        }
+        let outbox = Arc::new(Outbox {
+            room: AtomicU64::new(2),
+            tail: AtomicU64::new(0),
+            credit: AtomicU64::new(0),
+            tags: std::array::from_fn(|_| AtomicU64::new(0)),
+            slots: std::array::from_fn(|_| UnsafeCell::new(0)),
+        });
+        let spawn = |run: fn(&Outbox)| {
+            let outbox = Arc::clone(&outbox);
+            loom::thread::spawn(move || run(&outbox))
+        };
+        fn post(outbox: &Outbox) {
+            if (outbox.room.fetch_sub(1, ordering::room_take()) as i64) < 1 {
+                outbox.room.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            let position = outbox.tail.fetch_add(1, ordering::ticket_take());
+            let index = position as usize % 2;
+            // SAFETY: the place is this writer's, as room and ticket say.
+            outbox.slots[index].with_mut(|slot| unsafe { *slot = position + 10 });
+            outbox.tags[index].store(1 + position / 2, ordering::tag_store());
+        }
+        let threads = [
+            spawn(post),
+            spawn(|outbox| {
+                post(outbox);
+                post(outbox);
+            }),
+            // The reader of the first slot.
+            spawn(|outbox| {
+                if outbox.tags[0].load(ordering::tag_load()) == 1 {
+                    // SAFETY: the slot is the reader's, as its tag says.
+                    assert_eq!(outbox.slots[0].with(|slot| unsafe { *slot }), 10);
+                    outbox.credit.store(1, ordering::credit_store());
+                }
+            }),
+            // The control warp.
+            spawn(|outbox| {
+                if outbox.credit.load(Ordering::Relaxed) == 1 {
+                    if let Some(ordering) = ordering::arena_acquire() {
+                        loom::sync::atomic::fence(ordering);
+                    }
+                    outbox.room.fetch_add(1, Ordering::Relaxed);
+                }
+            }),
+        ];
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        let posted = outbox.tail.load(Ordering::Relaxed);
+        for position in posted.saturating_sub(2)..posted {
+            // SAFETY: all writers have ended.
+            assert_eq!(outbox.slots[position as usize % 2].with(|slot| unsafe { *slot }), position + 10);
+        }
+        WRAPPED.fetch_or(posted == 3, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(WRAPPED.load(std::sync::atomic::Ordering::Relaxed), "no interleaving used a slot twice");
 }

@@ -215,7 +215,7 @@ mod tests {
     use tourbillon_shared::position::RingShape;
 
     fn arena(bytes: u32, first_position: u64) -> Arena {
-        let lane = Lane::create(0, RingShape::new(16).unwrap(), first_position, bytes).unwrap();
+        let lane = Lane::create(0, RingShape::new(16).unwrap(), first_position, bytes, 5).unwrap();
         Arena::new(&Arc::new(lane))
     }
 

@@ -7,6 +7,7 @@ use bytemuck::{CheckedBitPattern, Zeroable};
 use tourbillon_shared::error::{FAILURE_WORDS, FailureCode};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, decode_payload};
 use tourbillon_shared::header::Flags;
+use tourbillon_shared::outbox::NOTICES_MAX;
 
 use crate::lane_end::header_in;
 
@@ -83,6 +84,18 @@ pub enum CallError<E> {
     /// The arena held another payload where the request's reference led; nothing was done.
     #[error("the arena held another payload where the reference led; use each lane from one place only")]
     ArenaStale,
+    /// The handler posted more notices than one message may; the actor's state is as before the message, and none was sent.
+    #[error("the handler posted more than {most} notices; post them from several messages")]
+    TooManyNotices {
+        /// How many one message may post.
+        most: u32,
+    },
+    /// A subscriber that chose [`OutboxPolicy::Refuse`](crate::OutboxPolicy::Refuse) has no room for a notice; the actor's state is as
+    /// before the message, and nothing was sent to anybody.
+    #[error(
+        "the outbox of a subscriber is full, and it wants to lose nothing; send the message again when it has read"
+    )]
+    OutboxFull,
     /// The message is past the limit of a batch; it was not sent.
     #[error("a batch has at most {limit} messages; send the rest in another, or raise `batch_limit`")]
     BatchTooLarge {
@@ -158,6 +171,8 @@ impl<E: CheckedBitPattern> CallError<E> {
             Some(FailureCode::ReplyTooLarge) => Self::ReplyTooLarge,
             Some(FailureCode::ArenaOutOfBounds) => Self::ArenaOutOfBounds,
             Some(FailureCode::ArenaStale) => Self::ArenaStale,
+            Some(FailureCode::TooManyNotices) => Self::TooManyNotices { most: NOTICES_MAX },
+            Some(FailureCode::OutboxFull) => Self::OutboxFull,
             Some(FailureCode::Panicked) | None => Self::InvalidReply,
         }
     }

@@ -14,6 +14,7 @@ use crate::call_error::{CallError, SendError};
 use crate::config::BATCH_LIMIT_DEFAULT;
 use crate::error::EngineError;
 use crate::lane::Lane;
+use crate::outbox::{Outbox, OutboxPolicy};
 use crate::pipeline::Pipeline;
 use crate::port::{ClientCounts, Port};
 use crate::shared::Shared;
@@ -292,6 +293,19 @@ impl Client {
             self.port.publish_staged();
         }
         self.port.counts()
+    }
+
+    /// Opens the client's outbox: what actors send without being asked to those who know its [`address`](Outbox::address). The policy
+    /// says what becomes of notices for which there is no room.
+    ///
+    /// It is a handle of its own, which may be used on another thread and may outlive the client; the lane is given away again when
+    /// both are gone. Waits until the device knows of it, some microseconds on a GPU and at most a few milliseconds on CPU
+    /// threads that sleep; no notice that is posted after that is missed.
+    ///
+    /// # Errors
+    /// [`EngineError::NoOutboxes`], [`EngineError::OutboxOpen`], [`EngineError::OutboxTimeout`], [`EngineError::Stopped`].
+    pub fn outbox(&self, policy: OutboxPolicy) -> Result<Outbox, EngineError> {
+        Outbox::open(self.port.shared_lane(), Arc::clone(&self.shared), policy, self.strategy)
     }
 
     /// The client's clock ([`tourbillon_shared::hlc`]): the last timestamp that it gave or saw.

@@ -1,22 +1,21 @@
-//! What an engine is told before it is built, and the sums that follow from it. Nothing is started before all of it is checked.
+//! What an engine is told before it is built. Nothing is started before all of it is checked.
 
 use std::fmt;
 use std::str::FromStr;
 
 use tourbillon_device::SystemImage;
 use tourbillon_shared::arena::{ARENA_BYTES_MAX, ARENA_GRANULE, LARGE_BYTES_MAX};
-use tourbillon_shared::control::ControlBlock;
-use tourbillon_shared::geometry::{ACTORS_PER_SHARD_MAX, WARPS_PER_BLOCK_MAX};
 use tourbillon_shared::geometry::{
-    BLOCKS_MAX, DeviceLayout, GATES_MAX, Geometry, GeometryError, KernelArguments, LaneAddresses,
+    ACTORS_PER_SHARD_MAX, BLOCKS_MAX, GATES_MAX, Geometry, GeometryError, WARPS_PER_BLOCK_MAX,
 };
-use tourbillon_shared::lane::{LANES_MAX, LaneConstants};
+use tourbillon_shared::lane::LANES_MAX;
+use tourbillon_shared::outbox::is_outbox_log2;
 use tourbillon_shared::partition::SHARDS_MAX;
 use tourbillon_shared::position::RingShape;
-use tourbillon_shared::telemetry::TELEMETRY_BYTES;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::memory::{memory_sum, most_actors};
 use crate::processing::Processing;
 use crate::wait::WaitStrategy;
 
@@ -25,6 +24,9 @@ pub const RING_CAPACITY_DEFAULT: u32 = 1024;
 /// Bytes of each of a lane's two arenas unless told otherwise: one payload of the largest size, and some of a few KiB. 16 lanes then
 /// pin 34 MiB.
 pub const ARENA_BYTES_DEFAULT: u32 = LARGE_BYTES_MAX as u32 + (64 << 10);
+/// Slots of a lane's outbox unless told otherwise: enough for a burst while its reader sleeps for a millisecond. 16 lanes then pin
+/// 256 KiB.
+pub const OUTBOX_CAPACITY_DEFAULT: u32 = 256;
 /// Lanes of an engine unless told otherwise.
 pub const LANES_DEFAULT: u32 = 16;
 /// Most threads that the CPU backend takes by itself; more is for the user to say.
@@ -195,6 +197,7 @@ pub struct EngineBuilder {
     ring_capacity: u32,
     lanes: u32,
     arena_bytes: u32,
+    outbox_capacity: u32,
     actors_per_shard: Option<u32>,
     cpu_threads: Option<u32>,
     gpu: Option<GpuGeometry>,
@@ -215,6 +218,7 @@ impl EngineBuilder {
             ring_capacity: RING_CAPACITY_DEFAULT,
             lanes: LANES_DEFAULT,
             arena_bytes: ARENA_BYTES_DEFAULT,
+            outbox_capacity: OUTBOX_CAPACITY_DEFAULT,
             actors_per_shard: None,
             cpu_threads: None,
             gpu: None,
@@ -260,6 +264,15 @@ impl EngineBuilder {
     /// GPU, and each shard has a buffer of up to 1 MiB in device memory while there are any.
     pub fn arena_bytes(mut self, bytes: u32) -> Self {
         self.arena_bytes = bytes;
+        self
+    }
+
+    /// Slots of each lane's outbox ([`Client::outbox`](crate::Client::outbox)), a power of two from 32 to 65,536, or 0 for none;
+    /// [`OUTBOX_CAPACITY_DEFAULT`] without. A notice of up to 16 bytes takes one slot, a longer one up to 8.
+    ///
+    /// While there are outboxes, each warp has 46 KiB of device memory for the notices of its running handlers.
+    pub fn outbox_capacity(mut self, slots: u32) -> Self {
+        self.outbox_capacity = slots;
         self
     }
 
@@ -334,6 +347,7 @@ impl EngineBuilder {
         within("lanes", self.lanes, 1, LANES_MAX)?;
         within("first_lap", self.first_lap, 1, u32::MAX)?;
         within("arena_bytes", self.arena_bytes, 0, ARENA_BYTES_MAX)?;
+        self.outbox_log2()?;
         if let Some(shards) = self.shards {
             within("shards", shards, 1, SHARDS_MAX)?;
         }
@@ -367,6 +381,16 @@ impl EngineBuilder {
     /// Length of each arena, which was checked.
     pub(crate) fn arena_length(&self) -> u32 {
         self.arena_bytes.next_multiple_of(ARENA_GRANULE)
+    }
+
+    /// Binary logarithm of an outbox's capacity; 0 for none.
+    fn outbox_log2(&self) -> Result<u32, EngineError> {
+        let slots = self.outbox_capacity;
+        match slots.checked_ilog2() {
+            None => Ok(0),
+            Some(log2) if slots.is_power_of_two() && log2 != 0 && is_outbox_log2(log2) => Ok(log2),
+            Some(_) => Err(EngineError::OutboxCapacity { slots }),
+        }
     }
 
     /// Position at which every lane begins.
@@ -417,6 +441,7 @@ impl EngineBuilder {
             lanes: self.lanes,
             ring_log2: RING_LOG2,
             entry_stride: self.image.entry_stride,
+            outbox_log2: self.outbox_log2()?,
             ..base
         };
         geometry.actors_per_shard = self.actors_per_shard.unwrap_or_else(|| most_actors(&geometry, memory));
@@ -440,6 +465,7 @@ const EMPTY: Geometry = Geometry {
     entry_stride: 0,
     directory_log2: 0,
     landing_bytes: 0,
+    outbox_log2: 0,
 };
 
 fn within(figure: &'static str, value: u32, least: u32, most: u32) -> Result<(), GeometryError> {
@@ -447,62 +473,6 @@ fn within(figure: &'static str, value: u32, least: u32, most: u32) -> Result<(),
         return Ok(());
     }
     Err(GeometryError { figure, value: value.into(), least: least.into(), most: most.into() })
-}
-
-/// The most actors a shard may have so that everything stays below `memory` bytes; at least one.
-///
-/// A directory of `2^d` buckets serves up to `2^(d-1)` actors, so for each size of it the rest of the memory is filled with
-/// actors; the largest size that is then still needed wins.
-fn most_actors(geometry: &Geometry, memory: u64) -> u32 {
-    let total = |actors: u64, directory_log2: u32| {
-        DeviceLayout::new(&Geometry { actors_per_shard: actors as u32, directory_log2, ..*geometry }).total_bytes
-    };
-    let per_actor = u64::from(geometry.shards) * u64::from(geometry.entry_stride);
-    for directory_log2 in (2..=Geometry::directory_log2_for(ACTORS_PER_SHARD_MAX)).rev() {
-        let bare = total(0, directory_log2);
-        let actors = (memory.saturating_sub(bare) / per_actor.max(1)).min(1 << (directory_log2 - 1));
-        if actors > 1 << (directory_log2 - 2) {
-            return actors as u32;
-        }
-    }
-    1
-}
-
-/// Bytes of an engine by purpose. What ends in "(host)" is pinned memory of the host, the rest is device memory, its sum
-/// [`device_bytes`].
-pub(crate) fn memory_sum(geometry: &Geometry, shape: RingShape, arena_bytes: u32) -> Vec<(&'static str, u64)> {
-    let layout = DeviceLayout::new(geometry);
-    let lane = LaneConstants::new(0, shape, 0, arena_bytes);
-    let lanes = u64::from(geometry.lanes);
-    vec![
-        ("partition table and control mirror", layout.obeyed - layout.mirror),
-        ("warp statistics", layout.lane_heads - layout.obeyed),
-        ("ring positions", layout.rings - layout.lane_heads),
-        ("rings from gates to shards", layout.shards - layout.rings),
-        ("shard states", layout.directories - layout.shards),
-        ("directories", layout.slabs - layout.directories),
-        ("actors", layout.landings - layout.slabs),
-        ("landing buffers", layout.total_bytes - layout.landings),
-        ("arguments", device_bytes(geometry) - layout.total_bytes),
-        ("lanes (host)", lane.arena_offset * lanes),
-        ("arenas (host)", (lane.total_bytes - lane.arena_offset) * lanes),
-        ("control block and telemetry (host)", (size_of::<ControlBlock>() + TELEMETRY_BYTES) as u64),
-    ]
-}
-
-/// Offset of the kernel's arguments in device memory: behind what [`DeviceLayout`] lays out.
-pub(crate) fn arguments_offset(geometry: &Geometry) -> u64 {
-    DeviceLayout::new(geometry).total_bytes
-}
-
-/// Offset of the array of [`LaneAddresses`] in device memory.
-pub(crate) fn lanes_offset(geometry: &Geometry) -> u64 {
-    arguments_offset(geometry) + size_of::<KernelArguments>().next_multiple_of(256) as u64
-}
-
-/// All device memory of an engine.
-pub(crate) fn device_bytes(geometry: &Geometry) -> u64 {
-    lanes_offset(geometry) + (size_of::<LaneAddresses>() * geometry.lanes as usize).next_multiple_of(256) as u64
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What builders refuse, and the sums of their memory.
 
 use super::*;
+use crate::memory::device_bytes;
 use tourbillon_shared::position::ShapeError;
 
 fn builder() -> EngineBuilder {
@@ -49,6 +50,22 @@ fn bad_ring_capacities_are_refused() {
 }
 
 #[test]
+fn bad_outbox_capacities_are_refused() {
+    for slots in [1, 2, 16, 33, 1 << 17, u32::MAX] {
+        for backend in [Backend::Cpu, Backend::Auto] {
+            match builder().outbox_capacity(slots).backend(backend).build() {
+                Err(EngineError::OutboxCapacity { slots: refused }) => assert_eq!(refused, slots),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    for slots in [0, 32, 1 << 16] {
+        let geometry = builder().outbox_capacity(slots).cpu_geometry().unwrap();
+        assert_eq!(1 << geometry.outbox_log2, slots.max(1));
+    }
+}
+
+#[test]
 fn the_default_of_a_large_gpu_fits_its_aim() {
     let geometry = builder().gpu_geometry(132).unwrap();
     assert_eq!((geometry.blocks, geometry.gates, geometry.shards), (132, 4, 256));
@@ -73,6 +90,11 @@ fn the_sum_is_the_sum() {
     assert_eq!(planned, memory_sum(&geometry, RingShape::new(1024).unwrap(), ARENA_BYTES_DEFAULT));
     let none = builder().arena_bytes(0).planned_memory(None).unwrap();
     let of = |sum: &[(&str, u64)], part: &str| sum.iter().find(|(name, _)| *name == part).map(|(_, bytes)| *bytes);
+    let closed = builder().outbox_capacity(0).planned_memory(None).unwrap();
+    for part in ["outbox rings (host)", "notices of running handlers"] {
+        assert_eq!(of(&closed, part), Some(0));
+    }
+    assert_eq!(of(&planned, "outbox rings (host)"), Some(16 * 64 * u64::from(OUTBOX_CAPACITY_DEFAULT)));
     assert_eq!((of(&none, "landing buffers"), of(&none, "arenas (host)")), (Some(0), Some(0)));
     assert_eq!(of(&planned, "arenas (host)"), Some(16 * 2 * u64::from(ARENA_BYTES_DEFAULT)));
 }

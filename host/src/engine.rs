@@ -10,6 +10,7 @@ use tourbillon_device::{Actor, SystemImage};
 use tourbillon_shared::abi;
 use tourbillon_shared::control::Mode;
 use tourbillon_shared::geometry::{DeviceLayout, EntryHeader, Geometry, KernelArguments, LaneAddresses};
+use tourbillon_shared::outbox::OutboxState;
 use tourbillon_shared::partition::even_table;
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::telemetry::{COUNTERS, Counter, TELEMETRY_MAGIC, TelemetryHost, TelemetryPage};
@@ -20,11 +21,12 @@ use crate::backend::cuda::Cuda;
 use crate::backend::simt::Simt;
 use crate::backend::{Copies, Machine};
 use crate::client::Client;
-use crate::config::{Backend, BackendKind, EngineBuilder, arguments_offset, device_bytes, lanes_offset, memory_sum};
+use crate::config::{Backend, BackendKind, EngineBuilder};
 use crate::control::Control;
 use crate::error::EngineError;
 use crate::lane::Lane;
 use crate::lane_table::LaneTable;
+use crate::memory::{arguments_offset, device_bytes, lanes_offset, memory_sum};
 use crate::monitor::Monitor;
 use crate::port::Port;
 use crate::shared::{EXIT_TIME_MAX, Shared};
@@ -142,7 +144,7 @@ impl Engine {
         }
         let (first_position, arena_bytes) = (builder.first_position()?, builder.arena_length());
         let lanes: Vec<Lane> = (0..geometry.lanes)
-            .map(|lane| Lane::create(lane, shape, first_position, arena_bytes))
+            .map(|lane| Lane::create(lane, shape, first_position, arena_bytes, geometry.outbox_log2))
             .collect::<Result<_, _>>()?;
         let control = Control::create()?;
         let (processing, batch_wait_us) = builder.processing.to_command()?;
@@ -360,10 +362,11 @@ impl Engine {
 
     /// The engine's memory in bytes by purpose; what ends in "(host)" is pinned host memory, the rest device memory.
     ///
-    /// Device memory is `warps * 640 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`,
+    /// Device memory is `warps * 768 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`,
     /// where a ring has 256 slots, `buckets` is the power of two from twice `actors_per_shard` on, `stride` is 16 bytes and
     /// the largest state, and `landing` is the largest payload of an arena, 1 MiB unless arenas are shorter; the partition
-    /// table takes 32 KiB. Pinned memory is `lanes * (4096 + 128 * ring_capacity + 2 * arena_bytes)` and two pages.
+    /// table takes 32 KiB; with outboxes come `warps * 47104 + lanes * 128`. Pinned memory is
+    /// `lanes * (4096 + 128 * ring_capacity + 2 * arena_bytes + 64 * outbox_capacity)` and two pages.
     pub fn memory_sum(&self) -> Vec<(&'static str, u64)> {
         memory_sum(&self.shared.geometry, self.shape, self.arena_bytes)
     }
@@ -414,6 +417,8 @@ fn prepare(
         lanes: lanes.iter().map(|lane| lane_addresses(&mut *machine, lane)).collect::<Result<_, _>>()?,
     };
     fill(machine, geometry, memory, &mapped, first_position)?;
+    let outboxes: Vec<OutboxState> = lanes.iter().filter_map(Lane::new_outbox).collect();
+    machine.write(DeviceLayout::new(geometry).outboxes, bytemuck::cast_slice(&outboxes))?;
     Ok(memory)
 }
 
@@ -442,7 +447,6 @@ fn fill(
         geometry: *geometry,
         refresh_ns: REFRESH_NS,
         beat_ns: BEAT_NS,
-        reserved: 0,
     };
     machine.write(lanes_offset(geometry), bytemuck::cast_slice(&mapped.lanes))?;
     machine.write(arguments_offset(geometry), bytemuck::cast_slice(&[arguments]))

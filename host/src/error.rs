@@ -106,6 +106,12 @@ pub enum EngineError {
     /// A ring's capacity is out of bounds.
     #[error(transparent)]
     RingCapacity(#[from] ShapeError),
+    /// The capacity of outboxes is no power of two, or out of bounds.
+    #[error("outboxes of {slots} slots do not exist; choose a power of two from 32 to 65,536, or 0 for none")]
+    OutboxCapacity {
+        /// What was asked for.
+        slots: u32,
+    },
     /// A figure of the geometry is out of bounds.
     #[error("geometry: {0}")]
     Geometry(#[from] GeometryError),
@@ -123,16 +129,31 @@ pub enum EngineError {
     },
     /// All lanes are taken.
     #[error(
-        "no free lane: {held} of {lanes} are held by clients, {waiting} wait for replies to clients that are gone; \
-         drop a client or raise `lanes`"
+        "no free lane: {held} of {lanes} are held by clients, {waiting} wait for replies to clients that are gone or have an \
+         outbox that is still open; drop a client or an outbox, or raise `lanes`"
     )]
     NoFreeLane {
         /// Lanes of the engine.
         lanes: u32,
         /// Lanes that clients hold.
         held: u32,
-        /// Lanes whose client is gone while some of its requests are unanswered.
+        /// Lanes whose client is gone while some of its requests are unanswered or its outbox is open.
         waiting: u32,
+    },
+    /// The engine was built without outboxes.
+    #[error("the engine has no outboxes; raise `outbox_capacity` of its builder")]
+    NoOutboxes,
+    /// The client's outbox is open already.
+    #[error("the outbox of lane {lane} is open already; use that one, or drop it first")]
+    OutboxOpen {
+        /// Number of the lane.
+        lane: u32,
+    },
+    /// The device did not learn in time that an outbox was opened.
+    #[error("the device did not learn of the outbox within {after:?}; the kernel is stuck (see `tourbillon top`)")]
+    OutboxTimeout {
+        /// How long was waited.
+        after: Duration,
     },
     /// Memory that was offered as a lane is none.
     #[error("lane: {0}")]
@@ -244,7 +265,10 @@ impl EngineError {
 
     /// Whether the fault lies in what the builder was told rather than in a device.
     pub(crate) fn is_of_configuration(&self) -> bool {
-        matches!(self, Self::RingCapacity(_) | Self::Geometry(_) | Self::SimulatedLanes { .. })
+        matches!(
+            self,
+            Self::RingCapacity(_) | Self::OutboxCapacity { .. } | Self::Geometry(_) | Self::SimulatedLanes { .. }
+        )
     }
 }
 

@@ -12,6 +12,7 @@ pub mod error;
 #[cfg(feature = "async")]
 pub mod gateway;
 pub mod lane;
+pub mod outbox;
 pub mod pipeline;
 pub mod processing;
 pub mod shared_memory;
@@ -28,6 +29,7 @@ pub(crate) mod inspect;
 pub(crate) mod lane_end;
 pub(crate) mod lane_table;
 pub(crate) mod large;
+pub(crate) mod memory;
 pub(crate) mod monitor;
 pub(crate) mod port;
 pub(crate) mod ptx;
@@ -51,6 +53,9 @@ pub use error::EngineError;
 #[cfg(feature = "async")]
 pub use gateway::{Ask, AskLarge, Gateway, GatewayBuilder, GatewayCounts, GatewayUsage, KeyedMessage, Tell, TellLarge};
 pub use large::{LargePipeline, LargeReply};
+#[cfg(feature = "async")]
+pub use outbox::OutboxStream;
+pub use outbox::{Outbox, OutboxCounts, OutboxError, OutboxPolicy, Received};
 pub use pipeline::Pipeline;
 pub use port::ClientCounts;
 pub use processing::Processing;

@@ -1,12 +1,13 @@
 //! A lane in shared memory as its holder sees it; the layout and protocol are in [`tourbillon_shared::lane`].
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use tourbillon_device::arch::native::{load_chunk, store_chunk};
 use tourbillon_shared::frame::FRAME_SLOTS_MAX;
 use tourbillon_shared::header::{HEADER_WORDS, Header};
 use tourbillon_shared::lane::{LaneConstants, LaneError, LaneHeader};
+use tourbillon_shared::outbox::{Credit, LaneNotices, OutboxState, Owner};
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::ring::{Cells, read_slot};
 use tourbillon_shared::slot::{Chunk, SLOT_BYTES, Slot};
@@ -20,6 +21,8 @@ pub struct Lane {
     mapping: Mapping,
     shape: RingShape,
     constants: LaneConstants,
+    /// Whether an outbox of this process reads the lane's.
+    has_outbox: AtomicBool,
 }
 
 /// The slots of one ring in memory that stays mapped for as long as this is used.
@@ -51,7 +54,7 @@ impl RingMemory {
 
 impl Lane {
     /// Makes lane `number` with rings of `shape`, the first position of which is `first_position`, and arenas of `arena_bytes` bytes
-    /// each, a length that arenas may have.
+    /// each, a length that arenas may have, and an outbox of two to the power of `outbox_log2` slots, 0 for none.
     ///
     /// # Errors
     /// [`EngineError::Io`] when there is no shared memory for it.
@@ -60,15 +63,20 @@ impl Lane {
         shape: RingShape,
         first_position: u64,
         arena_bytes: u32,
+        outbox_log2: u32,
     ) -> Result<Self, EngineError> {
-        let constants = LaneConstants::new(number, shape, first_position, arena_bytes);
+        let constants = LaneConstants::new(number, shape, first_position, arena_bytes, outbox_log2);
         let mapping = Mapping::shared("tourbillon-lane", constants.total_bytes as usize)
             .map_err(|source| EngineError::Io { what: "mapping a lane", source })?;
         // SAFETY: the mapping is page-aligned, has room for a lane's head, and nobody else sees it yet.
         unsafe { mapping.as_ptr().cast::<LaneConstants>().write(constants) };
-        let lane = Self { mapping, shape, constants };
+        let lane = Self { mapping, shape, constants, has_outbox: AtomicBool::new(false) };
         lane.published().store(first_position, Ordering::Relaxed);
         lane.freed().store(first_position, Ordering::Relaxed);
+        let position = constants.first_outbox_position();
+        let credit = Credit { read: position as u32, owner: Owner::default() };
+        lane.credit().store(credit.encode(), Ordering::Relaxed);
+        lane.outbox_read().store(position, Ordering::Relaxed);
         Ok(lane)
     }
 
@@ -94,7 +102,7 @@ impl Lane {
         // is used from here on is the copy.
         let constants = unsafe { mapping.as_ptr().cast::<LaneConstants>().read_volatile() };
         let shape = constants.check(mapping.bytes() as u64)?;
-        Ok(Self { mapping, shape, constants })
+        Ok(Self { mapping, shape, constants, has_outbox: AtomicBool::new(false) })
     }
 
     /// Number of the lane in its engine.
@@ -140,6 +148,65 @@ impl Lane {
     fn ring(&self, offset: u64) -> RingMemory {
         debug_assert!(offset as usize + self.capacity() as usize * SLOT_BYTES <= self.mapping.bytes());
         RingMemory { first: self.mapping.as_ptr().wrapping_add(offset as usize).cast() }
+    }
+
+    /// The outbox ring, where there is one.
+    pub(crate) fn outbox_ring(&self) -> RingMemory {
+        RingMemory { first: self.mapping.as_ptr().wrapping_add(self.constants.outbox_offset as usize).cast() }
+    }
+
+    /// What a device keeps of the outbox at first, if there is one.
+    pub(crate) fn new_outbox(&self) -> Option<OutboxState> {
+        let shape = self.constants.outbox_shape()?;
+        Some(OutboxState::new(shape, self.constants.first_outbox_position()))
+    }
+
+    /// Takes the right to read the outbox; whether nobody of this process has it.
+    pub(crate) fn take_outbox(&self) -> bool {
+        // Acquire pairs with the Release in `give_outbox_back`: what the last reader wrote in the lane's head is seen.
+        self.has_outbox.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Gives it back.
+    pub(crate) fn give_outbox_back(&self) {
+        // Release pairs with the Acquire in `take_outbox`.
+        self.has_outbox.store(false, Ordering::Release);
+    }
+
+    /// Whether somebody of this process has it.
+    pub(crate) fn has_outbox(&self) -> bool {
+        self.has_outbox.load(Ordering::Acquire)
+    }
+
+    /// The reader's word: a [`Credit`].
+    pub(crate) fn credit(&self) -> &AtomicU64 {
+        // SAFETY: as in `published`.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.head()).outbox.credit) }
+    }
+
+    /// The reader's word: how far the outbox was read.
+    pub(crate) fn outbox_read(&self) -> &AtomicU64 {
+        // SAFETY: as in `published`.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.head()).outbox.read) }
+    }
+
+    /// What the device tells of the outbox: words of its own, which it stores one by one. The owner comes first, with Acquire.
+    pub(crate) fn notices(&self) -> LaneNotices {
+        let told = self.head();
+        // SAFETY: as in `published`; the line is written by words.
+        let word = |at: *mut u64, ordering| unsafe { AtomicU64::from_ptr(at) }.load(ordering);
+        // SAFETY: only addresses inside the lane's head.
+        unsafe {
+            LaneNotices {
+                // Acquire pairs with the Release by which the control warp tells whom it knows: the counts are those of then, or later.
+                owner: word(&raw mut (*told).notices.owner, Ordering::Acquire),
+                posted: word(&raw mut (*told).notices.posted, Ordering::Relaxed),
+                dropped: word(&raw mut (*told).notices.dropped, Ordering::Relaxed),
+                refused: word(&raw mut (*told).notices.refused, Ordering::Relaxed),
+                strayed: word(&raw mut (*told).notices.strayed, Ordering::Relaxed),
+                reserved: [0; 11],
+            }
+        }
     }
 
     /// First bytes of the request arena and of the reply arena, and the length of each.
@@ -217,7 +284,7 @@ mod tests {
     use super::*;
 
     fn lane() -> Lane {
-        Lane::create(3, RingShape::new(16).unwrap(), 0, 4096).unwrap()
+        Lane::create(3, RingShape::new(16).unwrap(), 0, 4096, 5).unwrap()
     }
 
     /// Writes constants over those of a lane that is only used to be attached to.
@@ -249,8 +316,11 @@ mod tests {
         assert_eq!(error(forged(|c| c.capacity_log2 = 16)), BadLayout);
         assert_eq!(error(forged(|c| c.reply_offset = 1 << 40)), BadLayout);
         assert_eq!(error(forged(|c| c.arena_offset = 0)), BadLayout);
+        assert_eq!(error(forged(|c| c.outbox_offset = 0)), BadLayout);
+        assert_eq!(error(forged(|c| c.outbox_log2 = 16)), BadLayout);
         assert_eq!(
-            error(forged(|c| (c.arena_bytes, c.total_bytes) = (1 << 20, c.arena_offset + (2 << 20)))),
+            error(forged(|c| (c.arena_bytes, c.outbox_offset, c.total_bytes) =
+                (1 << 20, c.arena_offset + (2 << 20), c.arena_offset + (3 << 20)))),
             BadLayout
         );
     }

@@ -69,6 +69,10 @@ impl LaneEnd {
         }
     }
 
+    pub(crate) fn shared_lane(&self) -> Arc<Lane> {
+        Arc::clone(&self.lane)
+    }
+
     pub(crate) fn lane(&self) -> &Lane {
         &self.lane
     }
@@ -238,7 +242,7 @@ pub(crate) mod testing {
 
     /// An end of a lane of its own.
     pub(crate) fn end(capacity: u32, first_position: u64) -> LaneEnd {
-        let lane = Lane::create(0, RingShape::new(capacity).unwrap(), first_position, 1 << 14).unwrap();
+        let lane = Lane::create(0, RingShape::new(capacity).unwrap(), first_position, 1 << 14, 5).unwrap();
         LaneEnd::new(Arc::new(lane), None)
     }
 

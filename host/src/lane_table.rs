@@ -1,7 +1,8 @@
 //! Who holds which lane of an engine.
 //!
 //! A lane whose client is gone while some of its requests are unanswered waits until they are: a new holder must never find a
-//! reply that was meant for another one.
+//! reply that was meant for another one. Nor is a lane given away while somebody still reads its outbox: the words by which its reader
+//! gives room back have one writer.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -74,7 +75,7 @@ impl LaneTable {
             while pending.front().is_some_and(|pending| pending.is_answered(lane)) {
                 pending.pop_front();
             }
-            if pending.is_empty() {
+            if pending.is_empty() && !lane.has_outbox() {
                 *holder = Holder::Nobody;
                 control.set_lane(lane.number(), false);
                 lane.freed().store(lane.published().load(Ordering::Relaxed), Ordering::Relaxed);
@@ -99,7 +100,7 @@ mod tests {
 
     fn table(lanes: u32) -> (LaneTable, Control) {
         let shape = RingShape::new(16).unwrap();
-        let lanes = (0..lanes).map(|number| Lane::create(number, shape, 0, 0).unwrap()).collect();
+        let lanes = (0..lanes).map(|number| Lane::create(number, shape, 0, 0, 5).unwrap()).collect();
         (LaneTable::new(lanes), Control::create().unwrap())
     }
 
@@ -112,6 +113,17 @@ mod tests {
         assert!(matches!(table.take(&control), Err(EngineError::NoFreeLane { lanes: 2, held: 2, waiting: 0 })));
         table.give_back(&first, VecDeque::new(), &control);
         assert_eq!(table.take(&control).unwrap().number(), first.number());
+    }
+
+    #[test]
+    fn a_lane_whose_outbox_is_open_waits_for_its_reader() {
+        let (table, control) = table(1);
+        let lane = table.take(&control).unwrap();
+        assert!(lane.take_outbox() && !lane.take_outbox());
+        table.give_back(&lane, VecDeque::new(), &control);
+        assert!(matches!(table.take(&control), Err(EngineError::NoFreeLane { lanes: 1, held: 0, waiting: 1 })));
+        lane.give_outbox_back();
+        assert_eq!(table.take(&control).unwrap().number(), lane.number());
     }
 
     #[test]

@@ -23,6 +23,7 @@
 //! | [`client`], [`pipeline`] | typed messages through a lane |
 //! | `gateway` | the engine for async code; with the feature `async` |
 //! | [`processing`] | how many messages are taken at once |
+//! | [`outbox`] | what actors send without being asked |
 //! | [`wait`] | how a client waits |
 //! | [`backpressure`], [`staging`] | what happens when a lane is full |
 //! | [`error`], [`call_error`] | what can go wrong |
@@ -38,7 +39,9 @@ mod host;
 #[cfg(not(target_arch = "nvptx64"))]
 pub use host::*;
 pub use tourbillon_actors as actors;
-pub use tourbillon_device::{Actor, Context, ErrorOf, Handler, Message, NoError, ReplyOf, actor, system};
+pub use tourbillon_device::{
+    Actor, Context, ErrorOf, Handler, Message, NoError, Notice, ReplyOf, Subscriber, actor, system,
+};
 
 /// The kernels that the build script of this package compiled ([`SystemImage::with_ptx`]); none where it found no device
 /// toolchain, and then it said so.

@@ -118,6 +118,11 @@ impl Port {
         }
     }
 
+    /// The lane, for somebody who holds it as well.
+    pub(crate) fn shared_lane(&self) -> Arc<Lane> {
+        self.end.shared_lane()
+    }
+
     pub(crate) fn lane(&self) -> &Lane {
         self.end.lane()
     }

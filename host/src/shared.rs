@@ -15,10 +15,11 @@ use tourbillon_shared::geometry::{DeviceLayout, Geometry};
 use tourbillon_shared::telemetry::WarpStats;
 
 use crate::backend::{Machine, Purpose, mark_unusable};
-use crate::config::{BackendKind, arguments_offset};
+use crate::config::BackendKind;
 use crate::control::{Control, is_obeyed};
 use crate::error::EngineError;
 use crate::lane_table::LaneTable;
+use crate::memory::arguments_offset;
 use crate::status::Status;
 use crate::telemetry::OwnPage;
 

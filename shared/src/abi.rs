@@ -1,6 +1,6 @@
 //! The hash that two sides compare before they trust each other's memory.
 
-use crate::{arena, control, frame, geometry, header, lane, partition, position, slot, telemetry};
+use crate::{arena, control, frame, geometry, header, lane, outbox, partition, position, slot, telemetry};
 
 /// FNV-1a over the sizes of the layouts in this crate, the offsets that sizes do not pin, and the constants of the protocol. What a
 /// change of meaning leaves out of it must be told by [`lane::LANE_VERSION`].
@@ -13,7 +13,10 @@ pub const HASH: u64 = {
         size_of::<lane::LaneHeader>() as u64,
         offset_of!(lane::LaneConstants, first_position) as u64,
         offset_of!(lane::LaneConstants, arena_offset) as u64,
+        offset_of!(lane::LaneConstants, outbox_offset) as u64,
         offset_of!(lane::LaneHeader, client) as u64,
+        offset_of!(lane::LaneHeader, outbox) as u64,
+        offset_of!(lane::LaneHeader, notices) as u64,
         lane::LANE_HEADER_BYTES as u64,
         lane::LANES_MAX as u64,
         header::HEADER_WORDS as u64,
@@ -22,6 +25,11 @@ pub const HASH: u64 = {
         arena::ARENA_REF_WORDS as u64,
         arena::ARENA_HEAD_BYTES as u64,
         arena::LARGE_BYTES_MAX as u64,
+        header::Flags::NOTICE as u64,
+        outbox::GENERATION_MAX as u64,
+        offset_of!(outbox::LaneNotices, strayed) as u64,
+        size_of::<outbox::OutboxState>() as u64,
+        size_of::<outbox::Outgoing>() as u64,
         position::RING_CAPACITY_MAX as u64,
         partition::PARTITIONS as u64,
         partition::SHARDS_MAX as u64,

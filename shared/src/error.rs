@@ -28,6 +28,10 @@ pub enum FailureCode {
     ArenaOutOfBounds = 10,
     /// The block that the reference names holds another payload.
     ArenaStale = 11,
+    /// The handler posted more notices than one message may; the state is as before the message, and none was sent.
+    TooManyNotices = 12,
+    /// A subscriber that does not want to lose notices has no room for one; the state is as before the message, and none was sent.
+    OutboxFull = 13,
 }
 
 impl FailureCode {
@@ -45,6 +49,8 @@ impl FailureCode {
             9 => Self::ReplyTooLarge,
             10 => Self::ArenaOutOfBounds,
             11 => Self::ArenaStale,
+            12 => Self::TooManyNotices,
+            13 => Self::OutboxFull,
             _ => return None,
         })
     }
@@ -64,6 +70,8 @@ impl core::fmt::Display for FailureCode {
             Self::ReplyTooLarge => "the reply does not fit into what the request reserved for it",
             Self::ArenaOutOfBounds => "the reference to the payload leads out of the lane's arena",
             Self::ArenaStale => "the arena holds another payload where the reference leads",
+            Self::TooManyNotices => "the handler posted more notices than one message may",
+            Self::OutboxFull => "a subscriber's outbox has no room, and it wants to lose nothing",
         })
     }
 }

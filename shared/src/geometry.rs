@@ -6,7 +6,10 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::arena::{LARGE_BYTES_MAX, payload_bytes_max};
-use crate::lane::LANES_MAX;
+use crate::lane::{LANE_HEADER_BYTES, LANES_MAX, LaneHeader};
+use crate::outbox::{
+    LANES_OF_WARP_MAX, Mail, OUTBOX_CAPACITY_MAX, OUTBOX_CAPACITY_MIN, OutboxState, Outgoing, is_outbox_log2,
+};
 use crate::partition::{PARTITIONS, SHARDS_MAX};
 use crate::position::{RING_CAPACITY_MAX, RING_CAPACITY_MIN, RingShape};
 use crate::slot::SLOT_BYTES;
@@ -49,6 +52,8 @@ pub struct Geometry {
     pub directory_log2: u32,
     /// Bytes of a shard's landing buffer, a multiple of 256: the largest payload of an arena, 0 without arenas.
     pub landing_bytes: u32,
+    /// Binary logarithm of the capacity of a lane's outbox, in slots; 0 without outboxes.
+    pub outbox_log2: u32,
 }
 
 impl Geometry {
@@ -109,6 +114,9 @@ impl Geometry {
             Self::directory_log2_for(ACTORS_PER_SHARD_MAX)
         );
         within!(landing_bytes, 0, LARGE_BYTES_MAX);
+        if !is_outbox_log2(self.outbox_log2) {
+            within!(outbox_log2, OUTBOX_CAPACITY_MIN.trailing_zeros(), OUTBOX_CAPACITY_MAX.trailing_zeros());
+        }
         if self.combined == 1 {
             within!(blocks, 1, 1);
         } else {
@@ -205,6 +213,18 @@ impl LaneAddresses {
         self.replies.wrapping_add((SLOT_BYTES as u64).wrapping_shl(self.capacity_log2))
     }
 
+    /// Address of the lane's head.
+    #[inline(always)]
+    pub const fn head(&self) -> *mut LaneHeader {
+        self.requests.wrapping_sub(LANE_HEADER_BYTES as u64) as *mut LaneHeader
+    }
+
+    /// Address of the outbox ring, where there is one.
+    #[inline(always)]
+    pub const fn outbox(&self) -> u64 {
+        self.reply_arena().wrapping_add(self.arena_bytes as u64)
+    }
+
     /// Address of the reply arena.
     #[inline(always)]
     pub const fn reply_arena(&self) -> u64 {
@@ -234,14 +254,12 @@ pub struct KernelArguments {
     pub refresh_ns: u32,
     /// Nanoseconds between two beats and looks at the control block.
     pub beat_ns: u32,
-    /// Zero.
-    pub reserved: u32,
 }
 
 /// Byte offsets in the engine's device memory.
 ///
-/// The sum: `warps * 640 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)` and
-/// a little.
+/// The sum: `warps * 768 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`, with
+/// outboxes `warps * 47104 + lanes * 128`, and a little.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct DeviceLayout {
@@ -265,12 +283,16 @@ pub struct DeviceLayout {
     pub rings: u64,
     /// A [`ShardState`] for each shard.
     pub shards: u64,
+    /// An [`OutboxState`] for each lane.
+    pub outboxes: u64,
     /// The directory of each shard.
     pub directories: u64,
     /// The slab of each shard.
     pub slabs: u64,
     /// The landing buffer of each shard: where payloads from arenas are while their handlers run.
     pub landings: u64,
+    /// With outboxes an [`Outgoing`] for each of the 32 lanes of each warp.
+    pub outgoing: u64,
     /// Bytes in all.
     pub total_bytes: u64,
 }
@@ -297,9 +319,12 @@ impl DeviceLayout {
         let ring_freed = place(&mut next, pairs * 8);
         let rings = place(&mut next, pairs * ((SLOT_BYTES as u64) << geometry.ring_log2));
         let shard_states = place(&mut next, shards * size_of::<ShardState>() as u64);
+        let outboxes = place(&mut next, geometry.lanes as u64 * size_of::<OutboxState>() as u64);
         let directories = place(&mut next, shards * ((size_of::<Bucket>() as u64) << geometry.directory_log2));
         let slabs = place(&mut next, shards * geometry.actors_per_shard as u64 * geometry.entry_stride as u64);
         let landings = place(&mut next, shards * geometry.landing_bytes as u64);
+        let posting_warps = if geometry.outbox_log2 == 0 { 0 } else { warps };
+        let outgoing = place(&mut next, posting_warps * (LANES_OF_WARP_MAX as u64 * size_of::<Outgoing>() as u64));
         Self {
             mirror,
             table,
@@ -311,9 +336,11 @@ impl DeviceLayout {
             ring_freed,
             rings,
             shards: shard_states,
+            outboxes,
             directories,
             slabs,
             landings,
+            outgoing,
             total_bytes: next.next_multiple_of(256),
         }
     }
@@ -438,6 +465,8 @@ pub struct WarpScratch {
     pub panic: [crate::error::PanicPlace; WINDOW_SLOTS],
     /// Of a frame whose payload is in an arena, which is alone in its window.
     pub landing: Landing,
+    /// What posting needs; the same for as long as the kernel runs.
+    pub mail: Mail,
 }
 
 /// Where the payload of a frame is while its handler runs.
@@ -456,14 +485,14 @@ pub struct Landing {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Geometry>() == 44);
+    assert!(size_of::<Geometry>() == 48);
     assert!(size_of::<Bucket>() == 16 && size_of::<EntryHeader>() == 16);
     assert!(size_of::<ShardState>() == 128);
     assert!(size_of::<LaneAddresses>() == 32);
-    assert!(size_of::<DeviceLayout>() == 112);
-    assert!(size_of::<KernelArguments>() == 208);
+    assert!(size_of::<DeviceLayout>() == 128);
+    assert!(size_of::<KernelArguments>() == 224);
     assert!(offset_of!(KernelArguments, layout) == 40);
-    assert!(offset_of!(KernelArguments, geometry) == 152);
+    assert!(offset_of!(KernelArguments, geometry) == 168);
     assert!(size_of::<BlockWords>() == 128);
     assert!(size_of::<WarpScratch>() == 3456);
     assert!(LANES_MAX == 64);
@@ -486,6 +515,7 @@ mod tests {
             entry_stride: 96,
             directory_log2: 14,
             landing_bytes: 1 << 20,
+            outbox_log2: 8,
         }
     }
 
@@ -508,6 +538,8 @@ mod tests {
             (Geometry { directory_log2: 13, ..geometry() }, "directory_log2"),
             (Geometry { combined: 1, ..geometry() }, "blocks"),
             (Geometry { ring_log2: 3, ..geometry() }, "ring_log2"),
+            (Geometry { outbox_log2: 3, ..geometry() }, "outbox_log2"),
+            (Geometry { outbox_log2: 17, ..geometry() }, "outbox_log2"),
             (Geometry { landing_bytes: (1 << 20) + 256, ..geometry() }, "landing_bytes"),
         ];
         for (geometry, figure) in bad {

@@ -47,6 +47,8 @@ impl Flags {
     pub const MALFORMED: u16 = 1 << 14;
     /// Set by a gate, never accepted from a client: see [`FailureCode::ClockDrift`](crate::error::FailureCode).
     pub const DRIFTED: u16 = 1 << 15;
+    /// A message from an actor that its reader did not ask for ([`crate::outbox`]): no reply has [`TELL`](Self::TELL).
+    pub const NOTICE: u16 = Self::REPLY | Self::TELL;
     /// What a client may set in a request.
     pub const OF_REQUESTS: u16 = Self::SPAN_MASK
         | Self::TELL

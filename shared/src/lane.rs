@@ -12,22 +12,26 @@
 //! | --- | --- | --- |
 //! | 0 .. 128 | creator, constant | [`LaneConstants`] |
 //! | 128 .. 256 | client | [`LaneClient`] |
-//! | 256 .. 4096 | nobody | reserved: a second priority, a completion ring, an outbox |
+//! | 256 .. 384 | client | [`LaneOutbox`] |
+//! | 384 .. 512 | device | [`LaneNotices`] |
+//! | 512 .. 4096 | nobody | reserved: a second priority, a completion ring |
 //! | `request_offset` .. | client | request ring, 64 bytes a slot |
 //! | `reply_offset` .. | device | reply ring, 64 bytes a slot |
 //! | `arena_offset` .. | client | request arena, `arena_bytes` bytes ([`crate::arena`]) |
 //! | `arena_offset + arena_bytes` .. | device | reply arena, as long |
+//! | `outbox_offset` .. | device | outbox ring, 64 bytes a slot ([`crate::outbox`]) |
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::arena::is_arena_length;
+use crate::outbox::{LaneNotices, LaneOutbox, is_outbox_log2, outbox_bytes};
 use crate::position::RingShape;
 use crate::slot::SLOT_BYTES;
 
 /// First word of a lane: "TBLANE01" in ASCII.
 pub const LANE_MAGIC: u64 = u64::from_le_bytes(*b"TBLANE01");
 /// Version of the layout.
-pub const LANE_VERSION: u32 = 2;
+pub const LANE_VERSION: u32 = 3;
 /// Most lanes of one engine: one bit each in the control word.
 pub const LANES_MAX: u32 = 64;
 /// Bytes in front of the rings.
@@ -61,8 +65,12 @@ pub struct LaneConstants {
     pub arena_bytes: u32,
     /// Byte offset of the request arena.
     pub arena_offset: u64,
+    /// Byte offset of the outbox ring.
+    pub outbox_offset: u64,
+    /// Binary logarithm of the outbox ring's capacity; 0 without an outbox.
+    pub outbox_log2: u32,
     /// Zero.
-    pub reserved: [u32; 14],
+    pub reserved: [u32; 11],
 }
 
 /// Written by the client alone.
@@ -88,28 +96,46 @@ pub struct LaneHeader {
     pub constants: LaneConstants,
     /// Bytes 128 to 255.
     pub client: LaneClient,
+    /// Bytes 256 to 383.
+    pub outbox: LaneOutbox,
+    /// Bytes 384 to 511.
+    pub notices: LaneNotices,
 }
 
 impl LaneConstants {
-    /// The constants of lane `lane` with rings of `shape` that begin at `first_position`, and arenas of `arena_bytes` bytes, which is
-    /// a length that arenas may have.
-    pub const fn new(lane: u32, shape: RingShape, first_position: u64, arena_bytes: u32) -> Self {
+    /// The constants of lane `lane` with rings of `shape` that begin at `first_position`, arenas of `arena_bytes` bytes, which is
+    /// a length that arenas may have, and an outbox whose capacity has the binary logarithm `outbox_log2`, 0 for none.
+    pub const fn new(lane: u32, shape: RingShape, first_position: u64, arena_bytes: u32, outbox_log2: u32) -> Self {
         let ring_bytes = shape.capacity() as u64 * SLOT_BYTES as u64;
         let arena_offset = LANE_HEADER_BYTES as u64 + 2 * ring_bytes;
+        let outbox_offset = arena_offset + 2 * arena_bytes as u64;
         Self {
             magic: LANE_MAGIC,
             abi_hash: crate::abi::HASH,
             version: LANE_VERSION,
             capacity_log2: shape.capacity_log2(),
-            total_bytes: arena_offset + 2 * arena_bytes as u64,
+            total_bytes: outbox_offset + outbox_bytes(outbox_log2),
             request_offset: LANE_HEADER_BYTES as u64,
             reply_offset: LANE_HEADER_BYTES as u64 + ring_bytes,
             first_position,
             lane,
             arena_bytes,
             arena_offset,
-            reserved: [0; 14],
+            outbox_offset,
+            outbox_log2,
+            reserved: [0; 11],
         }
+    }
+
+    /// Shape of the outbox ring, if there is one. The constants were checked.
+    pub const fn outbox_shape(&self) -> Option<RingShape> {
+        if self.outbox_log2 == 0 { None } else { Some(RingShape::from_log2(self.outbox_log2)) }
+    }
+
+    /// Position at which the outbox ring begins: in the same lap as the others.
+    pub fn first_outbox_position(&self) -> u64 {
+        let lap = RingShape::from_log2(self.capacity_log2).lap(self.first_position);
+        self.outbox_shape().map_or(0, |shape| shape.position_of_lap(lap))
     }
 
     /// Checks constants that come from somebody else, for a mapping of `mapped_bytes` bytes.
@@ -128,8 +154,11 @@ impl LaneConstants {
         }
         let capacity = 1u32.checked_shl(self.capacity_log2).unwrap_or(0);
         let shape = RingShape::new(capacity).map_err(|_| LaneError::BadLayout)?;
-        let expected = Self::new(self.lane, shape, self.first_position, self.arena_bytes);
-        if *self != expected || !is_arena_length(self.arena_bytes) || self.total_bytes > mapped_bytes {
+        if !is_arena_length(self.arena_bytes) || !is_outbox_log2(self.outbox_log2) {
+            return Err(LaneError::BadLayout);
+        }
+        let expected = Self::new(self.lane, shape, self.first_position, self.arena_bytes, self.outbox_log2);
+        if *self != expected || self.total_bytes > mapped_bytes {
             return Err(LaneError::BadLayout);
         }
         Ok(shape)
@@ -194,6 +223,9 @@ const _: () = {
     assert!(offset_of!(LaneConstants, lane) == 56);
     assert!(offset_of!(LaneConstants, arena_bytes) == 60);
     assert!(offset_of!(LaneConstants, arena_offset) == 64);
+    assert!(offset_of!(LaneConstants, outbox_offset) == 72);
+    assert!(offset_of!(LaneConstants, outbox_log2) == 80);
+    assert!(offset_of!(LaneHeader, outbox) == 2 * LINE_BYTES && offset_of!(LaneHeader, notices) == 3 * LINE_BYTES);
     // Arenas are aligned like their blocks.
     assert!(
         (LANE_HEADER_BYTES + 2 * SLOT_BYTES * crate::position::RING_CAPACITY_MIN as usize).is_multiple_of(LINE_BYTES)
@@ -207,14 +239,15 @@ mod tests {
     use super::*;
 
     fn lane() -> LaneConstants {
-        LaneConstants::new(3, RingShape::new(64).unwrap(), 0, 1 << 16)
+        LaneConstants::new(3, RingShape::new(64).unwrap(), 0, 1 << 16, 5)
     }
 
     #[test]
     fn a_lane_of_this_program_is_accepted() {
         let constants = lane();
         assert_eq!(constants.arena_offset, 4096 + 2 * 64 * 64);
-        assert_eq!(constants.total_bytes, constants.arena_offset + (2 << 16));
+        assert_eq!(constants.outbox_offset, constants.arena_offset + (2 << 16));
+        assert_eq!(constants.total_bytes, constants.outbox_offset + (64 << 5));
         assert_eq!(constants.check(constants.total_bytes).unwrap().capacity(), 64);
     }
 
@@ -235,6 +268,10 @@ mod tests {
             LaneConstants { total_bytes: 1, ..lane() },
             LaneConstants { arena_offset: 4096, ..lane() },
             LaneConstants { arena_bytes: u32::MAX, ..lane() },
+            LaneConstants { outbox_log2: 4, ..lane() },
+            LaneConstants { outbox_log2: u32::MAX, ..lane() },
+            LaneConstants { outbox_log2: 0, ..lane() },
+            LaneConstants { outbox_offset: 4096, ..lane() },
             LaneConstants { arena_bytes: 100, total_bytes: lane().arena_offset + 200, ..lane() },
         ] {
             assert_eq!(bad.check(bytes), Err(LaneError::BadLayout));

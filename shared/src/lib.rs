@@ -13,6 +13,7 @@
 //! | [`frame`] | frames of 1 to 8 slots: spans, encoding, decoding |
 //! | [`lane`] | a client's lane in shared memory |
 //! | [`arena`] | payloads that are larger than a frame |
+//! | [`outbox`] | messages to a client that it did not ask for |
 //! | [`control`] | the words by which the host steers the ring kernel |
 //! | [`telemetry`] | the page that the device loop writes and anyone may read |
 //! | [`partition`] | key to partition to shard |
@@ -41,6 +42,7 @@ pub mod hlc_bench;
 pub mod lane;
 #[doc(hidden)]
 pub mod mutants;
+pub mod outbox;
 pub mod partition;
 pub mod position;
 pub mod ring;

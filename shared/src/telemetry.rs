@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | 0 .. 128 | host | [`TelemetryHost`] |
 //! | 128 .. 256 | device | [`TelemetryStatus`] |
-//! | 256 .. 512 | device | counters, one u64 for each [`Counter`] |
+//! | 256 .. 512 | device | counters, one u64 for each [`Counter`], with room for more |
 //! | 512 .. 1024 | device | histogram of latency, 64 u64 |
 
 use bytemuck::{Pod, Zeroable};
@@ -16,7 +16,7 @@ use crate::lane::LINE_BYTES;
 /// First word of the page: "TBTELE01" in ASCII.
 pub const TELEMETRY_MAGIC: u64 = u64::from_le_bytes(*b"TBTELE01");
 /// Counters of a page and of a warp.
-pub const COUNTERS: usize = 16;
+pub const COUNTERS: usize = 32;
 /// Buckets of the latency histogram; bucket `i` counts latencies of `2^i` up to `2^(i+1)` ns, bucket 0 also those below 1 ns.
 pub const LATENCY_BUCKETS: usize = 64;
 /// Bytes of the page.
@@ -54,8 +54,12 @@ pub enum Counter {
     WarpsRetired = 12,
     /// The last [`FailureCode`](crate::error::FailureCode) that was answered.
     LastFailure = 13,
+    /// Notices that went to outboxes.
+    Notices = 14,
+    /// Notices that were dropped: without room, or for nobody who reads them.
+    NoticesDropped = 15,
     /// How often gates took frames: [`Claimed`](Self::Claimed) over this is how many they took at once.
-    Claims = 14,
+    Claims = 16,
 }
 
 /// Written by the host.
@@ -120,10 +124,8 @@ pub struct TelemetryPage {
     pub host: TelemetryHost,
     /// Bytes 128 to 255.
     pub status: TelemetryStatus,
-    /// Bytes 256 to 383: counters by [`Counter`].
+    /// Bytes 256 to 511: counters by [`Counter`], zero behind the last.
     pub counters: [u64; COUNTERS],
-    /// Bytes 384 to 511: zero.
-    pub reserved: [u64; 16],
     /// Bytes 512 to 1023: see [`LATENCY_BUCKETS`].
     pub latency: [u64; LATENCY_BUCKETS],
 }
@@ -167,7 +169,7 @@ const _: () = {
     assert!(offset_of!(TelemetryPage, counters) == 256);
     assert!(offset_of!(TelemetryPage, latency) == 512);
     assert!(size_of::<TelemetryPage>() == 1024 && size_of::<TelemetryPage>() <= TELEMETRY_BYTES);
-    assert!(size_of::<WarpStats>() == 640 && align_of::<WarpStats>() == LINE_BYTES);
+    assert!(size_of::<WarpStats>() == 768 && align_of::<WarpStats>() == LINE_BYTES);
     assert!((Counter::Claims as usize) < COUNTERS);
 };
 

@@ -10,9 +10,10 @@ use tourbillon_shared::geometry::{
 };
 use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
 use tourbillon_shared::lane::{LaneClient, LaneConstants};
+use tourbillon_shared::outbox::{LaneNotices, LaneOutbox, OutboxState, OutgoingNotice};
 use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, SLOT_BYTES, Slot};
 use tourbillon_shared::telemetry::{Counter, TelemetryHost, TelemetryPage, TelemetryStatus, WarpStats};
-use tourbillon_shared::{arena, frame, geometry, hlc, lane, partition, position, slot};
+use tourbillon_shared::{arena, frame, geometry, hlc, lane, outbox, partition, position, slot};
 
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
 const README: &str = include_str!("../../README.md");
@@ -80,12 +81,18 @@ fn layouts_are_as_documented() {
         lane,
         arena_bytes,
         arena_offset,
+        outbox_offset,
+        outbox_log2,
         reserved
     }));
     check_layout(fields!(ArenaRef { offset, length, room, ticket }));
     check_layout(fields!(LaneClient { published, freed, process, reserved }));
+    check_layout(fields!(LaneOutbox { credit, read, reserved }));
+    check_layout(fields!(LaneNotices { owner, posted, dropped, refused, strayed, reserved }));
+    check_layout(fields!(OutboxState { owner, room, tail, seen, posted, dropped, refused, strayed, reserved }));
+    check_layout(fields!(OutgoingNotice { subscriber, number, length, fate, payload }));
     check_layout(fields!(ControlBlock { command, clock_offset, reserved }));
-    check_layout(fields!(TelemetryPage { host, status, counters, reserved, latency }));
+    check_layout(fields!(TelemetryPage { host, status, counters, latency }));
     check_layout(fields!(TelemetryHost {
         magic,
         abi_hash,
@@ -121,8 +128,7 @@ fn layouts_are_as_documented() {
         layout,
         geometry,
         refresh_ns,
-        beat_ns,
-        reserved
+        beat_ns
     }));
     check_layout(fields!(LaneAddresses { requests, replies, capacity_log2, arena_bytes, reserved }));
     check_layout(fields!(Geometry {
@@ -136,7 +142,8 @@ fn layouts_are_as_documented() {
         actors_per_shard,
         entry_stride,
         directory_log2,
-        landing_bytes
+        landing_bytes,
+        outbox_log2
     }));
     check_layout(fields!(DeviceLayout {
         mirror,
@@ -149,9 +156,11 @@ fn layouts_are_as_documented() {
         ring_freed,
         rings,
         shards,
+        outboxes,
         directories,
         slabs,
         landings,
+        outgoing,
         total_bytes
     }));
     check_layout(fields!(ShardState { hlc, actors, reserved }));
@@ -244,6 +253,8 @@ fn codes_modes_and_counters_are_as_documented() {
         LanesLost,
         WarpsRetired,
         LastFailure,
+        Notices,
+        NoticesDropped,
         Claims,
     ];
     let counters = counters.map(|counter| ((counter as u32).to_string(), format!("`{counter:?}`")));
@@ -266,6 +277,10 @@ fn bounds_are_as_documented() {
         ("`LANES_MAX`", lane::LANES_MAX.into()),
         ("`SHARDS_MAX`", partition::SHARDS_MAX.into()),
         ("`PARTITIONS`", partition::PARTITIONS as u64),
+        ("`NOTICES_MAX`", outbox::NOTICES_MAX.into()),
+        ("`OUTBOX_CAPACITY_MIN`", outbox::OUTBOX_CAPACITY_MIN.into()),
+        ("`OUTBOX_CAPACITY_MAX`", outbox::OUTBOX_CAPACITY_MAX.into()),
+        ("`GENERATION_MAX`", outbox::GENERATION_MAX.into()),
         ("`GATES_MAX`", geometry::GATES_MAX.into()),
         ("`WARPS_PER_BLOCK_MAX`", geometry::WARPS_PER_BLOCK_MAX.into()),
         ("`BLOCK_MEMORY_BYTES`", geometry::BLOCK_MEMORY_BYTES as u64),

@@ -100,6 +100,7 @@ pub mod child;
 pub mod deadline;
 pub mod futures;
 pub mod load;
+pub mod outbox;
 pub mod raw;
 
 pub use bench::{Bench, Place};

@@ -9,6 +9,7 @@
 //! | [`Account`] | 3 | money that cannot be overdrawn |
 //! | [`Faulty`] | 4 | fails on demand, in every way that a handler can |
 //! | [`Blob`] | 5 | takes and gives payloads that are larger than a frame |
+//! | [`Herald`] | 6 | tells its subscribers without being asked |
 
 #![cfg_attr(target_arch = "nvptx64", no_std)]
 
@@ -17,12 +18,14 @@ pub mod blob;
 pub mod counter;
 pub mod echo;
 pub mod faulty;
+pub mod herald;
 
 pub use account::Account;
 pub use blob::Blob;
 pub use counter::Counter;
 pub use echo::Echo;
 pub use faulty::Faulty;
+pub use herald::Herald;
 
 /// Declares, where it is written, the system of all actors of this crate as `Shipped`.
 ///
@@ -32,7 +35,8 @@ macro_rules! shipped {
     () => {
         tourbillon_device::system! {
             /// The actors that come with Tourbillon.
-            pub struct Shipped = [$crate::Echo, $crate::Counter, $crate::Account, $crate::Faulty, $crate::Blob];
+            pub struct Shipped =
+                [$crate::Echo, $crate::Counter, $crate::Account, $crate::Faulty, $crate::Blob, $crate::Herald];
         }
     };
 }

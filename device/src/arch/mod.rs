@@ -14,11 +14,14 @@
 //! | [`fence_release_sys`](Arch::fence_release_sys) | acquire and release | system | makes a release of the store of a reply, whose tags the host loads with Acquire |
 //! | [`load_acquire_gpu`](Arch::load_acquire_gpu) | acquire | device | [`store_release_gpu`](Arch::store_release_gpu) |
 //! | [`store_release_gpu`](Arch::store_release_gpu) | release | device | [`load_acquire_gpu`](Arch::load_acquire_gpu) |
-//! | [`load_relaxed_gpu`](Arch::load_relaxed_gpu), [`store_relaxed_gpu`](Arch::store_relaxed_gpu), [`add_relaxed_gpu`](Arch::add_relaxed_gpu) | relaxed | device | nothing: counters |
+//! | [`load_relaxed_gpu`](Arch::load_relaxed_gpu), [`store_relaxed_gpu`](Arch::store_relaxed_gpu), [`add_relaxed_gpu`](Arch::add_relaxed_gpu) | relaxed | device | nothing: counters; room that is given back, behind a fence |
+//! | [`take_room_gpu`](Arch::take_room_gpu) | acquire subtraction | device | [`fence_acquire_sys`](Arch::fence_acquire_sys) in front of an [`add_relaxed_gpu`](Arch::add_relaxed_gpu), also by way of other additions |
+//! | [`take_ticket_gpu`](Arch::take_ticket_gpu) | acquire and release addition | device | the other tickets of the same outbox |
+//! | [`load_relaxed_sys`](Arch::load_relaxed_sys), then [`fence_acquire_sys`](Arch::fence_acquire_sys) | relaxed, 8 bytes; acquire and release | system | the host's Release of an outbox's credit; [`take_room_gpu`](Arch::take_room_gpu) |
 //! | [`load_obeyed_gpu`](Arch::load_obeyed_gpu) | acquire | device | [`store_obeyed_gpu`](Arch::store_obeyed_gpu) |
 //! | [`peek_obeyed_gpu`](Arch::peek_obeyed_gpu) | relaxed | device | nothing: a count |
 //! | [`store_obeyed_gpu`](Arch::store_obeyed_gpu) | release | device | [`load_obeyed_gpu`](Arch::load_obeyed_gpu) |
-//! | [`store_release_sys`](Arch::store_release_sys) | release, 8 bytes | system | the host's Acquire of the epoch obeyed |
+//! | [`store_release_sys`](Arch::store_release_sys) | release, 8 bytes | system | the host's Acquire of the epoch obeyed, and of who reads an outbox |
 //! | [`store_relaxed_sys`](Arch::store_relaxed_sys) | relaxed, 8 bytes | system | nothing: telemetry |
 //! | [`try_acquire_cta`](Arch::try_acquire_cta) | acquire compare-and-swap from 0 to 1 | block | [`release_cta`](Arch::release_cta) |
 //! | [`try_take_cta`](Arch::try_take_cta), then [`acquire_fence_cta`](Arch::acquire_fence_cta) | relaxed compare-and-swap, acquire fence | block | [`release_cta`](Arch::release_cta) |
@@ -166,6 +169,21 @@ pub trait Arch: Copy + 'static {
     /// # Safety
     /// `to` is valid and aligned.
     unsafe fn add_relaxed_gpu(to: *mut u64, value: u64);
+    /// Subtracts from a counter of room, with acquire at device scope; the value before.
+    ///
+    /// # Safety
+    /// `room` is valid and aligned.
+    unsafe fn take_room_gpu(room: *mut u64, slots: u64) -> u64;
+    /// Adds to the tail of a ring with many writers, with acquire and release at device scope; the value before.
+    ///
+    /// # Safety
+    /// `tail` is valid and aligned.
+    unsafe fn take_ticket_gpu(tail: *mut u64, slots: u64) -> u64;
+    /// Loads a word of host memory, as one.
+    ///
+    /// # Safety
+    /// `from` is valid and aligned.
+    unsafe fn load_relaxed_sys(from: *const u64) -> u64;
     /// Stores a word of host memory.
     ///
     /// # Safety

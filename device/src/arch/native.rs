@@ -305,6 +305,22 @@ macro_rules! host_memory_operations {
             unsafe { $crate::arch::native::double(to) }.fetch_add(value, std::sync::atomic::Ordering::Relaxed);
         }
         #[inline(always)]
+        unsafe fn take_room_gpu(room: *mut u64, slots: u64) -> u64 {
+            // SAFETY: the caller vouches for the pointer. Acquire pairs with the fence in `fence_acquire_sys`
+            // that stands in front of the control warp's addition.
+            unsafe { $crate::arch::native::double(room) }.fetch_sub(slots, $crate::arch::ordering::room_take())
+        }
+        #[inline(always)]
+        unsafe fn take_ticket_gpu(tail: *mut u64, slots: u64) -> u64 {
+            // SAFETY: the caller vouches for the pointer. Each ticket's Release pairs with the Acquire of the next.
+            unsafe { $crate::arch::native::double(tail) }.fetch_add(slots, $crate::arch::ordering::ticket_take())
+        }
+        #[inline(always)]
+        unsafe fn load_relaxed_sys(from: *const u64) -> u64 {
+            // SAFETY: the caller vouches for the pointer.
+            unsafe { $crate::arch::native::double(from) }.load(std::sync::atomic::Ordering::Relaxed)
+        }
+        #[inline(always)]
         unsafe fn store_relaxed_sys(to: *mut u64, value: u64) {
             // SAFETY: the caller vouches for the pointer.
             unsafe { $crate::arch::native::double(to) }.store(value, std::sync::atomic::Ordering::Relaxed)

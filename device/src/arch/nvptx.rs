@@ -252,6 +252,33 @@ impl Arch for Nvptx {
         unsafe { asm!("red.relaxed.gpu.global.add.u64 [{0}], {1};", in(reg64) to, in(reg64) value, options(nostack)) };
     }
     #[inline(always)]
+    unsafe fn take_room_gpu(room: *mut u64, slots: u64) -> u64 {
+        let before;
+        // SAFETY: the caller vouches for the pointer. Adding the complement subtracts.
+        unsafe {
+            asm!("atom.acquire.gpu.global.add.u64 {0}, [{1}], {2};",
+                out(reg64) before, in(reg64) room, in(reg64) slots.wrapping_neg(), options(nostack));
+        }
+        before
+    }
+    #[inline(always)]
+    unsafe fn take_ticket_gpu(tail: *mut u64, slots: u64) -> u64 {
+        let before;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("atom.acq_rel.gpu.global.add.u64 {0}, [{1}], {2};",
+                out(reg64) before, in(reg64) tail, in(reg64) slots, options(nostack));
+        }
+        before
+    }
+    #[inline(always)]
+    unsafe fn load_relaxed_sys(from: *const u64) -> u64 {
+        let value;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("ld.relaxed.sys.global.u64 {0}, [{1}];", out(reg64) value, in(reg64) from, options(nostack)) };
+        value
+    }
+    #[inline(always)]
     unsafe fn store_relaxed_sys(to: *mut u64, value: u64) {
         // SAFETY: the caller vouches for the pointer.
         unsafe { asm!("st.relaxed.sys.global.u64 [{0}], {1};", in(reg64) to, in(reg64) value, options(nostack)) };

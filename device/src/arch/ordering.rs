@@ -20,6 +20,7 @@ pub fn tag_load() -> Ordering {
 }
 
 /// Fence between the load of a block's head in an arena and the loads of its payload. Pairs with [`tag_store`] of the head.
+/// The same fence stands between the load of an outbox's credit and the addition to its room. Pairs with [`credit_store`] in front and [`room_take`] behind.
 #[inline(always)]
 pub fn arena_acquire() -> Option<Ordering> {
     if mutant!("arena_acquire_dropped") { None } else { Some(Ordering::AcqRel) }
@@ -59,6 +60,25 @@ pub fn freed_store() -> Ordering {
 #[inline(always)]
 pub fn freed_load() -> Ordering {
     Ordering::Acquire
+}
+
+/// Subtraction from the room of an outbox, before its slots are written. Pairs with [`arena_acquire`], the fence of the control warp in
+/// front of a relaxed addition, which makes a release of it.
+#[inline(always)]
+pub fn room_take() -> Ordering {
+    if mutant!("outbox_room_take_relaxed") { Ordering::Relaxed } else { Ordering::Acquire }
+}
+
+/// Addition to the tail of an outbox: who gets a place has seen the room of all who got one before. Pairs with itself.
+#[inline(always)]
+pub fn ticket_take() -> Ordering {
+    if mutant!("outbox_ticket_relaxed") { Ordering::Relaxed } else { Ordering::AcqRel }
+}
+
+/// Store of an outbox's credit by its reader, after the slots were read. Pairs with [`arena_acquire`], a fence behind a relaxed load.
+#[inline(always)]
+pub fn credit_store() -> Ordering {
+    if mutant!("outbox_credit_relaxed") { Ordering::Relaxed } else { Ordering::Release }
 }
 
 /// Store of the epoch that a warp, or the whole kernel, obeys, after everything it did before. Pairs with [`obeyed_load`].

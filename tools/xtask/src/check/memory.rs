@@ -12,6 +12,8 @@ const CHUNK_ACCESSES: [&str; 4] = [
     "ld.relaxed.gpu.global.b128",
     "st.relaxed.gpu.global.b128",
 ];
+/// What reserves room in an outbox, and what gives a place in it: their orderings are what keeps unread slots from being overwritten.
+const OUTBOX_ACCESSES: [&str; 2] = ["atom.acquire.gpu.global.add.u64", "atom.acq_rel.gpu.global.add.u64"];
 
 /// Every read-modify-write names its ordering and its scope.
 ///
@@ -36,15 +38,25 @@ pub fn orderings(module: &Module) -> Vec<String> {
 
 /// The ring kernel reads and writes slots in whole chunks, on the bus and between blocks.
 pub fn chunks(module: &Module) -> Vec<String> {
+    missing(module, &CHUNK_ACCESSES, "slots are no longer accessed as whole chunks")
+}
+
+/// The ring kernel, of which an actor posts notices, reserves room and takes places with the orderings that this needs.
+pub fn outboxes(module: &Module) -> Vec<String> {
+    missing(module, &OUTBOX_ACCESSES, "unread notices may be overwritten")
+}
+
+/// Accesses that the ring kernel lacks, and what that means.
+fn missing(module: &Module, accesses: &[&str], meaning: &str) -> Vec<String> {
     if !module.functions.contains_key(RING_KERNEL) {
         return vec![format!("there is no entry {RING_KERNEL}")];
     }
     let reached = module.reachable(RING_KERNEL, |_| false);
     let mut faults = Vec::new();
-    for access in CHUNK_ACCESSES {
+    for access in accesses {
         let functions = reached.iter().filter_map(|name| module.functions.get(*name));
-        if !functions.flat_map(|function| function.instructions()).any(|instruction| instruction.opcode == access) {
-            faults.push(format!("{RING_KERNEL} has no `{access}`: slots are no longer accessed as whole chunks"));
+        if !functions.flat_map(|function| function.instructions()).any(|instruction| instruction.opcode == *access) {
+            faults.push(format!("{RING_KERNEL} has no `{access}`: {meaning}"));
         }
     }
     faults
@@ -79,6 +91,15 @@ mod tests {
             let kernel = [(".visible .entry tourbillon_ring_kernel", narrow.as_str())];
             assert_eq!(chunks(&module(&kernel)).len(), 1, "{access}");
         }
+    }
+
+    #[test]
+    fn weaker_orderings_of_outboxes_are_seen() {
+        let all = OUTBOX_ACCESSES.map(|access| format!("{access} x;")).concat();
+        let kernel = |body: &str| outboxes(&module(&[(".visible .entry tourbillon_ring_kernel", body)]));
+        assert_eq!(kernel(&all), [""; 0]);
+        assert_eq!(kernel(&all.replace("acquire", "relaxed")).len(), 1);
+        assert_eq!(kernel(&all.replace("acq_rel", "acquire")).len(), 1);
     }
 
     #[test]

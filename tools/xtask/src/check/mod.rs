@@ -16,6 +16,7 @@ pub const HANDLER_BOUNDARY: &str = "11run_handler";
 pub fn text(module: &Module) -> Vec<String> {
     let mut faults = memory::orderings(module);
     faults.extend(memory::chunks(module));
+    faults.extend(memory::outboxes(module));
     faults.extend(calls::traps(module));
     faults.extend(calls::recursion(module));
     faults.extend(collectives::guarded(module));

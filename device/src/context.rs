@@ -1,0 +1,123 @@
+//! What a handler may know and do beside its own state.
+
+use core::ops::Range;
+
+use tourbillon_shared::frame::PAYLOAD_BYTES_MAX;
+use tourbillon_shared::outbox::{Mail, Subscriber};
+
+use crate::large::Large;
+use crate::outbox::{self, Notice};
+
+/// What a handler may know and do beside its own state.
+#[derive(Debug)]
+pub struct Context {
+    pub(crate) key: u64,
+    pub(crate) hlc: u64,
+    pub(crate) version: u64,
+    /// Null for a message without a payload in an arena; else the message's own for as long as the handler runs. A pointer, because
+    /// nearly all messages have none.
+    pub(crate) large: *mut Large,
+    /// Whether the handler asked for a larger reply than there is room for.
+    pub(crate) is_over: bool,
+    /// Where posting finds what it needs; null on the short way of a lone message, which leaves a handler that posts to the long one.
+    pub(crate) mail: *const Mail,
+    /// The lane of the warp.
+    pub(crate) lane: u32,
+    /// Notices posted, as far as they were counted.
+    pub(crate) posted: u32,
+}
+
+impl Context {
+    /// The key of the actor that runs.
+    #[inline]
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// The timestamp of this message's receipt ([`tourbillon_shared::hlc`]): unique in the shard, later than the sender's and
+    /// than every earlier one of the shard.
+    #[inline]
+    pub fn hlc(&self) -> u64 {
+        self.hlc
+    }
+
+    /// How many messages the actor handled before this one without a failure.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The payload that came beside the message by way of the client's arena, up to 1 MiB, in device memory; empty without one.
+    ///
+    /// A handler runs on one lane of a warp: what it does with every byte takes a GPU milliseconds. Handing bytes on
+    /// ([`reply_with`](Self::reply_with)) is the work of the whole warp.
+    #[inline]
+    pub fn payload(&self) -> &[u8] {
+        // SAFETY: null, or what `receive` was told of.
+        match unsafe { self.large.as_ref() } {
+            Some(large) => large.payload(),
+            None => &[],
+        }
+    }
+
+    /// Bytes that the caller has reserved for the payload of the reply.
+    #[inline]
+    pub fn reply_room(&self) -> usize {
+        // SAFETY: as in `payload`.
+        match unsafe { self.large.as_ref() } {
+            Some(large) => large.room(),
+            None => 0,
+        }
+    }
+
+    /// Makes these bytes of the payload the payload of the reply; the whole warp copies them when the handler has succeeded. When
+    /// they are more than [`reply_room`](Self::reply_room), a caller gets a failure for too large a reply, and the message leaves
+    /// no trace; to a tell, whose reply nobody reads, they are simply not sent.
+    ///
+    /// # Panics
+    /// When the range is not inside the payload.
+    #[inline]
+    pub fn reply_with(&mut self, range: Range<usize>) {
+        let length = self.payload()[range.clone()].len();
+        // SAFETY: as in `payload`.
+        if let Some(large) = unsafe { self.large.as_mut() } {
+            self.is_over |= !large.reply_with(range.start, length);
+        }
+    }
+
+    /// Makes `bytes` bytes the payload of the reply, for the handler to write. They begin as the payload of the message, and are
+    /// zero behind its end; [`payload`](Self::payload) shows them from now on. Nothing when they are more than
+    /// [`reply_room`](Self::reply_room): a caller then gets a failure for too large a reply, and the message leaves no trace; to
+    /// a tell there is no room, and its message is handled nevertheless.
+    #[inline]
+    pub fn reply_mut(&mut self, bytes: usize) -> Option<&mut [u8]> {
+        // SAFETY: as in `payload`; the borrow of `self` keeps the reply the only access.
+        let reply = match unsafe { self.large.as_mut() } {
+            Some(large) => large.reply_mut(bytes),
+            None if bytes == 0 => Some(Default::default()),
+            None => None,
+        };
+        self.is_over |= reply.is_none();
+        reply
+    }
+
+    /// Posts a notice: a message to a client that did not ask for it. It is sent when the handler has succeeded, never when it fails or
+    /// panics; notices of one actor reach a subscriber in the order in which they were posted.
+    ///
+    /// One message may post [`NOTICES_MAX`](tourbillon_shared::outbox::NOTICES_MAX); with more it fails and leaves no trace. What
+    /// happens when the subscriber has no room was chosen by the subscriber: the notice is dropped and counted, or the message
+    /// fails and leaves no trace. What is for a subscriber that is gone is dropped and counted. A notice larger than a frame's
+    /// payload of 352 bytes does not compile.
+    #[inline]
+    pub fn post<N: Notice>(&mut self, subscriber: Subscriber, notice: &N) {
+        const {
+            assert!(size_of::<N>() <= PAYLOAD_BYTES_MAX, "the notice is larger than a frame carries (352 bytes)");
+        }
+        let index = self.posted;
+        self.posted = index.saturating_add(1);
+        if !self.mail.is_null() {
+            // SAFETY: the engine told of the mail and the lane; the size was checked above.
+            unsafe { outbox::store(self.mail, self.lane, index, subscriber, N::NUMBER, bytemuck::bytes_of(notice)) };
+        }
+    }
+}
