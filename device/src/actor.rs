@@ -73,6 +73,9 @@ pub trait Message: Plain {
     type Actor: Handler<Self>;
     /// Number of the message among those of its actor.
     const NUMBER: u8;
+    /// Whether its handler stays out of the dispatch loop.
+    #[doc(hidden)]
+    const OUTLINED: bool;
 }
 
 /// Handles messages of type `M`.
@@ -110,22 +113,26 @@ impl core::error::Error for NoError {}
 /// `kind` is the kind's number (1 to 65,535), `messages` gives each message its number (0 to 255). Both are part of the
 /// protocol between programs and must not change. `activate` is optional: a function from the key to the first state,
 /// all zero without it.
+///
+/// Handlers of small messages are compiled into the dispatch loop, where each takes its share of a few registers. A heavy one, or one
+/// whose latency does not matter, is left out of it, and made a function of its own, by `#[outlined]`:
+/// `messages: { 0: Add, #[outlined] 1: Recompute }`.
 #[macro_export]
 macro_rules! actor {
-    ($actor:ident { kind: $kind:literal, error: $error:ty, messages: { $($number:literal : $message:ty),+ $(,)? } $(,)? }) => {
+    ($actor:ident { kind: $kind:literal, error: $error:ty, messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ $(,)? } $(,)? }) => {
         $crate::actor!(@ true, $actor {
-            kind: $kind, error: $error, messages: { $($number : $message),+ }, activate: |_key: u64| $crate::zeroed()
+            kind: $kind, error: $error, messages: { $($(#[$outlined])? $number : $message),+ }, activate: |_key: u64| $crate::zeroed()
         });
     };
     ($actor:ident {
-        kind: $kind:literal, error: $error:ty, messages: { $($number:literal : $message:ty),+ $(,)? }, activate: $activate:expr $(,)?
+        kind: $kind:literal, error: $error:ty, messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ $(,)? }, activate: $activate:expr $(,)?
     }) => {
         $crate::actor!(@ false, $actor {
-            kind: $kind, error: $error, messages: { $($number : $message),+ }, activate: $activate
+            kind: $kind, error: $error, messages: { $($(#[$outlined])? $number : $message),+ }, activate: $activate
         });
     };
     (@ $zeroed:literal, $actor:ident {
-        kind: $kind:literal, error: $error:ty, messages: { $($number:literal : $message:ty),+ }, activate: $activate:expr
+        kind: $kind:literal, error: $error:ty, messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ }, activate: $activate:expr
     }) => {
         impl $crate::Actor for $actor {
             const KIND: u16 = $kind;
@@ -146,7 +153,13 @@ macro_rules! actor {
             ) -> $crate::Outcome {
                 $(if call.is::<Self, $message>() {
                     // SAFETY: the caller vouches for `state`.
-                    return unsafe { call.answer::<Self, $message>(state) };
+                    return unsafe {
+                        if <$message as $crate::Message>::OUTLINED {
+                            call.answer_apart::<Self, $message>(state)
+                        } else {
+                            call.answer::<Self, $message>(state)
+                        }
+                    };
                 })+
                 $crate::Outcome::Unknown
             }
@@ -155,6 +168,7 @@ macro_rules! actor {
         $(impl $crate::Message for $message {
             type Actor = $actor;
             const NUMBER: u8 = $number;
+            const OUTLINED: bool = $crate::is_outlined!($($outlined)?);
         })+
 
         const _: () = {
@@ -163,6 +177,18 @@ macro_rules! actor {
             assert!(align_of::<$actor>() <= $crate::actor::ALIGNMENT_MAX, "the state is aligned to more than 16 bytes");
             $($crate::actor::check_message::<$message>();)+
         };
+    };
+}
+
+/// Whether the attribute of a message is there: `outlined`, the only one that there is.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! is_outlined {
+    () => {
+        false
+    };
+    (outlined) => {
+        true
     };
 }
 

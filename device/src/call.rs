@@ -322,7 +322,7 @@ impl<W: Words> Call<W> {
         }
         let fits = const {
             let (message, reply, error) = (size_of::<M>(), size_of::<A::Reply>(), size_of::<A::Error>() + 4);
-            slots_for(0, message) == 1 && slots_for(0, reply) == 1 && slots_for(0, error) == 1
+            slots_for(0, message) == 1 && slots_for(0, reply) == 1 && slots_for(0, error) == 1 && !M::OUTLINED
         };
         fits && self.selector() == const { selector(A::KIND, M::NUMBER, size_of::<M>()) }
     }
@@ -412,6 +412,17 @@ impl<W: Words> Call<W> {
                 Outcome::Failed
             }
         }
+    }
+
+    /// As [`answer`](Self::answer), as a function of its own.
+    ///
+    /// # Safety
+    /// As for [`answer`](Self::answer).
+    #[inline(never)]
+    #[doc(hidden)]
+    pub unsafe fn answer_apart<A: Handler<M>, M: Message>(&mut self, state: *mut A) -> Outcome {
+        // SAFETY: the caller vouches for it.
+        unsafe { self.answer::<A, M>(state) }
     }
 
     /// The message in the frame, or nothing when its bytes are no value of `M`.

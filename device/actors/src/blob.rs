@@ -175,7 +175,7 @@ impl Handler<Byte> for Blob {
     }
 }
 
-actor!(Blob { kind: 5, error: OutOfRange, messages: { 0: Mirror, 1: Cut, 2: Make, 3: Sum, 4: Byte } });
+actor!(Blob { kind: 5, error: OutOfRange, messages: { #[outlined] 0: Mirror, #[outlined] 1: Cut, #[outlined] 2: Make, #[outlined] 3: Sum, #[outlined] 4: Byte } });
 
 #[cfg(test)]
 mod tests {

@@ -227,4 +227,4 @@ impl Handler<Provoke> for Herald {
     }
 }
 
-actor!(Herald { kind: 6, error: Refused, messages: { 0: Subscribe, 1: Unsubscribe, 2: Announce, 3: Publish, 4: Provoke } });
+actor!(Herald { kind: 6, error: Refused, messages: { #[outlined] 0: Subscribe, #[outlined] 1: Unsubscribe, #[outlined] 2: Announce, #[outlined] 3: Publish, #[outlined] 4: Provoke } });

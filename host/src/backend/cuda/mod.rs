@@ -54,7 +54,8 @@ pub(crate) struct Cuda {
     copies: Copies,
     launches: u64,
     /// Given back last, when everything else is freed.
-    _claim: DeviceClaim,
+    /// Given back with everything else: what outlives its engine, a client or a gateway, holds no device.
+    claim: Option<DeviceClaim>,
 }
 
 // SAFETY: the driver's handles may be used from any thread that makes the context current, which every method does; this
@@ -91,7 +92,7 @@ impl Cuda {
             is_leaked: false,
             copies: Copies::default(),
             launches: 0,
-            _claim: claim,
+            claim: Some(claim),
         };
         cuda.enter()?;
         (cuda.module, cuda.kernel) = module::load(text)?;
@@ -208,6 +209,7 @@ impl Cuda {
         }
         log(driver!(cuDevicePrimaryCtxRelease_v2(self.device.handle)));
         self.context = std::ptr::null_mut();
+        self.claim = None;
     }
 }
 

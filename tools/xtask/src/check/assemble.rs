@@ -23,6 +23,11 @@ pub fn find(workspace: &Path) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// Bytes of registers that the ring kernel may save in memory: some words for the state of reconvergence that is live across the
+/// dispatch loop. A reading of the machine code showed it stored once in front of the loop and loaded once behind it; whether it
+/// finds a register is the assembler's luck, chip by chip. A loop that spills stores and loads more.
+const SPILL_BYTES_MAX: u32 = 16;
+
 /// Assembles a text for one chip: the registers of the ring kernel, or what is wrong.
 pub fn assemble(assembler: &Path, text: &Path, chip: u32) -> Result<String, Vec<String>> {
     let target = format!("sm_{chip}");
@@ -47,11 +52,13 @@ fn faults(said: &str) -> Vec<String> {
     let mut lines = said.lines().skip_while(|line| !line.trim_end().ends_with(&properties));
     match (lines.next(), lines.next()) {
         (Some(_), Some(figures)) => {
-            for spill in ["0 bytes spill stores", "0 bytes spill loads"] {
-                if !figures.split(',').any(|figure| figure.trim() == spill) {
-                    faults.push(format!("{RING_KERNEL} spills registers: {}", figures.trim()));
-                    break;
-                }
+            let bytes = |what: &str| {
+                let figure = figures.split(',').find_map(|figure| figure.trim().strip_suffix(what))?;
+                figure.trim().parse::<u32>().ok()
+            };
+            let is_small = |what| bytes(what).is_some_and(|bytes| bytes <= SPILL_BYTES_MAX);
+            if !is_small("bytes spill stores") || !is_small("bytes spill loads") {
+                faults.push(format!("{RING_KERNEL} spills registers: {}", figures.trim()));
             }
         }
         _ => faults.push(format!("the assembler said nothing about {RING_KERNEL}")),
@@ -86,8 +93,10 @@ ptxas info    : Used 90 registers, used 1 barriers";
     fn spills_of_the_ring_kernel_are_seen() {
         assert_eq!(faults(GOOD), [""; 0]);
         assert_eq!(registers(GOOD), "90 registers, used 1 barriers");
-        assert_eq!(faults(&GOOD.replace("0 bytes spill stores", "4 bytes spill stores")).len(), 1);
+        assert_eq!(faults(&GOOD.replace("0 bytes spill stores", "16 bytes spill stores")), [""; 0]);
+        assert_eq!(faults(&GOOD.replace("0 bytes spill stores", "20 bytes spill stores")).len(), 1);
         assert_eq!(faults(&GOOD.replace("0 bytes spill loads", "40 bytes spill loads")).len(), 1);
+        assert_eq!(faults(&GOOD.replace("spill loads", "something")).len(), 1);
     }
 
     #[test]
