@@ -5,7 +5,7 @@
 //! without `--hlog`.
 //!
 //! # Memory
-//! A histogram has some 220 KiB. A client has two of them, those that are being filled; [`OPEN_MAX`] intervals are kept as two each;
+//! A histogram has some 220 KiB. A client has two of them, those that are being filled; four intervals are kept as two each (`OPEN_MAX`);
 //! older ones are compressed, a few KiB each, and opened again for a client that comes late. A run has at most
 //! [`INTERVALS_MAX`] intervals.
 

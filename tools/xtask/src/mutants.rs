@@ -4,9 +4,10 @@
 //! `target` of the test program, where the target of unit tests is the crate's name; `test`, the full name of the test.
 //! With names behind it the task looks at those faults alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::binaries::{self, Binary};
@@ -26,6 +27,11 @@ const LIMIT: (&str, &str) = ("TOURBILLON_TEST_SECONDS", "20");
 const DEADLINE: Duration = Duration::from_secs(40);
 /// How often a running test is looked at.
 const LOOK: Duration = Duration::from_millis(5);
+/// A harmed test that has run for so long waits for something that will not come, and its threads mostly sleep: the next one begins
+/// beside it. Tests that are quicker never run beside each other, so that none fails because of another.
+const ALONE: Duration = Duration::from_secs(2);
+/// Tests that may wait so at a time: what they still do while they wait must not add up.
+const WAITING_MAX: usize = 6;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Mutant {
@@ -45,6 +51,18 @@ enum Ending {
     NotRun,
 }
 
+/// A test that runs.
+struct Running {
+    child: Child,
+    began: Instant,
+}
+
+/// A test that runs with its fault.
+struct Trial<'m> {
+    mutant: &'m Mutant,
+    running: Running,
+}
+
 /// Builds once, then runs each fault's test without and with the fault; of the faults in `chosen` alone, unless that is empty.
 pub fn check(workspace: &Path, chosen: &[&str]) -> Result<(), Vec<String>> {
     let list = std::fs::read_to_string(workspace.join(LIST)).map_err(|error| vec![format!("{LIST}: {error}")])?;
@@ -56,29 +74,14 @@ pub fn check(workspace: &Path, chosen: &[&str]) -> Result<(), Vec<String>> {
     let is_chosen = |mutant: &Mutant| chosen.is_empty() || chosen.contains(&mutant.name.as_str());
     let mutants: Vec<Mutant> = mutants.into_iter().filter(is_chosen).collect();
 
-    let packages: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.package.as_str()).collect();
-    let features = packages.iter().map(|package| format!("{package}/{FEATURE}")).collect::<Vec<_>>().join(",");
-    let mut arguments = vec!["test", "--no-run", "--features", &features];
-    packages.iter().for_each(|package| arguments.extend(["-p", package]));
-    let programs = binaries::build(workspace, &arguments)?;
+    let arguments = build_arguments(&mutants);
+    let programs = binaries::build(workspace, &arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
 
     let mut unharmed = BTreeMap::new();
     let mut killed = 0;
-    for mutant in &mutants {
-        let Some(program) = programs.iter().find(|program| is_program_of(program, mutant)) else {
-            faults.push(format!("{}: no test program {} in {}", mutant.name, mutant.target, mutant.package));
-            continue;
-        };
-        let without = *unharmed
-            .entry((&mutant.package, &mutant.target, &mutant.test))
-            .or_insert_with(|| run(program, &mutant.test, None));
-        if without != Ending::Passed {
-            faults.push(format!("{}: without the fault, {} ends as {without:?}", mutant.name, mutant.test));
-            continue;
-        }
-        let began = Instant::now();
-        let with = run(program, &mutant.test, Some(&mutant.name));
-        let seconds = began.elapsed().as_secs_f32();
+    let mut judge = |trial: Trial<'_>, with: Ending, faults: &mut Vec<String>| {
+        let Trial { mutant, running } = trial;
+        let seconds = running.began.elapsed().as_secs_f32();
         match with {
             Ending::Failed => {
                 killed += 1;
@@ -89,16 +92,71 @@ pub fn check(workspace: &Path, chosen: &[&str]) -> Result<(), Vec<String>> {
                 faults.push(format!("{} survived {}: {with:?}", mutant.name, mutant.test));
             }
         }
+    };
+    let mut trials = Vec::new();
+    for mutant in &mutants {
+        let Some(program) = programs.iter().find(|program| is_program_of(program, mutant)) else {
+            faults.push(format!("{}: no test program {} in {}", mutant.name, mutant.target, mutant.package));
+            continue;
+        };
+        // All of them before the first fault, so that nothing runs beside them.
+        let without = *unharmed.entry((&mutant.package, &mutant.target, &mutant.test)).or_insert_with(|| {
+            start(program, &mutant.test, None).map_or(Ending::NotRun, |mut test| test.wait(DEADLINE))
+        });
+        if without == Ending::Passed {
+            trials.push((program, mutant));
+        } else {
+            faults.push(format!("{}: without the fault, {} ends as {without:?}", mutant.name, mutant.test));
+        }
+    }
+    let mut waiting: VecDeque<Trial<'_>> = VecDeque::new();
+    for (program, mutant) in trials {
+        let Some(running) = start(program, &mutant.test, Some(&mutant.name)) else {
+            faults.push(format!("{}: {} cannot be run", mutant.name, mutant.test));
+            continue;
+        };
+        let mut trial = Trial { mutant, running };
+        match trial.running.ending_by(ALONE) {
+            Some(with) => judge(trial, with, &mut faults),
+            None => waiting.push_back(trial),
+        }
+        if waiting.len() > WAITING_MAX
+            && let Some(mut oldest) = waiting.pop_front()
+        {
+            let with = oldest.running.wait(DEADLINE);
+            judge(oldest, with, &mut faults);
+        }
+    }
+    for mut trial in waiting {
+        let with = trial.running.wait(DEADLINE);
+        judge(trial, with, &mut faults);
     }
     println!("{killed} of {} faults killed", mutants.len());
     if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// What builds the programs with these faults' tests, and no others: most suites have none, and each takes some seconds.
+fn build_arguments(mutants: &[Mutant]) -> Vec<String> {
+    let packages: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.package.as_str()).collect();
+    let features: Vec<String> = packages.iter().map(|package| format!("{package}/{FEATURE}")).collect();
+    let mut arguments = vec!["test".to_owned(), "--no-run".to_owned(), "--features".to_owned(), features.join(",")];
+    arguments.extend(packages.iter().flat_map(|package| ["-p".to_owned(), (*package).to_owned()]));
+    let is_unit = |mutant: &Mutant| mutant.target == mutant.package.replace('-', "_");
+    if mutants.iter().any(is_unit) {
+        arguments.push("--lib".to_owned());
+    }
+    let targets: BTreeSet<&str> =
+        mutants.iter().filter(|mutant| !is_unit(mutant)).map(|mutant| mutant.target.as_str()).collect();
+    arguments.extend(targets.iter().flat_map(|target| ["--test".to_owned(), (*target).to_owned()]));
+    arguments
 }
 
 fn is_program_of(program: &Binary, mutant: &Mutant) -> bool {
     program.is_test && program.package == mutant.package && program.target == mutant.target
 }
 
-fn run(program: &Binary, test: &str, mutant: Option<&str>) -> Ending {
+/// Starts a test, with a fault or without.
+fn start(program: &Binary, test: &str, mutant: Option<&str>) -> Option<Running> {
     let mut command = Command::new(&program.path);
     command.current_dir(&program.folder).args(["--exact", test, "--include-ignored"]);
     command.env_remove(CHOICE_VARIABLE).env(LIMIT.0, LIMIT.1);
@@ -106,25 +164,38 @@ fn run(program: &Binary, test: &str, mutant: Option<&str>) -> Ending {
     if let Some(name) = mutant {
         command.env(CHOICE_VARIABLE, name);
     }
-    let Ok(mut child) = command.spawn() else { return Ending::NotRun };
-    let began = Instant::now();
-    // What a passing test's harness prints fits into the pipe. A failing one that prints more than that hangs until the
-    // deadline, which is a failure as well.
-    loop {
-        match child.try_wait() {
-            Ok(Some(_)) => break,
-            Ok(None) if began.elapsed() < DEADLINE => std::thread::sleep(LOOK),
-            _ => {
-                // The process is ours; that it may just have ended by itself does not matter.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Ending::OutOfTime;
+    Some(Running { child: command.spawn().ok()?, began: Instant::now() })
+}
+
+impl Running {
+    /// How it ended, if it has when it has run for `time`.
+    fn ending_by(&mut self, time: Duration) -> Option<Ending> {
+        loop {
+            match self.child.try_wait() {
+                // What a passing test's harness prints fits into the pipe. A failing one that prints more than that hangs until
+                // the deadline, which is a failure as well.
+                Ok(Some(status)) => {
+                    let mut said = Vec::new();
+                    let read = self.child.stdout.take().map(|mut stdout| stdout.read_to_end(&mut said));
+                    let has_read = matches!(read, Some(Ok(_)));
+                    let ended = ending(status.success(), &String::from_utf8_lossy(&said));
+                    return Some(if has_read { ended } else { Ending::NotRun });
+                }
+                Ok(None) if self.began.elapsed() < time => std::thread::sleep(LOOK),
+                Ok(None) => return None,
+                Err(_) => return Some(Ending::NotRun),
             }
         }
     }
-    match child.wait_with_output() {
-        Ok(output) => ending(output.status.success(), &String::from_utf8_lossy(&output.stdout)),
-        Err(_) => Ending::NotRun,
+
+    /// How it ended; one that has run for `deadline` is ended.
+    fn wait(&mut self, deadline: Duration) -> Ending {
+        self.ending_by(deadline).unwrap_or_else(|| {
+            // The process is ours; that it may just have ended by itself does not matter.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            Ending::OutOfTime
+        })
     }
 }
 
@@ -232,6 +303,16 @@ mod tests {
         assert_eq!(compare(&mutants, &names).len(), 1);
         assert_eq!(compare(&mutants, &BTreeSet::new()).len(), 1);
         assert_eq!(compare(&mutants, &BTreeSet::from(["a".into()])), [""; 0]);
+    }
+
+    #[test]
+    fn only_programs_with_a_listed_test_are_built() {
+        let mut unit = parse(LINES).unwrap().remove(0);
+        (unit.package, unit.target) = ("a-b".into(), "a_b".into());
+        let suite = Mutant { target: "rings".into(), ..unit.clone() };
+        let arguments = build_arguments(&[unit, suite.clone(), suite.clone()]).join(" ");
+        assert_eq!(arguments, "test --no-run --features a-b/mutants -p a-b --lib --test rings");
+        assert!(!build_arguments(&[suite]).contains(&"--lib".to_owned()));
     }
 
     #[test]
