@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tourbillon::Backend;
 use tourbillon_tools::environment::Environment;
 use tourbillon_tools::gpu::{Driver, Gpu};
@@ -36,6 +36,23 @@ const RUN_TIME_MAX: Duration = Duration::from_secs(345);
 /// A sweep builds dozens of engines.
 const SWEEP_TIME_MAX: Duration = Duration::from_secs(580);
 
+/// What is measured, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Phase {
+    /// Bare floors, what one does without a persistent kernel, timestamps; on a GPU only.
+    Floors,
+    /// One call at a time.
+    Calls,
+    /// One ask at a time, through a gateway.
+    Asks,
+    /// Full pipelines.
+    Rate,
+    /// The ways of processing.
+    Modes,
+    /// Payloads of 1 MiB.
+    Payloads,
+}
+
 /// Latency and rate of the engine, beside the bare floors.
 #[derive(Debug, Parser)]
 #[command(name = "latency", version)]
@@ -51,6 +68,9 @@ struct Program {
     /// GPU, by index.
     #[arg(long, default_value_t = 0)]
     device: u32,
+    /// Measure this only; may be given several times. What other phases would have said, as floors, is then not there.
+    #[arg(long, value_name = "PHASE")]
+    only: Vec<Phase>,
     /// Compare geometries of the engine instead.
     #[arg(long)]
     sweep: bool,
@@ -80,21 +100,23 @@ fn run(program: &Program) -> Result<(), String> {
     let environment = Environment::gather(gpu.is_some(), device_name);
     let mut results = Results::on(&environment).map_err(|error| error.to_string())?;
     let out = program.out.as_deref();
-    let save = |results: &Results| results.write(out).map_err(|error| error.to_string());
-    if gpu.is_some() {
-        measure_floors(program.device, &mut results).map_err(|error| error.to_string())?;
-        save(&results)?;
+    for phase in Phase::value_variants() {
+        if !program.only.is_empty() && !program.only.contains(phase) {
+            continue;
+        }
+        let measured = match phase {
+            Phase::Floors if gpu.is_none() => continue,
+            Phase::Floors => measure_floors(program.device, &mut results),
+            Phase::Calls => engine::measure_round_trips(setup, &mut results),
+            Phase::Asks => asks::measure(setup, &mut results),
+            Phase::Rate => engine::measure_rate(setup, &mut results),
+            Phase::Modes => modes::measure(setup, &mut results),
+            Phase::Payloads => bulk::measure(setup, &mut results),
+        };
+        measured.map_err(|error| error.to_string())?;
+        results.write(out).map_err(|error| error.to_string())?;
     }
-    engine::measure_round_trips(setup, &mut results).map_err(|error| error.to_string())?;
-    save(&results)?;
-    asks::measure(setup, &mut results).map_err(|error| error.to_string())?;
-    save(&results)?;
-    engine::measure_rate(setup, &mut results).map_err(|error| error.to_string())?;
-    save(&results)?;
-    modes::measure(setup, &mut results).map_err(|error| error.to_string())?;
-    save(&results)?;
-    bulk::measure(setup, &mut results).map_err(|error| error.to_string())?;
-    save(&results)
+    Ok(())
 }
 
 /// The GPU to measure on; none when the CPU backend is measured, which is said loudly.
@@ -117,7 +139,7 @@ fn choose_gpu(program: &Program) -> Result<Option<Gpu>, String> {
     }
 }
 
-fn measure_floors(device: u32, results: &mut Results) -> Result<(), Box<dyn std::error::Error>> {
+fn measure_floors(device: u32, results: &mut Results) -> engine::EngineResult<()> {
     let context = Context::new(device)?;
     let ptx = tourbillon::shipped_image()
         .ptx
