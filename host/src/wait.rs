@@ -27,6 +27,9 @@ pub const SLEEP_MIN: Duration = Duration::from_micros(50);
 pub const SLEEP_MAX: Duration = Duration::from_millis(1);
 /// Looks between two readings of the clock while spinning.
 const LOOKS_PER_CHECK: u32 = 32;
+/// Looks at the beginning of a wait without anything in between: some microseconds, as a round trip to a GPU takes. A pause of the
+/// processor takes up to 50 ns on some, and a reading of the clock as long; either would come on top of a reply that is just there.
+const EAGER_LOOKS: u32 = 512;
 
 /// One wait.
 #[derive(Debug)]
@@ -60,6 +63,9 @@ impl Waiter {
     #[inline]
     pub(crate) fn pause(&mut self) -> Next {
         self.looks = self.looks.wrapping_add(1);
+        if self.looks < EAGER_LOOKS && self.began.is_none() {
+            return Next::Look;
+        }
         if !self.looks.is_multiple_of(LOOKS_PER_CHECK) && self.sleep == SLEEP_MIN {
             std::hint::spin_loop();
             return Next::Look;
@@ -126,6 +132,6 @@ mod tests {
     #[test]
     fn a_wait_without_a_timeout_looks_around() {
         let mut waiter = Waiter::new(WaitStrategy::Spin, None);
-        assert!((0..LOOKS_PER_CHECK).any(|_| waiter.pause() == Next::LookAround));
+        assert!((0..EAGER_LOOKS + LOOKS_PER_CHECK).any(|_| waiter.pause() == Next::LookAround));
     }
 }
