@@ -24,6 +24,8 @@ mod gateway;
 mod gateway_ends;
 #[path = "tests/gateway_large.rs"]
 mod gateway_large;
+#[path = "tests/gateway_spin.rs"]
+mod gateway_spin;
 #[path = "tests/lanes.rs"]
 mod lanes;
 #[path = "tests/lifecycle.rs"]

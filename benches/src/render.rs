@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use tourbillon_benches::results::{Entry, Results, human};
 
 /// What a result is called in the table; those that are not here are left out.
-const NAMES: [(&str, &str); 25] = [
+const NAMES: [(&str, &str); 27] = [
     ("rtt_64b_p50", "call to an actor and back, median"),
     ("rtt_64b_p99", "call to an actor and back, 99 %"),
     ("rtt_async_64b_p50", "the same through a gateway, awaited, median; beside it the call"),
     ("rtt_async_64b_p99", "the same, 99 %; beside it the call"),
+    ("rtt_async_spin_64b_p50", "the same with polls that look for 6 us, median; beside it the call"),
+    ("rtt_async_spin_64b_p99", "the same, 99 %; beside it the call"),
     ("floor_direct_p50", "bare ping-pong, one block, median"),
     ("floor_gate_p50", "bare ping-pong through a gate, median"),
     ("launch_sync_p50", "empty kernel launch and wait, median"),

@@ -67,9 +67,10 @@ impl<M: Message> Pending<M> {
             let request = Request { header, payload, timeout: self.timeout, large };
             let result = match self.core.begin(request, waker) {
                 (lane, Begun::Waiting(waiter)) => {
-                    self.stage = Stage::Waiting(Place { lane, waiter });
+                    let place = Place { lane, waiter };
+                    self.stage = Stage::Waiting(place);
                     // A large tell may have been published meanwhile.
-                    if !is_large {
+                    if !is_large && !self.core.spin(place) {
                         return Poll::Pending;
                     }
                     None

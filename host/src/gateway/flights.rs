@@ -71,6 +71,12 @@ impl Flights {
         self.first + self.flights.len() as u64 - 1
     }
 
+    /// Position and span of the flight of this number.
+    pub(super) fn place(&self, number: u64) -> Option<(u64, u32)> {
+        let flight = self.flights.get(number.wrapping_sub(self.first) as usize)?;
+        Some((flight.position, flight.span))
+    }
+
     /// Nobody waits for the flight of this number any longer. Its block stays with it; where that is, for seeded faults.
     pub(super) fn abandon(&mut self, number: u64) -> Option<&mut Option<Block>> {
         let flight = self.flights.get_mut(number.wrapping_sub(self.first) as usize)?;

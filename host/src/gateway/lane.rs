@@ -14,6 +14,7 @@ use tourbillon_shared::mutant;
 use super::copying::{Copies, Copying, Large, LargePart, Read};
 use super::counts::{GatewayCounts, GatewayUsage};
 use super::flights::{Flights, Whose};
+use super::spin::Expected;
 use super::waiters::{Failure, NEVER, State, Waiters};
 use crate::arena::{Blocks, frame_payload, reference_in};
 use crate::backpressure::Backpressure;
@@ -286,6 +287,15 @@ impl LaneState {
             State::Published => Ok(read(&[], None)),
             _ => Ok(read(&self.waiters.get(index).words, payload)),
         })
+    }
+
+    /// Where the reply to the request in a place will be, if that is published and unanswered. Its task runs, so it is not to be woken
+    /// until it polls again.
+    pub(super) fn expect(&mut self, index: u32, wakes: &mut Wakes) -> Option<Expected> {
+        let State::Flying(number) = self.waiters.get(index).state else { return None };
+        let (position, span) = self.flights.place(number)?;
+        wakes.done.put(self.waiters.get_mut(index).waker.take());
+        Some(Expected { lane: self.end.shared_lane(), position, span })
     }
 
     /// The future of a place is gone.

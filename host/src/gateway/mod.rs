@@ -51,6 +51,7 @@ mod counts;
 mod flights;
 mod lane;
 mod reaper;
+mod spin;
 mod waiters;
 
 use std::fmt;
@@ -64,6 +65,7 @@ use tourbillon_shared::lane::LANES_MAX;
 pub use ask::{Ask, KeyedMessage, Tell};
 pub use ask_large::{AskLarge, TellLarge};
 pub use counts::{GatewayCounts, GatewayUsage};
+pub use spin::SPIN_MAX;
 
 use crate::arena::{Arena, ArenaMemory};
 use crate::backpressure::Backpressure;
@@ -109,6 +111,7 @@ pub struct GatewayBuilder<'e> {
     staging: u32,
     waiting: u32,
     timeout: Option<Duration>,
+    spin: Duration,
 }
 
 /// What clones and futures share: shuts the gateway down when the last of them goes.
@@ -122,6 +125,8 @@ struct Inner {
     lanes: Box<[PaddedLane]>,
     bell: Bell,
     timeout: Option<Duration>,
+    /// How long the poll that sends a request looks for its reply.
+    spin: Duration,
     /// Moments are counted from here.
     began: Instant,
 }
@@ -144,6 +149,7 @@ impl Gateway {
             staging: STAGING_DEFAULT,
             waiting: WAITING_DEFAULT,
             timeout: Some(TIMEOUT_DEFAULT),
+            spin: Duration::ZERO,
         }
     }
 
@@ -232,6 +238,16 @@ impl GatewayBuilder<'_> {
         self
     }
 
+    /// How long the poll that sends an ask looks for its reply before it lets the task sleep; up to [`SPIN_MAX`]. Not at all without.
+    ///
+    /// A few microseconds save a program with few requests at a time the wake-up of its task, which takes longer than the reply. The
+    /// thread of the executor does nothing else meanwhile: with many tasks that is the wrong trade. Large payloads and tells do not
+    /// spin.
+    pub fn spin(mut self, time: Duration) -> Self {
+        self.spin = time;
+        self
+    }
+
     /// Takes the lanes and starts the reaper.
     ///
     /// # Errors
@@ -240,6 +256,8 @@ impl GatewayBuilder<'_> {
     pub fn build(self) -> Result<Gateway, EngineError> {
         check_bound(self.staging)?;
         EngineError::check_bounds("the number of those who may wait", self.waiting, 1, WAITING_MAX)?;
+        let spin_us = u32::try_from(self.spin.as_nanos().div_ceil(1_000)).unwrap_or(u32::MAX);
+        EngineError::check_bounds("a gateway's spinning in microseconds", spin_us, 0, SPIN_MAX.as_micros() as u32)?;
         EngineError::check_bounds("the gateway's number of lanes", self.lanes.unwrap_or(1), 1, LANES_MAX)?;
         let shared = self.engine.shared();
         if !shared.status.is_open() {
@@ -270,6 +288,7 @@ impl GatewayBuilder<'_> {
             lanes: ends.into_iter().map(lane).collect(),
             bell: Bell::default(),
             timeout: self.timeout,
+            spin: self.spin,
             began: Instant::now(),
         });
         // From here on dropping it gives the lanes back.
