@@ -48,10 +48,12 @@ on_every_backend! {
         assert!(poll_once(&mut ask).is_pending());
         assert!(began.elapsed() >= SPIN_MAX, "it looked");
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| block_on(ask));
-            std::thread::sleep(Duration::from_millis(5));
+            // Polled for the first time, and then only when it is woken.
+            let waits = scope.spawn(|| block_on(gateway.ask(2, Get {})));
+            std::thread::sleep(Duration::from_millis(20));
             engine.resume().unwrap();
             assert_eq!(waits.join().unwrap(), Ok(0));
+            assert_eq!(block_on(ask), Ok(0));
         });
         assert_nothing_is_lost(&gateway);
     }
