@@ -55,7 +55,9 @@ impl Control {
     ) {
         let now_ns = warp.broadcast_u64(A::now_ns(), 0);
         self.mirror_control(warp, arguments);
-        if now_ns >= self.next_credit_ns {
+        // A machine that may sleep after this looks every time: the ring that tells of credit may have come before it announced its
+        // sleep.
+        if now_ns >= self.next_credit_ns || A::SLEEPS {
             self.next_credit_ns = now_ns.wrapping_add(CREDIT_NS);
             // SAFETY: this is the control warp; each of its lanes has a share of its own.
             unsafe { look_at_credits::<A>(arguments, warp.rank(), warp.size()) };

@@ -26,7 +26,7 @@ use tourbillon_shared::telemetry::Counter;
 use crate::arch::Arch;
 use crate::block::Block;
 use crate::clock::Clock;
-use crate::frames::{split, staged, staged_header, staged_word};
+use crate::frames::{Frames, split, staged, staged_flags, staged_header, staged_word};
 use crate::lone::forward::LoneLane;
 use crate::look::{Way, agreed, glance, look};
 use crate::stats::Stats;
@@ -148,7 +148,7 @@ impl Gate {
     /// Notes that more is expected from these lanes, where that makes a difference.
     #[inline(always)]
     fn expect_behind(&mut self, lanes: u64) {
-        if self.processing != Processing::Continuous || tourbillon_shared::mutant!("continuous_takes_windows") {
+        if self.processing != Processing::Continuous {
             self.backlog |= lanes;
         }
     }
@@ -331,7 +331,16 @@ impl Gate {
         let mut visit = visit;
         let (frames, header, shard, (taken, slots, tail)) = loop {
             // SAFETY: the look staged these slots; only this warp uses its scratch.
-            let frames = unsafe { split(warp, scratch, visit.base, visit.slots, false) };
+            let mut frames = unsafe { split(warp, scratch, visit.base, visit.slots, false) };
+            if self.processing == Processing::Continuous
+                && frames.count > 1
+                && !tourbillon_shared::mutant!("continuous_takes_windows")
+            {
+                // Behind a frame that was longer than a look at its head, others may have been staged.
+                // SAFETY: as above.
+                let slots = unsafe { staged_flags(scratch, visit.base) }.span();
+                frames = Frames { count: 1, slots, ..frames };
+            }
             if frames.count == 0 {
                 // The frame is longer than the look: the next look at this lane takes enough.
                 self.backlog |= 1u64.wrapping_shl(visit.lane);

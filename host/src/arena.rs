@@ -9,7 +9,7 @@
 //! has several users; the second copies up to 1 MiB, for which no lock is needed, because a block's bytes are its holder's.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tourbillon_device::arch::native::store_chunk;
 use tourbillon_shared::arena::{
@@ -94,8 +94,8 @@ pub(crate) struct Arena {
 #[derive(Debug)]
 pub(crate) struct Blocks {
     extents: Extents,
-    /// Ticket of the next block.
-    ticket: u32,
+    /// The last ticket that was given: the lane's own count, so that its holders after each other go on counting.
+    last_ticket: Arc<AtomicU32>,
 }
 
 /// The bytes. Whoever has a block of the same arena, and nobody else, may write and read its part.
@@ -122,12 +122,7 @@ impl Arena {
     pub(crate) fn new(lane: &Arc<Lane>) -> Self {
         let (requests, replies, bytes) = lane.arenas();
         Self {
-            blocks: Blocks {
-                extents: Extents::new(bytes),
-                // Requests take at least one position each, so the holders of a lane after each other never give a ticket twice
-                // within 2^32 of them.
-                ticket: next_ticket(lane.published().load(Ordering::Relaxed) as u32),
-            },
+            blocks: Blocks { extents: Extents::new(bytes), last_ticket: Arc::clone(lane.last_ticket()) },
             memory: ArenaMemory {
                 requests,
                 replies,
@@ -158,8 +153,9 @@ impl Blocks {
         let Some(offset) = self.extents.take(needed) else {
             return Err(NoBlock::Exhausted { bytes: needed, free: self.extents.longest() });
         };
-        let ticket = self.ticket;
-        self.ticket = next_ticket(ticket);
+        // Relaxed: the holder of the lane alone counts, and a lane changes hands under a lock.
+        let ticket = next_ticket(self.last_ticket.load(Ordering::Relaxed));
+        self.last_ticket.store(ticket, Ordering::Relaxed);
         Ok(Block { reference: ArenaRef { offset, length, room, ticket } })
     }
 
@@ -214,9 +210,18 @@ mod tests {
     use super::*;
     use tourbillon_shared::position::RingShape;
 
-    fn arena(bytes: u32, first_position: u64) -> Arena {
-        let lane = Lane::create(0, RingShape::new(16).unwrap(), first_position, bytes, 5).unwrap();
+    fn arena(bytes: u32, last_ticket: u32) -> Arena {
+        let lane = Lane::create(0, RingShape::new(16).unwrap(), 0, bytes, 5).unwrap();
+        lane.last_ticket().store(last_ticket, Ordering::Relaxed);
         Arena::new(&Arc::new(lane))
+    }
+
+    #[test]
+    fn holders_after_each_other_give_no_ticket_twice() {
+        let lane = Arc::new(Lane::create(0, RingShape::new(16).unwrap(), 0, 4096, 5).unwrap());
+        let take = || Arena::new(&lane).blocks.reserve(0, 0).unwrap().reference.ticket;
+        // Nothing was published meanwhile.
+        assert_eq!([take(), take(), take()], [1, 2, 3]);
     }
 
     #[test]
@@ -249,7 +254,7 @@ mod tests {
 
     #[test]
     fn replies_to_other_requests_are_refused() {
-        let mut arena = arena(4096, u64::from(u32::MAX) - 1);
+        let mut arena = arena(4096, u32::MAX - 1);
         let mut block = arena.blocks.reserve(3, 200).unwrap();
         arena.memory.write(&mut block, &[1, 2, 3]);
         let own = block.reference;

@@ -313,6 +313,11 @@ impl Client {
         self.port.hlc()
     }
 
+    /// Takes note of a timestamp that was seen elsewhere, such as a notice's: what the client sends from now on is later.
+    pub fn observe(&mut self, hlc: u64) {
+        self.port.observe(hlc);
+    }
+
     /// The lane.
     pub fn lane(&self) -> &Lane {
         self.port.lane()

@@ -1,6 +1,7 @@
 //! A lane in shared memory as its holder sees it; the layout and protocol are in [`tourbillon_shared::lane`].
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use tourbillon_device::arch::native::{load_chunk, store_chunk};
@@ -23,6 +24,8 @@ pub struct Lane {
     constants: LaneConstants,
     /// Whether an outbox of this process reads the lane's.
     has_outbox: AtomicBool,
+    /// The last ticket of a block in the arenas: holders of the lane after each other go on counting.
+    last_ticket: Arc<AtomicU32>,
 }
 
 /// The slots of one ring in memory that stays mapped for as long as this is used.
@@ -70,7 +73,7 @@ impl Lane {
             .map_err(|source| EngineError::Io { what: "mapping a lane", source })?;
         // SAFETY: the mapping is page-aligned, has room for a lane's head, and nobody else sees it yet.
         unsafe { mapping.as_ptr().cast::<LaneConstants>().write(constants) };
-        let lane = Self { mapping, shape, constants, has_outbox: AtomicBool::new(false) };
+        let lane = Self { mapping, shape, constants, has_outbox: AtomicBool::new(false), last_ticket: Arc::default() };
         lane.published().store(first_position, Ordering::Relaxed);
         lane.freed().store(first_position, Ordering::Relaxed);
         let position = constants.first_outbox_position();
@@ -102,7 +105,7 @@ impl Lane {
         // is used from here on is the copy.
         let constants = unsafe { mapping.as_ptr().cast::<LaneConstants>().read_volatile() };
         let shape = constants.check(mapping.bytes() as u64)?;
-        Ok(Self { mapping, shape, constants, has_outbox: AtomicBool::new(false) })
+        Ok(Self { mapping, shape, constants, has_outbox: AtomicBool::new(false), last_ticket: Arc::default() })
     }
 
     /// Number of the lane in its engine.
@@ -159,6 +162,11 @@ impl Lane {
     pub(crate) fn new_outbox(&self) -> Option<OutboxState> {
         let shape = self.constants.outbox_shape()?;
         Some(OutboxState::new(shape, self.constants.first_outbox_position()))
+    }
+
+    /// The last ticket that a holder of the lane gave to a block of its arenas.
+    pub(crate) fn last_ticket(&self) -> &Arc<AtomicU32> {
+        &self.last_ticket
     }
 
     /// Takes the right to read the outbox; whether nobody of this process has it.

@@ -136,6 +136,11 @@ impl Port {
         self.end.hlc()
     }
 
+    /// Takes note of a timestamp.
+    pub(crate) fn observe(&mut self, hlc: u64) {
+        self.end.merge(hlc);
+    }
+
     /// Whether every reply of the run was taken.
     #[inline(always)]
     pub(crate) fn is_idle(&self) -> bool {

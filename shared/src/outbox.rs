@@ -65,6 +65,8 @@ impl Subscriber {
 }
 
 /// What becomes of a notice for which an outbox has no room. The client chooses it when it opens the outbox.
+///
+/// Room that another message is about to give back counts as taken, so a notice may find none a moment before there is some.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OutboxPolicy {
     /// It is dropped and counted; the message that posted it goes on.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tourbillon::actors::Counter as CounterActor;
 use tourbillon::actors::counter::{Add, Added, Get};
-use tourbillon::actors::echo::Ping352;
+use tourbillon::actors::echo::{Ping64, Ping352};
 use tourbillon::{Counter, Engine, EngineError, GpuGeometry, Processing};
 use tourbillon_tests::bench::{client, counters, eventually, mixed};
 use tourbillon_tests::{Bench, on_backends, on_every_backend};
@@ -112,6 +112,45 @@ on_every_backend! {
         while pipeline.pop().is_some_and(|reply| reply.is_ok()) {}
         drop(pipeline);
         assert_eq!(client.call(1, Get {}).unwrap(), 64);
+    }
+}
+
+on_every_backend! {
+    /// Also where a warp takes fewer frames than it looks at: what a claim leaves has waited as long.
+    fn a_batch_waits_once(bench: &Bench) {
+        let wait = Duration::from_millis(400);
+        let engine = bench.builder().processing(Processing::Batch { wait }).build().unwrap();
+        let mut client = client(&engine);
+        let mut pipeline = client.pipeline::<Add>();
+        for sequence in 1..=7 {
+            assert!(pipeline.push(1, &add(sequence)).unwrap());
+        }
+        let began = Instant::now();
+        for before in 0..7 {
+            assert_eq!(pipeline.pop().unwrap(), Ok(Added { previous: before, last_sequence: before }));
+        }
+        let took = began.elapsed();
+        assert!(took < 2 * wait, "{took:?}");
+    }
+}
+
+on_every_backend! {
+    fn continuous_takes_one_at_a_time_also_behind_a_long_frame(bench: &Bench) {
+        let engine = bench.builder().processing(Processing::Continuous).build().unwrap();
+        let mut client = client(&engine);
+        let before = claimed(&engine);
+        engine.pause().unwrap();
+        for i in 0..40 {
+            if i % 5 == 0 {
+                client.send(7, Ping352 { words: [i; 88] }).unwrap();
+            }
+            client.send(7, Ping64 { words: [i; 16] }).unwrap();
+            client.send(8, add(u64::from(i) + 1)).unwrap();
+        }
+        engine.resume().unwrap();
+        client.flush(Duration::from_secs(15)).unwrap();
+        let after = claimed(&engine);
+        assert_eq!((after.0 - before.0, after.1 - before.1), (88, 88));
     }
 }
 

@@ -214,9 +214,10 @@ fn a_sweep_measures_rising_rates_and_draws_them() {
     assert!(text.contains("knee") && text.contains("intended") && text.contains('█'), "{text}");
     assert_eq!(read("csv").lines().count(), points.len() + 1);
     assert_eq!(read("svg").matches("</svg>").count(), 1);
-    // Two histograms for each interval of a step, and a step is shorter than one.
+    // Two histograms for each interval of a step, and a step is shorter than one. On a busy machine a step may have measured nothing.
+    let measured = points.iter().filter(|point| !point["response_ns"].is_null()).count();
     let lines = read("hlog").lines().filter(|line| line.starts_with("Tag=")).count();
-    assert!(lines >= 2 * points.len() && lines.is_multiple_of(2), "{lines} lines for {} steps", points.len());
+    assert!(lines >= 2 * measured && lines.is_multiple_of(2), "{lines} lines for {measured} steps");
     assert!(read("hgrm").contains("#[Mean"));
 }
 

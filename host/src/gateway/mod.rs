@@ -242,7 +242,7 @@ impl GatewayBuilder<'_> {
     ///
     /// A few microseconds save a program with few requests at a time the wake-up of its task, which takes longer than the reply. The
     /// thread of the executor does nothing else meanwhile: with many tasks that is the wrong trade. Large payloads and tells do not
-    /// spin.
+    /// spin; but where others ask with large payloads, such a poll may copy some of their replies, as the reaper does.
     pub fn spin(mut self, time: Duration) -> Self {
         self.spin = time;
         self

@@ -71,7 +71,8 @@ pub enum OutboxError {
 /// What became of notices since an outbox was opened.
 ///
 /// `received` and `discarded` are of this moment. The others are the device's, as of its last look: some milliseconds old while the
-/// engine runs, exact once it is stopped. Then `posted` is `received` and what is still in the ring, `discarded` apart.
+/// engine runs, exact once it is stopped. Then `posted` is `received` and what is still in the ring, but for notices to an earlier holder
+/// that were on their way when the outbox was opened: those may be in `posted`, and are `discarded`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxCounts {
     /// Notices that were read.
@@ -122,7 +123,8 @@ impl Received {
         notice_number(&self.header)
     }
 
-    /// Timestamp ([`tourbillon_shared::hlc`]) of the message whose handler posted it.
+    /// Timestamp ([`tourbillon_shared::hlc`]) of the message whose handler posted it. The client's clock knows of it only when
+    /// [`Client::observe`](crate::Client::observe) was told.
     pub fn hlc(&self) -> u64 {
         self.header.hlc
     }

@@ -10,6 +10,7 @@
 //! after the task's look is found by the thread's next, for the waker is there by then.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -92,8 +93,8 @@ fn watch(watched: &Watched) {
         if outbox.has_ended() || outbox.is_ready() {
             let waker = waker.take();
             drop(state);
-            // Not under the lock: a waker is the executor's code.
-            waker.into_iter().for_each(Waker::wake);
+            // Not under the lock: a waker is the executor's code. One that panics is no reason to forget the next one.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.into_iter().for_each(Waker::wake)));
             state = watched.lock();
             continue;
         }
@@ -107,6 +108,8 @@ impl Stream for OutboxStream {
     type Item = Received;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Received>> {
+        // A waker is the executor's code: not under the lock.
+        let own = context.waker().clone();
         let mut state = self.watched.lock();
         let State { outbox: Some(outbox), waker } = &mut *state else { return Poll::Ready(None) };
         // Before the look: what came before the engine ended is seen by it.
@@ -117,7 +120,7 @@ impl Stream for OutboxStream {
         if has_ended {
             return Poll::Ready(None);
         }
-        let last = waker.replace(context.waker().clone());
+        let last = waker.replace(own);
         drop(state);
         // A waker is the executor's code, its drop as well.
         drop(last);

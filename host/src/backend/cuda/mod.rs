@@ -53,8 +53,7 @@ pub(crate) struct Cuda {
     is_leaked: bool,
     copies: Copies,
     launches: u64,
-    /// Given back last, when everything else is freed.
-    /// Given back with everything else: what outlives its engine, a client or a gateway, holds no device.
+    /// Given back last, when everything else is freed: what outlives its engine, a client or a gateway, holds no device.
     claim: Option<DeviceClaim>,
 }
 
