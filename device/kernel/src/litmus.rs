@@ -11,8 +11,8 @@ use tourbillon_device::arch::Arch;
 use tourbillon_device::arch::nvptx::Nvptx;
 use tourbillon_shared::geometry::BLOCK_MEMORY_BYTES;
 use tourbillon_shared::litmus::{
-    ARENA_CHUNKS, GROUPS, LITMUS_THREADS_MAX, LitmusArguments, LitmusOutcome, MESSAGE_WORDS, PAYLOAD_CHUNKS,
-    answer_to, head_of, is_head_fresh, is_message_fresh, is_payload_fresh, is_same, is_whole, message_of, payload_of,
+    ARENA_CHUNKS, GROUPS, LITMUS_THREADS_MAX, LitmusArguments, LitmusOutcome, MESSAGE_WORDS, PAYLOAD_CHUNKS, answer_to,
+    head_of, is_head_fresh, is_message_fresh, is_payload_fresh, is_same, is_whole, message_of, payload_of,
 };
 use tourbillon_shared::slot::Chunk;
 
