@@ -152,22 +152,29 @@ unsafe fn to_device<const CONTROL: bool>(arguments: &LitmusArguments) {
     let payload: *const Chunk = place(arguments.payloads_at, channel, arguments.payload_stride);
     let mut outcome = LitmusOutcome::default();
     let mut watch = Watch::new(arguments);
+    let is_fresh_behind = |tag: u32| {
+        let (mut is_fresh, mut number) = (true, 0);
+        while number < PAYLOAD_CHUNKS {
+            // SAFETY: inside the channel's payload.
+            let chunk = unsafe { Nvptx::load_payload_sys(payload.wrapping_add(number as usize)) };
+            is_fresh &= is_payload_fresh(chunk, number, tag);
+            number = number.wrapping_add(1);
+        }
+        is_fresh
+    };
     while watch.goes_on() && outcome.tag < arguments.rounds {
         // SAFETY: the channel's head.
         let found = unsafe { Nvptx::load_chunk_sys(head) };
+        // The control reads on before it knows the tag: a branch in between would keep the order by itself.
+        let is_early_fresh = CONTROL && is_fresh_behind(found.tag());
         if outcome.meets(found.tag()) {
-            if !CONTROL {
+            let is_fresh = if CONTROL {
+                is_early_fresh
+            } else {
                 Nvptx::fence_acquire_sys();
-            }
-            let mut is_fresh = is_head_fresh(found);
-            let mut number = 0;
-            while number < PAYLOAD_CHUNKS {
-                // SAFETY: inside the channel's payload.
-                let chunk = unsafe { Nvptx::load_payload_sys(payload.wrapping_add(number as usize)) };
-                is_fresh &= is_payload_fresh(chunk, number, found.tag());
-                number = number.wrapping_add(1);
-            }
-            outcome.judge(found.tag(), is_fresh);
+                is_fresh_behind(found.tag())
+            };
+            outcome.judge(found.tag(), is_head_fresh(found) & is_fresh);
         }
     }
     // SAFETY: the caller vouches for the outcomes.
