@@ -125,6 +125,16 @@ pub struct Function<'m> {
     _module: std::marker::PhantomData<&'m ()>,
 }
 
+impl Function<'_> {
+    /// Registers of each thread.
+    pub fn registers(&self) -> CudaResult<u32> {
+        let mut registers = 0;
+        let which = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_NUM_REGS;
+        driver!(cuFuncGetAttribute(&raw mut registers, which, self.function))?;
+        Ok(registers as u32)
+    }
+}
+
 /// A non-blocking stream.
 #[derive(Debug)]
 pub struct Stream<'c> {

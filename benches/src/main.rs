@@ -9,6 +9,8 @@ mod cuda;
 mod engine;
 mod floor;
 mod hlc;
+mod litmus;
+mod litmus_host;
 mod modes;
 mod offload;
 mod render;
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use tourbillon::Backend;
+use tourbillon_device::PtxText;
 use tourbillon_tools::environment::Environment;
 use tourbillon_tools::gpu::{Driver, Gpu};
 
@@ -33,6 +36,8 @@ use tourbillon_benches::results::Results;
 const PROGRAM: &str = "latency";
 /// A run that takes longer has met something that hangs, and ends.
 const RUN_TIME_MAX: Duration = Duration::from_secs(345);
+/// Compiling the kernels once takes a second or two.
+const JIT_TIME_MAX: Duration = Duration::from_secs(60);
 /// A sweep builds dozens of engines.
 const SWEEP_TIME_MAX: Duration = Duration::from_secs(580);
 
@@ -41,6 +46,8 @@ const SWEEP_TIME_MAX: Duration = Duration::from_secs(580);
 enum Phase {
     /// Bare floors, what one does without a persistent kernel, timestamps; on a GPU only.
     Floors,
+    /// Litmus tests of the memory operations, and what each ordering costs; on a GPU only.
+    Litmus,
     /// One call at a time.
     Calls,
     /// One ask at a time, through a gateway.
@@ -71,9 +78,15 @@ struct Program {
     /// Measure this only; may be given several times. What other phases would have said, as floors, is then not there.
     #[arg(long, value_name = "PHASE")]
     only: Vec<Phase>,
+    /// How long the litmus tests run, all together.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=60))]
+    litmus_seconds: u32,
     /// Compare geometries of the engine instead.
     #[arg(long)]
     sweep: bool,
+    /// Compile the kernels and say how many milliseconds it took: for this program itself, in a process of its own.
+    #[arg(long = litmus::JIT_OPTION, hide = true)]
+    jit: bool,
 }
 
 fn main() -> ExitCode {
@@ -88,6 +101,9 @@ fn main() -> ExitCode {
 }
 
 fn run(program: &Program) -> Result<(), String> {
+    if program.jit {
+        return compile(program.device).map_err(|error| error.to_string());
+    }
     let time = if program.sweep { SWEEP_TIME_MAX } else { RUN_TIME_MAX };
     give_up_after(time, PROGRAM, "what was measured so far stands in the results file").map_err(|e| e.to_string())?;
     let gpu = choose_gpu(program)?;
@@ -105,16 +121,18 @@ fn run(program: &Program) -> Result<(), String> {
             continue;
         }
         let measured = match phase {
-            Phase::Floors if gpu.is_none() => continue,
+            Phase::Floors | Phase::Litmus if gpu.is_none() => continue,
             Phase::Floors => measure_floors(program.device, &mut results),
+            Phase::Litmus => measure_litmus(program.device, program.litmus_seconds, &mut results),
             Phase::Calls => engine::measure_round_trips(setup, &mut results),
             Phase::Asks => asks::measure(setup, &mut results),
             Phase::Rate => engine::measure_rate(setup, &mut results),
             Phase::Modes => modes::measure(setup, &mut results),
             Phase::Payloads => bulk::measure(setup, &mut results),
         };
-        measured.map_err(|error| error.to_string())?;
+        // What a phase that failed had found by then is evidence too.
         results.write(out).map_err(|error| error.to_string())?;
+        measured.map_err(|error| error.to_string())?;
     }
     Ok(())
 }
@@ -139,14 +157,33 @@ fn choose_gpu(program: &Program) -> Result<Option<Gpu>, String> {
     }
 }
 
+/// The text of the shipped kernels for the context's GPU.
+fn shipped_text(context: &Context) -> engine::EngineResult<&'static PtxText> {
+    let texts = tourbillon::shipped_image().ptx.iter();
+    let fitting = texts.filter(|text| text.compute_capability <= context.compute_capability);
+    let best = fitting.max_by_key(|text| text.compute_capability);
+    Ok(best.ok_or("no kernel text for this GPU is compiled in")?)
+}
+
+/// Compiles the kernels and prints how many milliseconds it took.
+fn compile(device: u32) -> engine::EngineResult<()> {
+    give_up_after(JIT_TIME_MAX, PROGRAM, "the kernels are not compiled")?;
+    let context = Context::new(device)?;
+    println!("{}", litmus::jit(&context, shipped_text(&context)?.text)?);
+    Ok(())
+}
+
+fn measure_litmus(device: u32, seconds: u32, results: &mut Results) -> engine::EngineResult<()> {
+    results.add("jit_ms", litmus::measure_jit(device)?, "ms", None);
+    let context = Context::new(device)?;
+    let module = Module::load(&context, shipped_text(&context)?.text)?;
+    litmus::measure(&context, &module, f64::from(seconds), results)?;
+    Ok(())
+}
+
 fn measure_floors(device: u32, results: &mut Results) -> engine::EngineResult<()> {
     let context = Context::new(device)?;
-    let ptx = tourbillon::shipped_image()
-        .ptx
-        .iter()
-        .filter(|text| text.compute_capability <= context.compute_capability)
-        .max_by_key(|text| text.compute_capability)
-        .ok_or("no kernel text for this GPU is compiled in")?;
+    let ptx = shipped_text(&context)?;
     results.env.insert("ptx".into(), format!("sm_{}", ptx.compute_capability).into());
     let module = Module::load(&context, ptx.text)?;
     println!("floors: kernels for sm_{}", ptx.compute_capability);

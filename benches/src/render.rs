@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tourbillon_benches::results::{Entry, Results, human};
 
 /// What a result is called in the table; those that are not here are left out.
-const NAMES: [(&str, &str); 27] = [
+const NAMES: [(&str, &str); 44] = [
     ("rtt_64b_p50", "call to an actor and back, median"),
     ("rtt_64b_p99", "call to an actor and back, 99 %"),
     ("rtt_async_64b_p50", "the same through a gateway, awaited, median; beside it the call"),
@@ -26,6 +26,23 @@ const NAMES: [(&str, &str); 27] = [
     ("rtt_64b_p90", "call to an actor and back, 90 %"),
     ("hlc_update_ns", "timestamp of a message in a batch of 32"),
     ("hlc_update_single_ns", "timestamp of a message that comes alone"),
+    ("litmus_rounds", "litmus tests: rounds observed"),
+    ("litmus_forbidden", "litmus tests: forbidden outcomes"),
+    ("litmus_control_forbidden", "the same without fence or order, as a control"),
+    ("fence_sys_ns", "fence, system scope"),
+    ("fence_gpu_ns", "fence, device scope"),
+    ("store_fence_sys_ns", "store to host memory and fence"),
+    ("store_fence_gpu_ns", "store to device memory and fence"),
+    ("load_relaxed_gpu_ns", "load from device memory, relaxed"),
+    ("load_acquire_gpu_ns", "load from device memory, acquire"),
+    ("store_relaxed_gpu_ns", "store to device memory, relaxed"),
+    ("store_release_gpu_ns", "store to device memory, release"),
+    ("load_relaxed_sys_ns", "load from host memory, relaxed"),
+    ("load_acquire_sys_ns", "load from host memory, acquire"),
+    ("store_relaxed_sys_ns", "store to host memory, relaxed"),
+    ("store_release_sys_ns", "store to host memory, release"),
+    ("jit_ms", "compiling the kernels, without the driver's cache"),
+    ("registers_per_thread", "registers of a thread of the ring kernel"),
     ("throughput_1mib_bytes_per_s", "payloads of 1 MiB to an actor and back, compared"),
     ("floor_copy_bytes_per_s", "bare copies of 1 MiB there and back"),
     ("rtt_and_rate_continuous_depth_1", "continuous, one message in flight"),

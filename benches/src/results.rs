@@ -41,7 +41,7 @@ pub struct Entry {
     pub id: String,
     /// The median of the runs.
     pub value: f64,
-    /// `ns`, `1/s`, `B/s` or `count`.
+    /// `ns`, `ms`, `1/s`, `B/s` or `count`.
     pub unit: String,
     /// What the bare hardware does, in the same unit, where that is known.
     pub floor: Option<f64>,
@@ -156,6 +156,7 @@ pub fn human(value: f64, unit: &str) -> String {
     match unit {
         "ns" if value < WHOLE_NS_MIN => format!("{value:.1} ns"),
         "ns" => human_ns(value.round() as u64),
+        "ms" => format!("{value:.0} ms"),
         "1/s" => human_rate(value),
         "B/s" => format!("{}/s", human_bytes(value.round() as u64)),
         _ => human_count(value.round() as u64),
@@ -170,6 +171,7 @@ mod tests {
     fn values_for_people() {
         let texts = [human(8.44, "ns"), human(2_600.0, "ns"), human(25e6, "1/s"), human(1_234.0, "count")];
         assert_eq!(texts, ["8.4 ns", "2.60 us", "25.00 M/s", "1,234"]);
+        assert_eq!(human(431.6, "ms"), "432 ms");
         assert_eq!(human(3.0 * f64::from(1 << 30), "B/s"), "3.0 GiB/s");
     }
 

@@ -11,6 +11,7 @@ use loom::model::Builder;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use tourbillon_device::arch::ordering;
 use tourbillon_shared::control::{Command, Mode};
+use tourbillon_shared::litmus::{is_message_fresh, message_of};
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::ring::{Cells, has_room, read_slot, write_slot};
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_SLOT, TAG_WORD};
@@ -166,6 +167,71 @@ fn a_lock_taken_relaxed_guards_after_its_fence() {
         // SAFETY: the other thread has ended.
         assert_eq!(lock.1.with(|state| unsafe { *state }), ran);
     });
+}
+
+/// The warps of a block leave: the last one finds the positions that all have left behind.
+#[test]
+fn the_last_to_count_down_sees_all() {
+    explore(|| {
+        struct Block {
+            running: AtomicU32,
+            positions: [UnsafeCell<u32>; 3],
+        }
+        let block =
+            Arc::new(Block { running: AtomicU32::new(3), positions: std::array::from_fn(|_| UnsafeCell::new(0)) });
+        let leave = |block: &Block, warp: usize| {
+            // SAFETY: the position is this warp's until it has counted down.
+            block.positions[warp].with_mut(|position| unsafe { *position = warp as u32 + 10 });
+            if block.running.fetch_sub(1, ordering::countdown()) != 1 {
+                return 0;
+            }
+            for (warp, position) in block.positions.iter().enumerate() {
+                // SAFETY: all others have counted down and write no more.
+                assert_eq!(position.with(|position| unsafe { *position }), warp as u32 + 10);
+            }
+            1
+        };
+        let others = [1, 2].map(|warp| {
+            let block = Arc::clone(&block);
+            loom::thread::spawn(move || leave(&block, warp))
+        });
+        let mut last = leave(&block, 0);
+        for other in others {
+            last += other.join().unwrap();
+        }
+        assert_eq!(last, 1);
+    });
+}
+
+/// From block to block: words in device memory, then a release; an acquire, then the words.
+///
+/// The writer goes on without waiting, so what is found may be newer than the flag, and never older.
+#[test]
+fn what_a_block_publishes_is_never_older_than_its_flag() {
+    static FOUND: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    explore(|| {
+        let words = Arc::new((AtomicU64::new(0), [AtomicU64::new(0), AtomicU64::new(0)]));
+        let writer = {
+            let words = Arc::clone(&words);
+            loom::thread::spawn(move || {
+                for round in 1..=2 {
+                    for (index, word) in (0..).zip(&words.1) {
+                        word.store(message_of(round, index), Ordering::Relaxed);
+                    }
+                    words.0.store(round.into(), ordering::freed_store());
+                }
+            })
+        };
+        let flag = words.0.load(ordering::freed_load()) as u32;
+        if flag != 0 {
+            for (index, word) in (0..).zip(&words.1) {
+                assert!(is_message_fresh(word.load(Ordering::Relaxed), index, flag));
+            }
+            FOUND.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        writer.join().unwrap();
+    });
+    assert!(FOUND.load(std::sync::atomic::Ordering::Relaxed), "no interleaving found the flag");
 }
 
 /// The host commands, the control warp mirrors, a warp obeys: it sees the whole command or none of it.

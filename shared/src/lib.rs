@@ -22,6 +22,7 @@
 //! | [`geometry`] | block, warp, shard and memory layout of one engine |
 //! | [`floor`] | what the bare floor kernels of the latency bench get |
 //! | [`hlc_bench`] | what its kernel gets that measures the price of a timestamp |
+//! | [`litmus`] | what the kernels of the litmus tests get, and how their observers judge |
 //! | [`abi`] | the hash that two sides compare before they trust each other |
 
 #![no_std]
@@ -40,6 +41,7 @@ pub mod header;
 pub mod hlc;
 pub mod hlc_bench;
 pub mod lane;
+pub mod litmus;
 #[doc(hidden)]
 pub mod mutants;
 pub mod outbox;

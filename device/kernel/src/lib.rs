@@ -1,4 +1,5 @@
-//! The kernels of the shipped system: the ring kernel of its actors, and the bare floors of the latency bench.
+//! The kernels of the shipped system: the ring kernel of its actors, the bare floors of the latency bench, and litmus tests
+//! of the memory operations.
 //!
 //! Compiled by `cargo xtask ptx` into the texts in `device/ptx`.
 
@@ -8,7 +9,9 @@
 
 mod floor;
 mod hlc;
+mod litmus;
 mod machine;
+mod prices;
 
 tourbillon_actors::shipped!();
 tourbillon_device::kernel_entry!(Shipped);

@@ -376,7 +376,7 @@ macro_rules! host_memory_operations {
         #[inline(always)]
         unsafe fn decrement_cta(at: *mut u32) -> u32 {
             // SAFETY: the caller vouches for the pointer. Each decrement's Release pairs with the Acquire of the last.
-            unsafe { $crate::arch::native::word(at) }.fetch_sub(1, std::sync::atomic::Ordering::AcqRel)
+            unsafe { $crate::arch::native::word(at) }.fetch_sub(1, $crate::arch::ordering::countdown())
         }
         #[inline(always)]
         unsafe fn load_cta(from: *const u64) -> u64 {

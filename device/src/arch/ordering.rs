@@ -50,6 +50,12 @@ pub fn turn_give() -> Ordering {
     if mutant!("turn_give_relaxed") { Ordering::Relaxed } else { Ordering::Release }
 }
 
+/// Subtraction by each of several that end: the last one sees what all have done. Pairs with itself.
+#[inline(always)]
+pub fn countdown() -> Ordering {
+    if mutant!("countdown_relaxed") { Ordering::Relaxed } else { Ordering::AcqRel }
+}
+
 /// Store of the position up to which a ring may be overwritten, after its slots were read. Pairs with [`freed_load`].
 #[inline(always)]
 pub fn freed_store() -> Ordering {
