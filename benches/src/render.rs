@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tourbillon_benches::results::{Entry, Results, human};
 
 /// What a result is called in the table; those that are not here are left out.
-const NAMES: [(&str, &str); 44] = [
+const NAMES: [(&str, &str); 42] = [
     ("rtt_64b_p50", "call to an actor and back, median"),
     ("rtt_64b_p99", "call to an actor and back, 99 %"),
     ("rtt_async_64b_p50", "the same through a gateway, awaited, median; beside it the call"),
@@ -35,11 +35,9 @@ const NAMES: [(&str, &str); 44] = [
     ("store_fence_gpu_ns", "store to device memory and fence"),
     ("load_relaxed_gpu_ns", "load from device memory, relaxed"),
     ("load_acquire_gpu_ns", "load from device memory, acquire"),
-    ("store_relaxed_gpu_ns", "store to device memory, relaxed"),
     ("store_release_gpu_ns", "store to device memory, release"),
     ("load_relaxed_sys_ns", "load from host memory, relaxed"),
     ("load_acquire_sys_ns", "load from host memory, acquire"),
-    ("store_relaxed_sys_ns", "store to host memory, relaxed"),
     ("store_release_sys_ns", "store to host memory, release"),
     ("jit_ms", "compiling the kernels, without the driver's cache"),
     ("registers_per_thread", "registers of a thread of the ring kernel"),

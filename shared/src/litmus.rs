@@ -270,16 +270,12 @@ pub enum Price {
     LoadRelaxedGpu,
     /// The same with acquire.
     LoadAcquireGpu,
-    /// A store to device memory.
-    StoreRelaxedGpu,
     /// The same with release.
     StoreReleaseGpu,
     /// A load from host memory, over the bus.
     LoadRelaxedSys,
     /// The same with acquire.
     LoadAcquireSys,
-    /// A store to host memory, over the bus.
-    StoreRelaxedSys,
     /// The same with release.
     StoreReleaseSys,
     /// A chunk from device memory.
@@ -290,7 +286,7 @@ pub enum Price {
 
 impl Price {
     /// All of them, in their order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 14] = [
         Self::Nothing,
         Self::FenceSys,
         Self::FenceGpu,
@@ -299,11 +295,9 @@ impl Price {
         Self::StoreFenceGpu,
         Self::LoadRelaxedGpu,
         Self::LoadAcquireGpu,
-        Self::StoreRelaxedGpu,
         Self::StoreReleaseGpu,
         Self::LoadRelaxedSys,
         Self::LoadAcquireSys,
-        Self::StoreRelaxedSys,
         Self::StoreReleaseSys,
         Self::LoadChunkGpu,
         Self::LoadChunkSys,
@@ -320,11 +314,9 @@ impl Price {
             Self::StoreFenceGpu => "store_fence_gpu_ns",
             Self::LoadRelaxedGpu => "load_relaxed_gpu_ns",
             Self::LoadAcquireGpu => "load_acquire_gpu_ns",
-            Self::StoreRelaxedGpu => "store_relaxed_gpu_ns",
             Self::StoreReleaseGpu => "store_release_gpu_ns",
             Self::LoadRelaxedSys => "load_relaxed_sys_ns",
             Self::LoadAcquireSys => "load_acquire_sys_ns",
-            Self::StoreRelaxedSys => "store_relaxed_sys_ns",
             Self::StoreReleaseSys => "store_release_sys_ns",
             Self::LoadChunkGpu => "load_chunk_gpu_ns",
             Self::LoadChunkSys => "load_chunk_sys_ns",
