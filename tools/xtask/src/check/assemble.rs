@@ -23,9 +23,9 @@ pub fn find(workspace: &Path) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Bytes of registers that the ring kernel may save in memory: some words for the state of reconvergence that is live across the
-/// dispatch loop. A reading of the machine code showed it stored once in front of the loop and loaded once behind it; whether it
-/// finds a register is the assembler's luck, chip by chip. A loop that spills stores and loads more.
+/// Bytes that the ring kernel may save in memory. In one build, read as machine code for sm_80, its four bytes were the state of
+/// reconvergence around the dispatch loop, stored once in front of it and loaded once behind. That other chips and later builds, with
+/// up to twelve, spill nothing else has not been looked at; the bound only keeps it from growing unseen.
 const SPILL_BYTES_MAX: u32 = 16;
 
 /// Assembles a text for one chip: the registers of the ring kernel, or what is wrong.
