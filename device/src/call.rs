@@ -381,12 +381,6 @@ impl<W: Words> Call<W> {
             // The last point at which the message may fail.
             Ok(_) if self.context.posted != 0 && !self.words.reserve(&self.context) => Outcome::OutboxFull,
             Ok(reply) => {
-                // SAFETY: as above; `find` was told the entry. The stores come last: a handler that panics never gets here.
-                unsafe {
-                    (*state).0 = copy;
-                    let version = self.context.version.wrapping_add(1);
-                    self.entry.write(EntryHeader { hlc: self.event_hlc, version });
-                }
                 if self.context.posted != 0 {
                     self.words.send(&self.header, &self.context);
                 }
@@ -398,7 +392,14 @@ impl<W: Words> Call<W> {
                 };
                 self.write_payload(extension, bytemuck::bytes_of(&reply));
                 self.write_header(role, size_of::<A::Reply>() as u16);
+                // Before the state, for which nobody waits: whoever runs the actor next comes after both.
                 self.words.finish();
+                // SAFETY: as above; `find` was told the entry. A handler that panics never gets here.
+                unsafe {
+                    (*state).0 = copy;
+                    let version = self.context.version.wrapping_add(1);
+                    self.entry.write(EntryHeader { hlc: self.event_hlc, version });
+                }
                 Outcome::Done
             }
             Err(error) => {
