@@ -65,7 +65,13 @@ macro_rules! system {
             while i < kinds.len() {
                 let mut j = i + 1;
                 while j < kinds.len() {
-                    assert!(kinds[i] != kinds[j], "two actors of the system have the same kind number");
+                    assert!(
+                        kinds[i] != kinds[j],
+                        concat!(
+                            "two actors of the system `", stringify!($name),
+                            "` have the same kind: it is listed twice, or two have one number in `kind:`; give each its own"
+                        )
+                    );
                     j += 1;
                 }
                 i += 1;
@@ -77,11 +83,7 @@ macro_rules! system {
             /// The system for a host to build an engine from.
             $visibility fn image() -> $crate::SystemImage {
                 $crate::SystemImage::new::<Self>(
-                    const { &[$($crate::Kind {
-                        number: <$actor as $crate::Actor>::KIND,
-                        name: <$actor as $crate::Actor>::NAME,
-                        state_bytes: size_of::<$actor>(),
-                    }),+] },
+                    const { &[$($crate::Kind::of::<$actor>()),+] },
                 )
             }
         }
