@@ -456,8 +456,12 @@ impl<W: Words> Call<W> {
                 byte += 1;
             }
         }
+        let unchecked = match W::SPAN {
+            Some(_) => mutant!("values_unchecked_in_one_slot"),
+            None => mutant!("values_unchecked_on_the_long_way"),
+        };
         // SAFETY: all bytes of `message` were written, and are taken for a value only when they are one.
-        unsafe { M::is_valid(message.as_ptr()).then(|| message.assume_init()) }
+        unsafe { (M::is_valid(message.as_ptr()) || unchecked).then(|| message.assume_init()) }
     }
 
     /// Writes bytes as payload of the answer, from payload word `first` on; answers have no extensions.

@@ -199,12 +199,16 @@ proptest! {
     /// Whatever comes in, what comes out is a value of the state.
     #[test]
     fn nothing_but_values_comes_out(
-        kind in prop_oneof![Just(900u16), Just(901), any::<u16>()],
-        schema in 0u32..5,
-        layout in prop_oneof![Just(Member::LAYOUT), Just(MemberOf1::LAYOUT), Just(MemberOf2::LAYOUT), Just(Tally::LAYOUT)],
-        bytes in prop::collection::vec(0u8..4, 0..18),
-    ) {
-        if let Ok(adopted) = club().adopt(kind, schema, layout, &bytes) {
+        (kind, schema, layout, length) in prop_oneof![
+            Just((900, 3, Member::LAYOUT, 16)),
+            Just((900, 2, MemberOf2::LAYOUT, 8)),
+            Just((900, 1, MemberOf1::LAYOUT, 4)),
+            Just((901, 1, Tally::LAYOUT, 8)),
+            (any::<u16>(), 0u32..5, any::<u64>(), 0usize..18),
+        ],
+        bytes in prop::collection::vec(0u8..4, 18),
+        ) {
+        if let Ok(adopted) = club().adopt(kind, schema, layout, &bytes[..length]) {
             match kind {
                 900 => prop_assert!(Member::from_bytes(&adopted).is_some()),
                 _ => prop_assert!(kind == 901 && Tally::from_bytes(&adopted).is_some()),
