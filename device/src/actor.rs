@@ -169,15 +169,9 @@ macro_rules! actor {
                 state: *mut Self,
                 call: &mut $crate::Call<W>,
             ) -> $crate::Outcome {
-                $(if call.is::<Self, $message>() {
+                $(if call.takes::<$message>() {
                     // SAFETY: the caller vouches for `state`.
-                    return unsafe {
-                        if <$message as $crate::Message>::OUTLINED {
-                            call.answer_apart::<Self, $message>(state)
-                        } else {
-                            call.answer::<Self, $message>(state)
-                        }
-                    };
+                    return unsafe { call.run::<$message>(state) };
                 })+
                 $crate::Outcome::Unknown
             }

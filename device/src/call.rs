@@ -329,6 +329,24 @@ impl<W: Words> Call<W> {
         fits && self.selector() == const { selector(A::KIND, M::NUMBER, size_of::<M>()) }
     }
 
+    /// [`is`](Self::is) for the actor of message `M`.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn takes<M: Message>(&self) -> bool {
+        self.is::<M::Actor, M>()
+    }
+
+    /// Runs the handler of message `M`, which the frame is.
+    ///
+    /// # Safety
+    /// As for [`answer`](Self::answer).
+    #[doc(hidden)]
+    #[inline(always)]
+    pub unsafe fn run<M: Message>(&mut self, state: *mut M::Actor) -> Outcome {
+        // SAFETY: the caller vouches for `state`.
+        unsafe { if M::OUTLINED { self.answer_apart::<M::Actor, M>(state) } else { self.answer::<M::Actor, M>(state) } }
+    }
+
     #[inline(always)]
     fn selector(&self) -> u32 {
         selector(self.header.kind, self.header.message, self.header.length as usize)

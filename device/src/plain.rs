@@ -102,6 +102,7 @@ macro_rules! any_bits {
     ($($name:ty: $sort:literal),+ $(,)?) => {
         $(
             // SAFETY: it has no padding, and any bytes are a value.
+            #[diagnostic::do_not_recommend]
             unsafe impl Plain for $name {
                 const LAYOUT: u64 = layout::begin($sort, size_of::<Self>(), align_of::<Self>());
                 const ZERO_IS_VALID: bool = true;
@@ -121,6 +122,7 @@ any_bits!(
 );
 
 // SAFETY: one byte, 0 or 1.
+#[diagnostic::do_not_recommend]
 unsafe impl Plain for bool {
     const LAYOUT: u64 = layout::begin("bool", 1, 1);
     const ZERO_IS_VALID: bool = true;
@@ -133,6 +135,7 @@ unsafe impl Plain for bool {
 }
 
 // SAFETY: four bytes, of which `char::from_u32` knows whether they are one.
+#[diagnostic::do_not_recommend]
 unsafe impl Plain for char {
     const LAYOUT: u64 = layout::begin("char", size_of::<Self>(), align_of::<Self>());
     const ZERO_IS_VALID: bool = true;
@@ -145,6 +148,7 @@ unsafe impl Plain for char {
 }
 
 // SAFETY: an array has no bytes but those of its items, and is a value when all of them are.
+#[diagnostic::do_not_recommend]
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {
     const LAYOUT: u64 = {
         let hash = layout::begin("array", size_of::<Self>(), align_of::<T>());
@@ -167,6 +171,7 @@ unsafe impl<T: Plain, const N: usize> Plain for [T; N] {
 }
 
 // SAFETY: two words, any of which is a value.
+#[diagnostic::do_not_recommend]
 unsafe impl Plain for Subscriber {
     const LAYOUT: u64 = {
         let hash = layout::begin("struct", size_of::<Self>(), align_of::<Self>());

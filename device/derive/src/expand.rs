@@ -51,6 +51,7 @@ fn of_struct(name: &Ident, schema: u32, fields: &[Member]) -> TokenStream {
 
         // SAFETY: a struct of fixed order whose fields are plain data and, as asserted above, leave no byte unset; it is a value when
         // all of them are.
+        #[diagnostic::do_not_recommend]
         unsafe impl Plain for #name {
             const SCHEMA: u32 = #schema;
             const LAYOUT: u64 = {
@@ -98,6 +99,7 @@ fn of_enum(name: &Ident, schema: u32, representation: &Ident, variants: &[Ident]
     let integer = representation.to_string();
     quote! {
         // SAFETY: an enum without fields is the integer that its representation says; only those of its variants are values.
+        #[diagnostic::do_not_recommend]
         unsafe impl Plain for #name {
             const SCHEMA: u32 = #schema;
             const LAYOUT: u64 = {
