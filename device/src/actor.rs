@@ -32,6 +32,7 @@ use tourbillon_shared::frame::PAYLOAD_BYTES_MAX;
 
 use crate::call::{Call, Outcome, Words};
 use crate::context::Context;
+use crate::probe::{HandlerName, Probe};
 use crate::{Plain, State};
 
 /// Largest state, in bytes: a handler works on a copy, which must stay close to the registers.
@@ -64,6 +65,17 @@ pub trait Actor: State {
 
     /// What takes over the bytes of other versions, for hosts.
     const UPGRADE: Option<Upgrade<Self>>;
+
+    /// Its handlers, in the order of `messages`, for builds.
+    #[doc(hidden)]
+    const HANDLERS: &'static [HandlerName];
+
+    /// Runs the handler at a place of that list, if there is one.
+    ///
+    /// # Safety
+    /// As for [`Probe::run`].
+    #[doc(hidden)]
+    unsafe fn probe(index: usize, probe: &mut Probe);
 
     /// The state of the actor `key` before its first message.
     fn activate(key: u64) -> Self;
@@ -157,6 +169,25 @@ macro_rules! actor {
             type Error = $error;
             const STARTS_ZEROED: bool = $crate::is_absent!($($activate)?);
             const UPGRADE: ::core::option::Option<$crate::actor::Upgrade<Self>> = $crate::optional!($($upgrade)?);
+
+            const HANDLERS: &'static [$crate::probe::HandlerName] = &[
+                $($crate::probe::HandlerName {
+                    message: stringify!($message),
+                    is_outlined: $crate::is_outlined!($($outlined)?),
+                }),+
+            ];
+
+            #[inline(always)]
+            unsafe fn probe(index: usize, probe: &mut $crate::probe::Probe) {
+                let mut _place = 0;
+                $(
+                    if index == _place {
+                        // SAFETY: the caller vouches for it.
+                        return unsafe { probe.run::<$message>() };
+                    }
+                    _place += 1;
+                )+
+            }
 
             #[inline]
             fn activate(key: u64) -> Self {
@@ -271,6 +302,15 @@ macro_rules! is_outlined {
     (outlined) => {
         true
     };
+}
+
+/// All zero: the first state of an actor without an `activate` of its own.
+#[doc(hidden)]
+#[inline(always)]
+pub const fn zeroed<A: Actor>() -> A {
+    const { assert!(A::ZERO_IS_VALID, "all zero is no value of this state") };
+    // SAFETY: asserted above.
+    unsafe { core::mem::zeroed() }
 }
 
 /// What [`actor!`](crate::actor!) asks when it is compiled. The texts of what it refuses stand there, where names are known.

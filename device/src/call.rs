@@ -596,12 +596,3 @@ pub(crate) fn failure_of(outcome: Outcome) -> Option<FailureCode> {
         Outcome::OutboxFull => Some(FailureCode::OutboxFull),
     }
 }
-
-/// All zero: the first state of an actor without an `activate` of its own.
-#[doc(hidden)]
-#[inline(always)]
-pub const fn zeroed<A: Actor>() -> A {
-    const { assert!(A::ZERO_IS_VALID, "all zero is no value of this state") };
-    // SAFETY: asserted above.
-    unsafe { core::mem::zeroed() }
-}

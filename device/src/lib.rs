@@ -24,6 +24,7 @@
 //! | [`outbox`] | notices, from handlers to clients that did not ask |
 //! | `lone` | the short way of a message that comes alone |
 //! | [`directory`] | from a key to an actor's place |
+//! | `probe` | each handler as a kernel of its own, for a build to find out what it takes |
 //! | [`stats`] | what a warp counts |
 //! | [`kernel`] | the dispatch loop |
 //! | `control` | the control warp: orders, heartbeat, telemetry |
@@ -58,6 +59,8 @@ pub mod look;
 #[doc(hidden)]
 pub mod outbox;
 pub mod plain;
+#[doc(hidden)]
+pub mod probe;
 pub mod stats;
 pub mod system;
 pub mod turn;
@@ -67,12 +70,14 @@ mod window;
 #[doc(hidden)]
 pub use tourbillon_shared as shared;
 
+#[doc(hidden)]
+pub use actor::zeroed;
 pub use actor::{Actor, ErrorOf, Handler, Message, NoError, ReplyOf};
 #[cfg(not(target_arch = "nvptx64"))]
 pub use adopt::AdoptError;
 #[doc(hidden)]
 pub use call::Words;
-pub use call::{Call, Outcome, zeroed};
+pub use call::{Call, Outcome};
 pub use context::Context;
 #[cfg(not(target_arch = "nvptx64"))]
 pub use image::{Kind, PtxText, SystemImage};
