@@ -38,7 +38,7 @@ const LEVELS_TO_TARGET: usize = 4;
 /// - When the package is compiled for a device itself it does nothing.
 /// - When the library does not compile for a device, or a handler calls itself, it says why, and ends the build.
 /// - Where there is `ptxas` a warning says what the kernel takes of registers, stack and spills, which handler takes the most, and where the
-///   whole [report](crate::report) lies; without, a warning says that this is not known.
+///   whole [report] lies; without, a warning says that this is not known.
 pub fn system(name: &str) {
     if let Err(error) = SystemBuild::new(name).build() {
         for line in error.to_string().lines() {
