@@ -22,6 +22,9 @@ if [[ -n ${PTXAS:-} || -x target/device-toolchain/nvidia/cu13/bin/ptxas ]] || co
     grep -Eq '^ +[1-9][0-9]* +[0-9]+ +[0-9]+ +[0-9]+  Account / Deposit$' "${reports[@]}"
 fi
 
+said=$(cd "$folder/my-actors" && PTXAS=/nonexistent cargo build 2>&1)
+grep -q 'no ptxas, so what the kernel of Mine takes of registers, stack and spills is not known' <<< "$said"
+
 # A handler that calls itself ends the build, which says how it comes to that.
 sed -i 's/self.balance += deposit.amount;/self.balance += steps(deposit.amount);/' "$folder/my-actors/src/lib.rs"
 cat >> "$folder/my-actors/src/lib.rs" <<'RUST'

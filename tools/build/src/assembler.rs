@@ -26,15 +26,17 @@ pub struct Figures {
     pub spill_loads: u32,
 }
 
-/// The assembler, if there is one: the one that [`ASSEMBLER_VARIABLE`] names, that of the device toolchain in the checkout at
-/// `workspace`, the one on the path, that of a CUDA toolkit.
+/// The assembler, if there is one: the one that [`ASSEMBLER_VARIABLE`] names and no other, or that of the device toolchain in the checkout
+/// at `workspace`, the one on the path, that of a CUDA toolkit.
 pub fn find(workspace: Option<&Path>) -> Option<PathBuf> {
-    let named = std::env::var_os(ASSEMBLER_VARIABLE).map(PathBuf::from);
+    if let Some(named) = std::env::var_os(ASSEMBLER_VARIABLE) {
+        return Some(PathBuf::from(named)).filter(|path| path.is_file());
+    }
     let on_path = std::env::var_os("PATH")
         .map(|path| std::env::split_paths(&path).map(|folder| folder.join("ptxas")).collect::<Vec<_>>());
-    named
+    workspace
+        .map(|workspace| workspace.join(ASSEMBLER_OF_SETUP))
         .into_iter()
-        .chain(workspace.map(|workspace| workspace.join(ASSEMBLER_OF_SETUP)))
         .chain(on_path.unwrap_or_default())
         .chain([PathBuf::from(ASSEMBLER_OF_TOOLKIT)])
         .find(|path| path.is_file())
