@@ -8,7 +8,7 @@ use tourbillon_actors::faulty::{Fault, Trigger};
 use tourbillon_device::arch::native::{Doorbell, Grid, load_chunk, store_chunk};
 #[cfg(feature = "simt")]
 use tourbillon_device::arch::simt;
-use tourbillon_device::{Actor, Message, SystemImage};
+use tourbillon_device::{Actor, Message, Plain, SystemImage};
 use tourbillon_shared::control::{Command, ControlBlock, Mode};
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::frame::{self, FRAME_WORDS_MAX};
@@ -202,7 +202,7 @@ impl Bench {
             flags: Flags::new(frame::span_of_call(0, size_of::<M>(), size_of::<M>(), 0), 0),
             ..Header::default()
         };
-        self.publish(header, bytemuck::bytes_of(message))
+        self.publish(header, message.as_bytes())
     }
 
     fn reply(&self, at: u64) -> (Header, Vec<u8>) {
@@ -249,7 +249,7 @@ fn exchange(machine: Machine) {
         for (i, at) in (0..12).zip(adds) {
             let (header, payload) = bench.reply(at);
             assert!(!header.flags.has(Flags::FAILED), "{header:?} {payload:?}");
-            let added: Added = bytemuck::pod_read_unaligned(&payload);
+            let added = Added::from_bytes(&payload).unwrap();
             assert_eq!(added.previous, round * 3 + i / 4);
             assert_eq!(added.last_sequence, round * 3 + i / 4);
             last_hlc = last_hlc.max(header.hlc);
