@@ -20,6 +20,7 @@
 //! | `handler` | running one handler |
 //! | `landing`, `large` | payloads from the clients' arenas; what a handler sees of them |
 //! | [`outbox`] | notices, from handlers to clients that did not ask |
+//! | `options` | deadlines, message ids and expected versions; dead letters |
 //! | `lone` | the short way of a message that comes alone |
 //! | [`directory`] | from a key to an actor's place |
 //! | [`stats`] | what a warp counts |
@@ -48,6 +49,7 @@ mod landing;
 mod large;
 mod lone;
 pub mod look;
+mod options;
 #[doc(hidden)]
 pub mod outbox;
 pub mod stats;

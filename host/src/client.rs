@@ -14,6 +14,7 @@ use crate::call_error::{CallError, SendError};
 use crate::config::BATCH_LIMIT_DEFAULT;
 use crate::error::EngineError;
 use crate::lane::Lane;
+use crate::options::{Answer, Options, answer_of};
 use crate::outbox::{Outbox, OutboxPolicy};
 use crate::pipeline::Pipeline;
 use crate::port::{ClientCounts, Port};
@@ -119,8 +120,12 @@ impl Client {
     /// [`SendError`] says why the message was not sent.
     #[inline]
     pub fn send<M: Message>(&mut self, key: u64, message: M) -> Result<(), SendError> {
-        let header = header_of::<M>(key, Flags::TELL);
-        let payload = bytemuck::bytes_of(&message);
+        self.tell(header_of::<M>(key, Flags::TELL), bytemuck::bytes_of(&message))
+    }
+
+    /// Sends a tell.
+    #[inline(always)]
+    fn tell(&mut self, header: Header, payload: &[u8]) -> Result<(), SendError> {
         self.port.end_run();
         if !self.port.can_publish(header.flags.span()) || !self.shared.status.is_open() {
             return self.send_behind(header, payload);
@@ -128,6 +133,44 @@ impl Client {
         self.publish_now(header, payload);
         self.port.tell_next();
         Ok(())
+    }
+
+    /// As [`call`](Self::call), with [`Options`]: a deadline, an id, the version that the actor must have. The answer tells the actor's
+    /// version.
+    ///
+    /// Options take up to 32 bytes of the frame; a message that then does not fit is not sent. They do not go with payloads in
+    /// the arena.
+    ///
+    /// # Errors
+    /// As for [`call`](Self::call), and [`CallError::DeadlinePassed`], [`CallError::Duplicate`], [`CallError::StaleVersion`],
+    /// [`CallError::PayloadTooLarge`].
+    pub fn call_with<M: Message>(
+        &mut self,
+        key: u64,
+        message: M,
+        options: Options,
+    ) -> Result<Answer<ReplyOf<M>>, CallError<ErrorOf<M>>> {
+        let mut options = options;
+        let correlation = options.correlate();
+        let request = options.request(key, &message, 0)?;
+        self.publish(request.header, request.body())?;
+        match self.wait(self.timeout, Port::try_take_answer::<ReplyOf<M>, ErrorOf<M>>) {
+            Ok(taken) => taken.and_then(|(value, header)| answer_of(value, &header, correlation)),
+            Err(ended) => {
+                self.port.abandon_next();
+                Err(ended.into())
+            }
+        }
+    }
+
+    /// As [`send`](Self::send), with [`Options`]. What the device refuses is counted among the tells that failed, and is a dead letter
+    /// ([`Engine::dead_letters`](crate::Engine::dead_letters)) unless it was a repeated one.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send), and [`SendError::PayloadTooLarge`].
+    pub fn send_with<M: Message>(&mut self, key: u64, message: M, options: Options) -> Result<(), SendError> {
+        let request = options.request(key, &message, Flags::TELL)?;
+        self.tell(request.header, request.body())
     }
 
     /// Sends a tell for which there may be no room.

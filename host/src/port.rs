@@ -31,6 +31,7 @@ use crate::backpressure::{Backpressure, StagingCounts};
 use crate::call_error::{CallError, reply_in};
 use crate::lane::{Lane, is_answered};
 use crate::lane_end::{LaneEnd, header_in};
+use crate::options::body_bytes;
 use crate::staging::{Admission, Leave, STAGING_DEFAULT, Staging, Ticket};
 
 /// A frame whose reply nobody waits for.
@@ -208,7 +209,7 @@ impl Port {
         while self.staging.front().is_some_and(|staged| self.has_room(staged.header.flags.span())) {
             let Some(StagedTell { header, payload }) = self.staging.pop() else { break };
             self.run_span = header.flags.span();
-            self.publish(header, &payload[..usize::from(header.length).min(PAYLOAD_BYTES_MAX)]);
+            self.publish(header, &payload[..body_bytes(&header).min(PAYLOAD_BYTES_MAX)]);
             self.tell_next();
         }
         self.run_span = span_of_run;
@@ -369,6 +370,25 @@ impl Port {
         self.next = self.next.wrapping_add(u64::from(span));
         self.free();
         Some(reply)
+    }
+
+    /// As [`try_take`](Self::try_take), with the reply's header, for a run of one frame with options.
+    pub(crate) fn try_take_answer<R, E>(&mut self) -> Option<Result<(R, Header), CallError<E>>>
+    where
+        R: CheckedBitPattern,
+        E: CheckedBitPattern,
+    {
+        let span = self.run_span;
+        let mut words = [0; FRAME_WORDS_MAX];
+        if !self.end.copy_reply(self.next, span, &mut words) {
+            return None;
+        }
+        let header = header_in(&words);
+        let reply = reply_in::<R, E>(&words[..span as usize * DATA_WORDS_PER_SLOT]);
+        self.end.merge(header.hlc);
+        self.next = self.next.wrapping_add(u64::from(span));
+        self.free();
+        Some(reply.map(|value| (value, header)))
     }
 
     /// The reply at the head of the run as it is, if it has come.

@@ -46,6 +46,7 @@
 
 mod ask;
 mod ask_large;
+mod ask_with;
 mod copying;
 mod counts;
 mod flights;
@@ -64,6 +65,7 @@ use tourbillon_shared::lane::LANES_MAX;
 
 pub use ask::{Ask, KeyedMessage, Tell};
 pub use ask_large::{AskLarge, TellLarge};
+pub use ask_with::{AskWith, TellWith};
 pub use counts::{GatewayCounts, GatewayUsage};
 pub use spin::SPIN_MAX;
 
