@@ -65,13 +65,17 @@ on_every_backend! {
                 1 => Options::new().expires_in(LATER),
                 _ => Options::new(),
             };
-            client.send_with(3, add(1 << bit), options).unwrap();
+            let message = Add { amount: 1 << bit, sender: bit % 3, sequence: 1 + u64::from(bit) };
+            client.send_with(3, message, options).unwrap();
         }
         std::thread::sleep(Duration::from_millis(60));
         engine.resume().unwrap();
         client.flush(REPLY_TIME_MAX).unwrap();
         let ran = (0..30).filter(|bit| bit % 3 != 0).map(|bit| 1 << bit).sum::<u64>();
         assert_eq!(value(&engine, 3), Some((ran, 20)));
+        // The whole of each message came through the queue.
+        let last = engine.inspect::<Counting>(3).unwrap().unwrap().1.last_sequence;
+        assert_eq!(last[..3], [0, 29, 30]);
         assert_eq!(counted(&engine, Counter::Expired), 10);
         assert_eq!((client.counts().tells_done, client.counts().tells_failed), (20, 10));
     }

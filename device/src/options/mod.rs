@@ -93,7 +93,7 @@ pub(crate) unsafe fn wakes_nobody<A: Arch>(scratch: *mut WarpScratch, frame: u32
         let frame = staged(scratch, start);
         (Staged::<A>::new(frame), header_of(&*frame).flags, arguments_of(scratch))
     };
-    is_stale(&words, flags, 0) || is_late(&words, flags, arguments)
+    (is_stale(&words, flags, 0) || is_late(&words, flags, arguments)) && !mutant!("refused_wakes_actor")
 }
 
 /// Answers a frame with options that is not to be run; whether it was answered. `entry` is null, or that of the frame's actor.
