@@ -38,6 +38,8 @@ mod options;
 mod oracle;
 #[path = "tests/outbox.rs"]
 mod outbox;
+#[path = "tests/priorities.rs"]
+mod priorities;
 #[path = "tests/processing.rs"]
 mod processing;
 #[path = "tests/recorded.rs"]

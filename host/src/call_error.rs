@@ -140,6 +140,14 @@ pub enum CallError<E> {
         /// How many may.
         limit: u32,
     },
+    /// No lane is free for urgent messages; it was not sent.
+    #[error(
+        "no lane is free for urgent messages ({lanes} in all); raise `lanes` of the engine's builder, or give a gateway `urgent_lanes`"
+    )]
+    NoUrgentLane {
+        /// Lanes of the engine.
+        lanes: u32,
+    },
     /// The gateway was shut down. A request that was published already may have been executed.
     #[error(
         "the gateway was shut down; a request that was published already may have been executed; ask the engine for another"
@@ -266,6 +274,14 @@ pub enum SendError {
         /// How many may.
         limit: u32,
     },
+    /// No lane is free for urgent messages; it was not sent.
+    #[error(
+        "no lane is free for urgent messages ({lanes} in all); raise `lanes` of the engine's builder, or give a gateway `urgent_lanes`"
+    )]
+    NoUrgentLane {
+        /// Lanes of the engine.
+        lanes: u32,
+    },
     /// The gateway was shut down; the message was not sent.
     #[error("the gateway was shut down; ask the engine for another")]
     GatewayClosed,
@@ -312,6 +328,7 @@ impl<E> From<SendError> for CallError<E> {
             SendError::DroppedNewest => Self::DroppedNewest,
             SendError::TooManyWaiting { limit } => Self::TooManyWaiting { limit },
             SendError::GatewayClosed => Self::GatewayClosed,
+            SendError::NoUrgentLane { lanes } => Self::NoUrgentLane { lanes },
             SendError::PayloadTooLarge { bytes, most } => Self::PayloadTooLarge { bytes, most },
             SendError::ArenaTooSmall { bytes, most } => Self::ArenaTooSmall { bytes, most },
             SendError::ArenaExhausted { bytes, free } => Self::ArenaExhausted { bytes, free },

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tourbillon_device::{Actor, ErrorOf, Message, NoError, ReplyOf};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, span_of_call};
@@ -14,7 +14,6 @@ use crate::call_error::{CallError, SendError};
 use crate::config::BATCH_LIMIT_DEFAULT;
 use crate::error::EngineError;
 use crate::lane::Lane;
-use crate::options::{Answer, Options, answer_of};
 use crate::outbox::{Outbox, OutboxPolicy};
 use crate::pipeline::Pipeline;
 use crate::port::{ClientCounts, Port};
@@ -35,6 +34,8 @@ pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Client {
     pub(crate) port: Port,
+    /// The lane of urgent messages, once there was one.
+    pub(crate) urgent: Option<Box<Port>>,
     pub(crate) shared: Arc<Shared>,
     strategy: WaitStrategy,
     timeout: Option<Duration>,
@@ -90,7 +91,7 @@ pub(crate) fn header_of<M: Message>(key: u64, flags: u16) -> Header {
 
 impl Client {
     pub(crate) fn new(port: Port, shared: Arc<Shared>, strategy: WaitStrategy, batch_limit: u32) -> Self {
-        Self { port, shared, strategy, timeout: Some(TIMEOUT_DEFAULT), backpressure: None, batch_limit }
+        Self { port, urgent: None, shared, strategy, timeout: Some(TIMEOUT_DEFAULT), backpressure: None, batch_limit }
     }
 
     /// Sends `message` to the actor `key` and waits for the reply.
@@ -125,7 +126,7 @@ impl Client {
 
     /// Sends a tell.
     #[inline(always)]
-    fn tell(&mut self, header: Header, payload: &[u8]) -> Result<(), SendError> {
+    pub(crate) fn tell(&mut self, header: Header, payload: &[u8]) -> Result<(), SendError> {
         self.port.end_run();
         if !self.port.can_publish(header.flags.span()) || !self.shared.status.is_open() {
             return self.send_behind(header, payload);
@@ -133,44 +134,6 @@ impl Client {
         self.publish_now(header, payload);
         self.port.tell_next();
         Ok(())
-    }
-
-    /// As [`call`](Self::call), with [`Options`]: a deadline, an id, the version that the actor must have. The answer tells the actor's
-    /// version.
-    ///
-    /// Options take up to 32 bytes of the frame; a message that then does not fit is not sent. They do not go with payloads in
-    /// the arena.
-    ///
-    /// # Errors
-    /// As for [`call`](Self::call), and [`CallError::DeadlinePassed`], [`CallError::Duplicate`], [`CallError::StaleVersion`],
-    /// [`CallError::PayloadTooLarge`].
-    pub fn call_with<M: Message>(
-        &mut self,
-        key: u64,
-        message: M,
-        options: Options,
-    ) -> Result<Answer<ReplyOf<M>>, CallError<ErrorOf<M>>> {
-        let mut options = options;
-        let correlation = options.correlate();
-        let request = options.request(key, &message, 0)?;
-        self.publish(request.header, request.body())?;
-        match self.wait(self.timeout, Port::try_take_answer::<ReplyOf<M>, ErrorOf<M>>) {
-            Ok(taken) => taken.and_then(|(value, header)| answer_of(value, &header, correlation)),
-            Err(ended) => {
-                self.port.abandon_next();
-                Err(ended.into())
-            }
-        }
-    }
-
-    /// As [`send`](Self::send), with [`Options`]. What the device refuses is counted among the tells that failed, and is a dead letter
-    /// ([`Engine::dead_letters`](crate::Engine::dead_letters)) unless it was a repeated one.
-    ///
-    /// # Errors
-    /// As for [`send`](Self::send), and [`SendError::PayloadTooLarge`].
-    pub fn send_with<M: Message>(&mut self, key: u64, message: M, options: Options) -> Result<(), SendError> {
-        let request = options.request(key, &message, Flags::TELL)?;
-        self.tell(request.header, request.body())
     }
 
     /// Sends a tell for which there may be no room.
@@ -231,6 +194,12 @@ impl Client {
     /// [`SendError`]; what was published is executed nevertheless. When the engine no longer accepts what is staged,
     /// [`SendError::EngineStopped`], and the tells are gone; [`counts`](Self::counts) says how many.
     pub fn flush(&mut self, timeout: Duration) -> Result<(), SendError> {
+        let began = Instant::now();
+        self.with_urgent(|client| client.flush_lane(timeout)).transpose()?;
+        self.flush_lane(timeout.saturating_sub(began.elapsed()))
+    }
+
+    fn flush_lane(&mut self, timeout: Duration) -> Result<(), SendError> {
         self.port.end_run();
         let shared = Arc::clone(&self.shared);
         let mut lost = 0;
@@ -260,6 +229,9 @@ impl Client {
     pub fn set_backpressure(&mut self, strategy: Backpressure, bound: u32) -> Result<(), EngineError> {
         check_bound(bound)?;
         self.port.set_staging_bound(bound);
+        if let Some(urgent) = &mut self.urgent {
+            urgent.set_staging_bound(bound);
+        }
         self.backpressure = Some(strategy);
         Ok(())
     }
@@ -330,6 +302,11 @@ impl Client {
 
     /// What became of messages that nobody waited for; brings the figures up to date.
     pub fn counts(&mut self) -> ClientCounts {
+        let urgent = self.with_urgent(Self::count_lane).unwrap_or_default();
+        self.count_lane().plus(&urgent)
+    }
+
+    fn count_lane(&mut self) -> ClientCounts {
         self.port.settle();
         if self.port.is_behind() && self.shared.status.is_open() {
             self.port.end_run();
@@ -403,7 +380,7 @@ impl Client {
 
     /// Publishes one request as the whole of the run.
     #[inline(always)]
-    fn publish(&mut self, header: Header, payload: &[u8]) -> Result<(), SendError> {
+    pub(crate) fn publish(&mut self, header: Header, payload: &[u8]) -> Result<(), SendError> {
         self.port.end_run();
         let span = header.flags.span();
         if !self.port.can_publish(span) || !self.shared.status.is_open() {
@@ -475,6 +452,17 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
+        self.leave_lane();
+        if let Some(urgent) = self.urgent.take() {
+            self.port = *urgent;
+            self.leave_lane();
+        }
+    }
+}
+
+impl Client {
+    /// Gives the lane back; nothing is sent by it any longer.
+    fn leave_lane(&mut self) {
         self.port.end_run();
         self.port.settle();
         if self.port.is_behind() && self.shared.status.is_open() {

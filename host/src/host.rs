@@ -34,6 +34,7 @@ pub(crate) mod large;
 pub(crate) mod memory;
 pub(crate) mod monitor;
 pub(crate) mod port;
+pub(crate) mod priority;
 pub(crate) mod ptx;
 pub(crate) mod shared;
 pub(crate) mod status;

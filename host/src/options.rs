@@ -44,6 +44,7 @@ use crate::telemetry::unix_ns;
 #[must_use = "options do nothing until a message is sent with them"]
 pub struct Options {
     extensions: Extensions,
+    is_urgent: bool,
     correlation: Option<u64>,
 }
 
@@ -82,7 +83,11 @@ impl OptionedRequest {
 impl Options {
     /// No option at all.
     pub const fn new() -> Self {
-        Self { extensions: Extensions { deadline: None, message_id: None, if_version: None }, correlation: None }
+        Self {
+            extensions: Extensions { deadline: None, message_id: None, if_version: None },
+            is_urgent: false,
+            correlation: None,
+        }
     }
 
     /// The message is worthless when the device's clock has passed the physical time of this timestamp ([`tourbillon_shared::hlc`])
@@ -122,6 +127,17 @@ impl Options {
         self
     }
 
+    /// The message is of the higher of two priorities: it passes all others of its client or gateway that wait in a staging queue, in
+    /// a ring, or for room in their shard's. What a gate has handed to the shard already comes first: at most the 256 slots of
+    /// their ring. Urgent messages keep their order among each other, for each actor; there is none between the two priorities.
+    ///
+    /// They have a lane of their own, which a client takes for its first one ([`Client::urgent_lane`](crate::Client::urgent_lane)), and
+    /// a gateway when it is built with `urgent_lanes`.
+    pub const fn urgent(mut self) -> Self {
+        self.is_urgent = true;
+        self
+    }
+
     /// A number of the caller's, which comes back in [`Answer::correlation`]. It stays on the host.
     pub const fn correlation(mut self, id: u64) -> Self {
         self.correlation = Some(id);
@@ -156,7 +172,7 @@ impl Options {
             kind: <M::Actor as Actor>::KIND,
             message: M::NUMBER,
             length: message.len() as u16,
-            flags: Flags::new(span, role | extensions.flags()),
+            flags: Flags::new(span, role | extensions.flags() | if self.is_urgent { Flags::URGENT } else { 0 }),
             ..Header::default()
         };
         let length = before + message.len();

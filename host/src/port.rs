@@ -76,6 +76,22 @@ pub struct ClientCounts {
     pub staging: StagingCounts,
 }
 
+impl ClientCounts {
+    /// The sums of both.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            sent: self.sent + other.sent,
+            tells_done: self.tells_done + other.tells_done,
+            tells_failed: self.tells_failed + other.tells_failed,
+            abandoned: self.abandoned + other.abandoned,
+            late: self.late + other.late,
+            arena_exhausted: self.arena_exhausted + other.arena_exhausted,
+            staging: self.staging.plus(&other.staging),
+        }
+    }
+}
+
 /// A tell in the staging queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StagedTell {
@@ -173,6 +189,11 @@ impl Port {
     /// Whether tells are staged.
     pub(crate) fn is_behind(&self) -> bool {
         !self.staging.is_empty()
+    }
+
+    /// How many tells may be staged.
+    pub(crate) fn staging_bound(&self) -> u32 {
+        self.staging.bound()
     }
 
     /// Sets how many tells may be staged.

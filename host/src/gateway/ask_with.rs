@@ -44,6 +44,11 @@ impl<M: Message> Optioned<M> {
                 return Poll::Ready(Err(error));
             }
         };
+        let inner = &pending.core.inner;
+        if request.header.flags.has(Flags::URGENT) && !inner.has_urgent() {
+            pending.stage = Stage::Done;
+            return Poll::Ready(Err(SendError::NoUrgentLane { lanes: inner.shared.geometry.lanes }));
+        }
         let read = |words: &[u32], _| read(words);
         let polled = pending.poll_body(context, request.header, Some(request.body()), || None, read);
         polled.map(|result| result.map_err(|failure| pending.core.error(failure)))
@@ -78,7 +83,8 @@ impl Gateway {
     ///
     /// # Errors
     /// The future's: as for [`ask`](Self::ask), and [`CallError::DeadlinePassed`], [`CallError::Duplicate`],
-    /// [`CallError::StaleVersion`]; at its first poll [`CallError::PayloadTooLarge`] when the message does not fit beside its options.
+    /// [`CallError::StaleVersion`]; at its first poll [`CallError::PayloadTooLarge`] when the message does not fit beside its options,
+    /// and [`CallError::NoUrgentLane`].
     pub fn ask_with<M: Message>(&self, key: u64, message: M, options: Options) -> AskWith<M> {
         let mut options = options;
         let correlation = options.correlate();
