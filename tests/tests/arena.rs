@@ -255,7 +255,8 @@ on_every_backend! {
         let header = |flags| Header { key: 11, kind: Blob::KIND, length: 8, flags, ..Header::default() };
         for extensions in [0, Flags::DEADLINE, Flags::SENDER | Flags::MESSAGE_ID, Flags::CAUSAL] {
             let flags = Flags::new(8, Flags::ARENA | extensions);
-            let mut words = vec![0u32; (flags.extension_words() - ARENA_REF_WORDS) as usize];
+            // A deadline that never comes, an id that is new.
+            let mut words = vec![u32::MAX; (flags.extension_words() - ARENA_REF_WORDS) as usize];
             words.extend(reference.encode());
             words.extend([77, 0]);
             let (reply, failure, answer) = exchange(&mut client, header(flags), bytemuck::cast_slice(&words));

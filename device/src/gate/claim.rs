@@ -4,7 +4,7 @@ use tourbillon_shared::control::Processing;
 use tourbillon_shared::frame::FRAME_SLOTS_MAX;
 use tourbillon_shared::geometry::WarpScratch;
 use tourbillon_shared::header::Flags;
-use tourbillon_shared::position::RING_CAPACITY_MIN;
+use tourbillon_shared::position::{RING_CAPACITY_MAX, RING_CAPACITY_MIN};
 use tourbillon_shared::ring::has_room;
 
 use super::{Gate, Visit};
@@ -13,10 +13,21 @@ use crate::block::Block;
 use crate::frames::{Frames, staged_flags};
 use crate::warp::{Warp, low_bits, lowest};
 
-/// Slots of a shard's ring that only urgent frames may take: those of the longest.
-const URGENT_ROOM: u32 = FRAME_SLOTS_MAX as u32;
+/// Slots of a shard's ring of `capacity` slots that only urgent frames may take: those of the longest frame, and an eighth of a small
+/// ring. A shard tells of room by quarters of its ring, so the longest frame must find its room although less than a quarter more
+/// seems taken than is.
+const fn urgent_room(capacity: u32) -> u32 {
+    let eighth = capacity / 8;
+    if eighth < FRAME_SLOTS_MAX as u32 { eighth } else { FRAME_SLOTS_MAX as u32 }
+}
 
-const _: () = assert!(RING_CAPACITY_MIN >= 2 * URGENT_ROOM);
+const _: () = {
+    let mut capacity = RING_CAPACITY_MIN;
+    while capacity <= RING_CAPACITY_MAX {
+        assert!(FRAME_SLOTS_MAX as u32 + urgent_room(capacity) + capacity / 4 <= capacity);
+        capacity *= 2;
+    }
+};
 
 impl Gate {
     /// The critical section: takes room for as many frames as have it, in order, and moves the lane's head past them.
@@ -128,7 +139,14 @@ impl Gate {
         // SAFETY: as in `span_of`.
         let flags = unsafe { staged_flags(scratch, start) };
         let span = flags.span();
-        (span, if flags.has(Flags::URGENT) { span } else { span.wrapping_add(URGENT_ROOM) })
+        (
+            span,
+            if flags.has(Flags::URGENT) {
+                span
+            } else {
+                span.wrapping_add(urgent_room(self.routes.ring_shape.capacity()))
+            },
+        )
     }
 
     #[inline(always)]
