@@ -54,7 +54,7 @@ pub struct Options {
 pub struct Answer<R> {
     /// What the handler returned.
     pub value: R,
-    /// The actor's version after the message: how many it has handled without a failure. What
+    /// The actor's version after the message, for a repeated one after the first: how many it has handled without a failure. What
     /// [`Options::if_version`] of the next update needs.
     pub version: u64,
     /// Whether the message was handled before under its id, so that this is the answer of then.

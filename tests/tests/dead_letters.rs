@@ -1,6 +1,7 @@
 //! Messages that could not be delivered: which are kept, what is kept of them, and what happens when nobody reads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tourbillon::abi::header::{Flags, Header};
 use tourbillon::actors::counter::{Add, Get};
@@ -154,6 +155,8 @@ on_every_backend! {
                 // Acquire pairs with the Release below: the last look comes after all was written.
                 while writing.load(Ordering::Acquire) {
                     read.extend(engine.dead_letters().unwrap());
+                    // There are fewer processors than threads.
+                    std::thread::sleep(Duration::from_micros(20));
                 }
                 read.extend(engine.dead_letters().unwrap());
                 read

@@ -1,5 +1,6 @@
 //! Options of messages: deadlines, ids that make a message be handled once, expected versions.
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -274,12 +275,16 @@ on_every_backend! {
         let (writers, times) = (bench.scale(64, 8), bench.scale(8, 3));
         let engine = bench.builder().lanes(64).arena_bytes(0).build().unwrap();
         let stale = AtomicU64::new(0);
+        let start = Barrier::new(writers as usize);
         std::thread::scope(|scope| {
             for writer in 0..writers {
                 let mut client = client(&engine);
-                let stale = &stale;
-                // Relaxed: read after all have ended.
-                scope.spawn(move || stale.fetch_add(write(&mut client, 5, writer, times), Ordering::Relaxed));
+                let (stale, start) = (&stale, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    // Relaxed: read after all have ended.
+                    stale.fetch_add(write(&mut client, 5, writer, times), Ordering::Relaxed)
+                });
             }
         });
         let stale = stale.into_inner();
