@@ -131,3 +131,164 @@ const _: () = {
     assert!(offset_of!(DeadLetterRecord, reason) == 32 && offset_of!(DeadLetterRecord, lane) == 36);
     assert!(offset_of!(DeadLetterRecord, deadline) == 40 && offset_of!(DeadLetterRecord, message_id) == 48);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::native::Native;
+    use bytemuck::Zeroable;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+    use tourbillon_shared::geometry::{DeviceLayout, Geometry};
+    use tourbillon_shared::header::Header;
+    use tourbillon_shared::outbox::Mail;
+    use tourbillon_shared::telemetry::WarpStats;
+
+    const LOG2: u32 = 4;
+
+    #[repr(C, align(256))]
+    #[derive(Clone, Copy, Zeroable)]
+    struct Page([u64; 32]);
+
+    /// Device memory of an engine that does not run, and a warp's scratch.
+    struct Memory {
+        _arguments: Box<KernelArguments>,
+        scratch: Box<WarpScratch>,
+        state: *mut DeadLetterState,
+        stats: Stats,
+        _device: Vec<Page>,
+    }
+
+    impl Memory {
+        fn new() -> Self {
+            let geometry = Geometry {
+                blocks: 1,
+                gates: 1,
+                warps_per_block: 1,
+                combined: 1,
+                shards: 1,
+                lanes: 1,
+                ring_log2: 4,
+                actors_per_shard: 1,
+                entry_stride: 32,
+                directory_log2: 1,
+                landing_bytes: 0,
+                outbox_log2: 0,
+                dedup_entries: 16,
+                dead_letters_log2: LOG2,
+            };
+            let layout = DeviceLayout::new(&geometry);
+            let mut device = vec![Page::zeroed(); layout.total_bytes.div_ceil(256) as usize];
+            let memory = device.as_mut_ptr() as u64;
+            let arguments = Box::new(KernelArguments { memory, layout, geometry, ..Zeroable::zeroed() });
+            // SAFETY: words and arrays of words all through.
+            let mut scratch: Box<WarpScratch> = Box::new(unsafe { std::mem::zeroed() });
+            scratch.mail = Mail { arguments: &raw const *arguments as u64, ..Mail::default() };
+            let state = state_of(&arguments);
+            // SAFETY: the queue's head, and a warp's statistics, lie inside the memory.
+            let stats = unsafe {
+                state.write(DeadLetterState::new(LOG2));
+                Stats::at((memory + layout.stats) as *mut WarpStats as u64)
+            };
+            Self { _arguments: arguments, scratch, state, stats, _device: device }
+        }
+
+        fn bury(&mut self, header: &Header, words: &[u32]) {
+            let mut frame = [Slot::default(); 8];
+            // SAFETY: the frame is this test's alone.
+            let mut staged = unsafe { Staged::<Native>::new(frame.as_mut_ptr()) };
+            for (at, word) in header.encode().iter().chain(words).enumerate() {
+                staged.set_word(at as u32, *word);
+            }
+            // SAFETY: as above; the mail leads to the arguments.
+            unsafe {
+                bury::<Native>(self.stats, frame.as_ptr(), &raw const *self.scratch, FailureCode::UnknownKind, 7)
+            };
+        }
+
+        /// Takes up to `most` records as the host does.
+        fn take(&mut self, most: u64) -> Vec<DeadLetterRecord> {
+            // SAFETY: the queue lies inside the memory, and no other thread uses it.
+            unsafe {
+                let (tail, taken) = ((*self.state).tail, (*self.state).taken);
+                let end = taken + most.min(tail - taken);
+                (*self.state).taken = end;
+                let first = self.state.add(1).cast::<DeadLetterRecord>();
+                (taken..end).map(|position| first.add(position as usize & 15).read()).collect()
+            }
+        }
+
+        fn look(&mut self) {
+            // SAFETY: one thread does everything.
+            unsafe { look_at_taken::<Native>(arguments_of(&raw const *self.scratch)) };
+        }
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Bury(u16, u32),
+        Take(u64),
+        Look,
+    }
+
+    proptest! {
+        /// Any order of writing, reading and giving back: what is read is what was written while there was room, in order and whole.
+        #[test]
+        fn the_queue_is_a_bounded_list(steps in proptest::collection::vec(prop_oneof![
+            4 => (0u16..=352, any::<u32>()).prop_map(|(length, seed)| Step::Bury(length, seed)),
+            1 => (0u64..20).prop_map(Step::Take),
+            1 => Just(Step::Look),
+        ], 0..200)) {
+            let mut memory = Memory::new();
+            let (mut list, mut room, mut owed) = (VecDeque::new(), 1u64 << LOG2, 0);
+            let (mut written, mut number) = (0u64, 0u64);
+            for step in steps {
+                match step {
+                    Step::Bury(length, seed) => {
+                        number += 1;
+                        let flags = Flags::new(8, Flags::TELL);
+                        let hint = ReturnAddress { lane: 3, index: 9, lap: 1, is_alone: true }.encode();
+                        let header = Header { key: number, kind: 5, message: 2, hops: 1, length, flags, hint, hlc: 0 };
+                        let words: Vec<u32> = (0..88u32).map(|i| seed.wrapping_mul(i | 1)).collect();
+                        memory.bury(&header, &words);
+                        if room > 0 {
+                            room -= 1;
+                            let kept = usize::from(length).min(DEAD_LETTER_PAYLOAD_BYTES);
+                            let mut payload = [0u8; DEAD_LETTER_PAYLOAD_BYTES];
+                            payload[..kept].copy_from_slice(&bytemuck::cast_slice(&words)[..kept]);
+                            written += 1;
+                            list.push_back(DeadLetterRecord {
+                                sequence: written,
+                                hlc: 7,
+                                key: number,
+                                kind: 5,
+                                message: 2,
+                                hops: 1,
+                                length,
+                                flags: flags.0,
+                                reason: FailureCode::UnknownKind as u32,
+                                lane: 3,
+                                payload: bytemuck::cast(payload),
+                                ..DeadLetterRecord::zeroed()
+                            });
+                        }
+                    }
+                    Step::Take(most) => {
+                        let taken = memory.take(most);
+                        owed += taken.len() as u64;
+                        for record in taken {
+                            prop_assert_eq!(Some(record), list.pop_front());
+                        }
+                    }
+                    Step::Look => {
+                        memory.look();
+                        room += std::mem::take(&mut owed);
+                    }
+                }
+                // SAFETY: as in `take`.
+                prop_assert_eq!(unsafe { (*memory.state).room }, room);
+            }
+            prop_assert_eq!(memory.take(u64::MAX), Vec::from(list));
+        }
+    }
+}
