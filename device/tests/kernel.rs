@@ -100,6 +100,8 @@ impl Bench {
             directory_log2: Geometry::directory_log2_for(64),
             landing_bytes: 0,
             outbox_log2: 0,
+            dedup_entries: 16,
+            dead_letters_log2: 4,
         };
         geometry.check().unwrap();
         let layout = DeviceLayout::new(&geometry);
@@ -133,6 +135,7 @@ impl Bench {
                 geometry,
                 refresh_ns: 1_000_000,
                 beat_ns: 10_000,
+                reserved: [0; 2],
             });
         }
         let doorbell = Arc::new(Doorbell::default());

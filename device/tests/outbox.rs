@@ -67,6 +67,8 @@ impl Memory {
             directory_log2: 1,
             landing_bytes: 0,
             outbox_log2: OUTBOX_LOG2,
+            dedup_entries: 16,
+            dead_letters_log2: 4,
         };
         geometry.check().unwrap();
         let layout = DeviceLayout::new(&geometry);
@@ -109,6 +111,7 @@ impl Memory {
             geometry,
             refresh_ns: 0,
             beat_ns: 0,
+            reserved: [0; 2],
         });
         Self { arguments, lanes, _device: device, _addresses: addresses }
     }

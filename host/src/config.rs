@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use tourbillon_device::SystemImage;
 use tourbillon_shared::arena::{ARENA_BYTES_MAX, ARENA_GRANULE, LARGE_BYTES_MAX};
+use tourbillon_shared::dead_letter::{DEAD_LETTERS_MAX, DEAD_LETTERS_MIN};
+use tourbillon_shared::dedup::{DEDUP_ENTRIES_MAX, DEDUP_ENTRIES_MIN};
 use tourbillon_shared::geometry::{
     ACTORS_PER_SHARD_MAX, BLOCKS_MAX, GATES_MAX, Geometry, GeometryError, WARPS_PER_BLOCK_MAX,
 };
@@ -27,6 +29,10 @@ pub const ARENA_BYTES_DEFAULT: u32 = LARGE_BYTES_MAX as u32 + (64 << 10);
 /// Slots of a lane's outbox unless told otherwise: enough for a burst while its reader sleeps for a millisecond. 16 lanes then pin
 /// 256 KiB.
 pub const OUTBOX_CAPACITY_DEFAULT: u32 = 256;
+/// Message ids that a shard remembers unless told otherwise: the most, 68 KiB of device memory a shard.
+pub const DEDUP_WINDOW_DEFAULT: u32 = DEDUP_ENTRIES_MAX;
+/// Dead letters that an engine keeps unless told otherwise: 128 KiB of device memory.
+pub const DEAD_LETTERS_DEFAULT: u32 = 1024;
 /// Lanes of an engine unless told otherwise.
 pub const LANES_DEFAULT: u32 = 16;
 /// Most threads that the CPU backend takes by itself; more is for the user to say.
@@ -198,6 +204,8 @@ pub struct EngineBuilder {
     lanes: u32,
     arena_bytes: u32,
     outbox_capacity: u32,
+    dedup_window: u32,
+    dead_letters: u32,
     actors_per_shard: Option<u32>,
     cpu_threads: Option<u32>,
     gpu: Option<GpuGeometry>,
@@ -219,6 +227,8 @@ impl EngineBuilder {
             lanes: LANES_DEFAULT,
             arena_bytes: ARENA_BYTES_DEFAULT,
             outbox_capacity: OUTBOX_CAPACITY_DEFAULT,
+            dedup_window: DEDUP_WINDOW_DEFAULT,
+            dead_letters: DEAD_LETTERS_DEFAULT,
             actors_per_shard: None,
             cpu_threads: None,
             gpu: None,
@@ -273,6 +283,20 @@ impl EngineBuilder {
     /// While there are outboxes, each warp has 46 KiB of device memory for the notices of its running handlers.
     pub fn outbox_capacity(mut self, slots: u32) -> Self {
         self.outbox_capacity = slots;
+        self
+    }
+
+    /// Ids that each shard remembers of the messages that it handled ([`Options::message_id`](crate::Options::message_id)), 16 to 1,024;
+    /// [`DEDUP_WINDOW_DEFAULT`] without. Each takes 66 bytes of device memory.
+    pub fn dedup_window(mut self, ids: u32) -> Self {
+        self.dedup_window = ids;
+        self
+    }
+
+    /// Messages that could not be delivered that the engine keeps until [`Engine::dead_letters`] takes them, 16 to 65,536, rounded up to a
+    /// power of two; [`DEAD_LETTERS_DEFAULT`] without. Each takes 128 bytes of device memory.
+    pub fn dead_letters(mut self, letters: u32) -> Self {
+        self.dead_letters = letters;
         self
     }
 
@@ -348,6 +372,8 @@ impl EngineBuilder {
         within("first_lap", self.first_lap, 1, u32::MAX)?;
         within("arena_bytes", self.arena_bytes, 0, ARENA_BYTES_MAX)?;
         self.outbox_log2()?;
+        within("dedup_window", self.dedup_window, DEDUP_ENTRIES_MIN, DEDUP_ENTRIES_MAX)?;
+        within("dead_letters", self.dead_letters, DEAD_LETTERS_MIN, DEAD_LETTERS_MAX)?;
         if let Some(shards) = self.shards {
             within("shards", shards, 1, SHARDS_MAX)?;
         }
@@ -442,6 +468,8 @@ impl EngineBuilder {
             ring_log2: RING_LOG2,
             entry_stride: self.image.entry_stride,
             outbox_log2: self.outbox_log2()?,
+            dedup_entries: self.dedup_window,
+            dead_letters_log2: self.dead_letters.next_power_of_two().trailing_zeros(),
             ..base
         };
         geometry.actors_per_shard = self.actors_per_shard.unwrap_or_else(|| most_actors(&geometry, memory));
@@ -466,6 +494,8 @@ const EMPTY: Geometry = Geometry {
     directory_log2: 0,
     landing_bytes: 0,
     outbox_log2: 0,
+    dedup_entries: 0,
+    dead_letters_log2: 0,
 };
 
 fn within(figure: &'static str, value: u32, least: u32, most: u32) -> Result<(), GeometryError> {

@@ -60,6 +60,16 @@ pub enum Counter {
     NoticesDropped = 15,
     /// How often gates took frames: [`Claimed`](Self::Claimed) over this is how many they took at once.
     Claims = 16,
+    /// Messages that came after their deadline, and were not run.
+    Expired = 24,
+    /// Messages whose id was that of an earlier one, and that were not run again.
+    Duplicates = 25,
+    /// Messages that expected another version of their actor, and were not run.
+    StaleVersions = 26,
+    /// Dead letters that were kept ([`crate::dead_letter`]).
+    DeadLetters = 27,
+    /// Dead letters for which the queue had no room.
+    DeadLettersDropped = 28,
 }
 
 /// Written by the host.
@@ -170,7 +180,7 @@ const _: () = {
     assert!(offset_of!(TelemetryPage, latency) == 512);
     assert!(size_of::<TelemetryPage>() == 1024 && size_of::<TelemetryPage>() <= TELEMETRY_BYTES);
     assert!(size_of::<WarpStats>() == 768 && align_of::<WarpStats>() == LINE_BYTES);
-    assert!((Counter::Claims as usize) < COUNTERS);
+    assert!((Counter::DeadLettersDropped as usize) < COUNTERS);
 };
 
 #[cfg(test)]

@@ -91,6 +91,12 @@
 #[derive(Debug)]
 pub struct FirstActor;
 
+/// So is that of the chapter on options.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/options.md")]
+#[derive(Debug)]
+pub struct MessageOptions;
+
 pub mod bench;
 pub mod child;
 pub mod deadline;
