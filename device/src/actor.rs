@@ -56,6 +56,10 @@ pub trait Actor: Pod {
     #[doc(hidden)]
     const STARTS_ZEROED: bool;
 
+    /// Whether its handlers use collections ([`PoolVec`](crate::PoolVec) and others), so that its messages never take the short way, where
+    /// there is no pool.
+    const POOLS: bool;
+
     /// The state of the actor `key` before its first message.
     fn activate(key: u64) -> Self;
 
@@ -117,28 +121,32 @@ impl core::error::Error for NoError {}
 /// Handlers of small messages are compiled into the dispatch loop, where each takes its share of a few registers. A heavy one, or one
 /// whose latency does not matter, is left out of it, and made a function of its own, by `#[outlined]`:
 /// `messages: { 0: Add, #[outlined] 1: Recompute }`.
+///
+/// An actor whose state has collections says so behind its kind: `kind: 7, pools: true, error: ..`. Without it every operation on a
+/// collection fails with [`PoolError::Undeclared`](crate::PoolError). Its messages all take the long way, and should be `#[outlined]`.
 #[macro_export]
 macro_rules! actor {
-    ($actor:ident { kind: $kind:literal, error: $error:ty, messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ $(,)? } $(,)? }) => {
+    ($actor:ident { kind: $kind:literal, $(pools: $pools:literal,)? error: $error:ty, messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ $(,)? } $(,)? }) => {
         $crate::actor!(@ true, $actor {
-            kind: $kind, error: $error, messages: { $($(#[$outlined])? $number : $message),+ }, activate: |_key: u64| $crate::zeroed()
+            kind: $kind, $(pools: $pools,)? error: $error, messages: { $($(#[$outlined])? $number : $message),+ }, activate: |_key: u64| $crate::zeroed()
         });
     };
     ($actor:ident {
-        kind: $kind:literal, error: $error:ty, messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ $(,)? }, activate: $activate:expr $(,)?
+        kind: $kind:literal, $(pools: $pools:literal,)? error: $error:ty, messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ $(,)? }, activate: $activate:expr $(,)?
     }) => {
         $crate::actor!(@ false, $actor {
-            kind: $kind, error: $error, messages: { $($(#[$outlined])? $number : $message),+ }, activate: $activate
+            kind: $kind, $(pools: $pools,)? error: $error, messages: { $($(#[$outlined])? $number : $message),+ }, activate: $activate
         });
     };
     (@ $zeroed:literal, $actor:ident {
-        kind: $kind:literal, error: $error:ty, messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ }, activate: $activate:expr
+        kind: $kind:literal, $(pools: $pools:literal,)? error: $error:ty, messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ }, activate: $activate:expr
     }) => {
         impl $crate::Actor for $actor {
             const KIND: u16 = $kind;
             const NAME: &'static str = stringify!($actor);
             type Error = $error;
             const STARTS_ZEROED: bool = $zeroed;
+            const POOLS: bool = false $(|| $pools)?;
 
             #[inline]
             fn activate(key: u64) -> Self {

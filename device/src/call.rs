@@ -1,5 +1,6 @@
 //! One message on its way through a handler.
 
+use core::cell::Cell;
 use core::marker::PhantomData;
 
 use bytemuck::{CheckedBitPattern, Zeroable};
@@ -17,6 +18,7 @@ use crate::arch::Arch;
 use crate::context::Context;
 use crate::large::Large;
 use crate::outbox;
+use crate::pool::PoolError;
 
 /// How a message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +33,15 @@ pub enum Outcome {
     Invalid,
     /// The reply would not fit into the frame, or its payload into the arena.
     TooLarge,
-    /// Nothing was done, because the handler posts notices and this is the short way.
+    /// Nothing was done, because the handler posts notices, or its actor has not declared that it uses collections, and this is the
+    /// short way.
     Posts,
     /// The handler posted more notices than it may.
     TooManyNotices,
     /// A subscriber that refuses to lose notices has no room.
     OutboxFull,
+    /// An operation on a collection failed, and the handler with it.
+    Pool(PoolError),
 }
 
 /// Where the words of a frame are while its handler runs; a reply is written over its request.
@@ -230,6 +235,24 @@ impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
     fn send(&self, _header: &Header, _context: &Context) {}
 }
 
+/// The context of a message to the actor `key`, of which nothing else is known yet.
+#[inline(always)]
+pub(crate) const fn zeroed_context(key: u64) -> Context {
+    Context {
+        key,
+        hlc: 0,
+        version: 0,
+        large: core::ptr::null_mut(),
+        is_over: false,
+        mail: core::ptr::null(),
+        lane: 0,
+        posted: 0,
+        pool: core::ptr::null_mut(),
+        is_pooled: false,
+        pool_error: Cell::new(0),
+    }
+}
+
 /// A message on its way through its handler.
 #[derive(Debug)]
 pub struct Call<W> {
@@ -248,16 +271,7 @@ impl<W: Words> Call<W> {
     /// A call for the frame of `header` whose words are `words`.
     #[inline(always)]
     pub(crate) fn new(words: W, header: Header, event_hlc: u64) -> Self {
-        let context = Context {
-            key: header.key,
-            hlc: event_hlc,
-            version: 0,
-            large: core::ptr::null_mut(),
-            is_over: false,
-            mail: core::ptr::null(),
-            lane: 0,
-            posted: 0,
-        };
+        let context = Context { hlc: event_hlc, ..zeroed_context(header.key) };
         Self { words, header, event_hlc, entry: core::ptr::null_mut(), is_new: false, context }
     }
 
@@ -322,7 +336,7 @@ impl<W: Words> Call<W> {
         }
         let fits = const {
             let (message, reply, error) = (size_of::<M>(), size_of::<A::Reply>(), size_of::<A::Error>() + 4);
-            slots_for(0, message) == 1 && slots_for(0, reply) == 1 && slots_for(0, error) == 1 && !M::OUTLINED
+            slots_for(0, message) == 1 && slots_for(0, reply) == 1 && slots_for(0, error) == 1 && !M::OUTLINED && !A::POOLS
         };
         fits && self.selector() == const { selector(A::KIND, M::NUMBER, size_of::<M>()) }
     }
@@ -373,6 +387,10 @@ impl<W: Words> Call<W> {
                 (*state).0
             };
         }
+        if A::POOLS {
+            // SAFETY: messages of such actors come on the long way, which opened this lane's record.
+            unsafe { self.context.open_pool(self.entry) };
+        }
         match copy.handle(&message, &mut self.context) {
             // What the handler did to the state is thrown away with its copy. Nobody reads the reply to a tell.
             Ok(_) if self.context.is_over && !self.header.flags.has(Flags::TELL) => Outcome::TooLarge,
@@ -386,6 +404,9 @@ impl<W: Words> Call<W> {
                     (*state).0 = copy;
                     let version = self.context.version.wrapping_add(1);
                     self.entry.write(EntryHeader { hlc: self.event_hlc, version });
+                }
+                if A::POOLS {
+                    self.context.commit_pool();
                 }
                 if self.context.posted != 0 {
                     self.words.send(&self.header, &self.context);
@@ -402,6 +423,9 @@ impl<W: Words> Call<W> {
                 Outcome::Done
             }
             Err(error) => {
+                if let Some(failure) = self.context.pool_failure() {
+                    return if W::SPAN.is_some() { Outcome::Posts } else { Outcome::Pool(failure) };
+                }
                 if mutant!("outbox_sent_by_failures") && self.context.posted != 0 && self.words.reserve(&self.context) {
                     self.words.send(&self.header, &self.context);
                 }
@@ -573,6 +597,7 @@ pub(crate) fn failure_of(outcome: Outcome) -> Option<FailureCode> {
         Outcome::Posts => Some(FailureCode::UnknownMessage),
         Outcome::TooManyNotices => Some(FailureCode::TooManyNotices),
         Outcome::OutboxFull => Some(FailureCode::OutboxFull),
+        Outcome::Pool(error) => Some(error.failure()),
     }
 }
 

@@ -20,6 +20,7 @@
 //! | `handler` | running one handler |
 //! | `landing`, `large` | payloads from the clients' arenas; what a handler sees of them |
 //! | [`outbox`] | notices, from handlers to clients that did not ask |
+//! | `pool` | collections that grow, in the pools of the shards |
 //! | `lone` | the short way of a message that comes alone |
 //! | [`directory`] | from a key to an actor's place |
 //! | [`stats`] | what a warp counts |
@@ -50,6 +51,7 @@ mod lone;
 pub mod look;
 #[doc(hidden)]
 pub mod outbox;
+mod pool;
 pub mod stats;
 pub mod system;
 pub mod turn;
@@ -67,5 +69,6 @@ pub use context::Context;
 #[cfg(not(target_arch = "nvptx64"))]
 pub use image::{Kind, PtxText, SystemImage};
 pub use outbox::Notice;
+pub use pool::{MapIter, PoolError, PoolMap, PoolSet, PoolVec, VecIter};
 pub use system::System;
 pub use tourbillon_shared::outbox::Subscriber;

@@ -11,9 +11,13 @@ pub trait System: 'static {
     const NAME: &'static str;
     /// Bytes of the largest state.
     const STATE_BYTES: usize;
+    /// Whether any of them uses collections.
+    const POOLS: bool;
 
     /// Whether the system has a kind of this number.
     fn has_kind(kind: u16) -> bool;
+    /// Whether the actors of this kind use collections.
+    fn has_pools(kind: u16) -> bool;
 
     /// Runs the handler for the message in `call`.
     ///
@@ -41,9 +45,16 @@ macro_rules! system {
                 most
             };
 
+            const POOLS: bool = false $(|| <$actor as $crate::Actor>::POOLS)+;
+
             #[inline]
             fn has_kind(kind: u16) -> bool {
                 false $(|| kind == <$actor as $crate::Actor>::KIND)+
+            }
+
+            #[inline]
+            fn has_pools(kind: u16) -> bool {
+                false $(|| (<$actor as $crate::Actor>::POOLS && kind == <$actor as $crate::Actor>::KIND))+
             }
 
             #[inline]

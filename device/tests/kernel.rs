@@ -98,6 +98,7 @@ impl Bench {
             directory_log2: Geometry::directory_log2_for(64),
             landing_bytes: 0,
             outbox_log2: 0,
+            pool_pages: 0,
         };
         geometry.check().unwrap();
         let layout = DeviceLayout::new(&geometry);
@@ -131,6 +132,7 @@ impl Bench {
                 geometry,
                 refresh_ns: 1_000_000,
                 beat_ns: 10_000,
+                reserved: [0; 3],
             });
         }
         let doorbell = Arc::new(Doorbell::default());

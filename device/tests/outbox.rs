@@ -67,6 +67,7 @@ impl Memory {
             directory_log2: 1,
             landing_bytes: 0,
             outbox_log2: OUTBOX_LOG2,
+            pool_pages: 0,
         };
         geometry.check().unwrap();
         let layout = DeviceLayout::new(&geometry);
@@ -109,6 +110,7 @@ impl Memory {
             geometry,
             refresh_ns: 0,
             beat_ns: 0,
+            reserved: [0; 3],
         });
         Self { arguments, lanes, _device: device, _addresses: addresses }
     }

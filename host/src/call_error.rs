@@ -96,6 +96,18 @@ pub enum CallError<E> {
         "the outbox of a subscriber is full, and it wants to lose nothing; send the message again when it has read"
     )]
     OutboxFull,
+    /// The shard's pool has no page left for a collection; the actor's state and its collections are as before the message.
+    #[error(
+        "the pool of the actor's shard has no page left; raise `pool_bytes_per_shard` of the engine's builder, or let actors of the \
+         shard give some back"
+    )]
+    PoolExhausted,
+    /// The actor uses a collection without having declared it; its state is as before the message.
+    #[error("the actor uses a collection; declare `pools: true` in its `actor!`, behind `kind`")]
+    PoolUndeclared,
+    /// A collection's handle leads to pages that are not its actor's; state and collections are as before the message.
+    #[error("the handle of a collection was copied; keep each in one place, and move elements instead")]
+    PoolStale,
     /// The message is past the limit of a batch; it was not sent.
     #[error("a batch has at most {limit} messages; send the rest in another, or raise `batch_limit`")]
     BatchTooLarge {
@@ -173,6 +185,9 @@ impl<E: CheckedBitPattern> CallError<E> {
             Some(FailureCode::ArenaStale) => Self::ArenaStale,
             Some(FailureCode::TooManyNotices) => Self::TooManyNotices { most: NOTICES_MAX },
             Some(FailureCode::OutboxFull) => Self::OutboxFull,
+            Some(FailureCode::PoolExhausted) => Self::PoolExhausted,
+            Some(FailureCode::PoolUndeclared) => Self::PoolUndeclared,
+            Some(FailureCode::PoolStale) => Self::PoolStale,
             Some(FailureCode::Panicked) | None => Self::InvalidReply,
         }
     }
@@ -318,6 +333,9 @@ mod tests {
             (FailureCode::ClockDrift, CallError::ClockDrift),
             (FailureCode::InvalidPayload, CallError::InvalidPayload),
             (FailureCode::ReplyTooLarge, CallError::ReplyTooLarge),
+            (FailureCode::PoolExhausted, CallError::PoolExhausted),
+            (FailureCode::PoolUndeclared, CallError::PoolUndeclared),
+            (FailureCode::PoolStale, CallError::PoolStale),
         ] {
             assert_eq!(failure(&[code as u32, 0, 0, 0]), expected);
         }

@@ -11,6 +11,7 @@ use tourbillon_shared::geometry::{
 use tourbillon_shared::lane::LANES_MAX;
 use tourbillon_shared::outbox::is_outbox_log2;
 use tourbillon_shared::partition::SHARDS_MAX;
+use tourbillon_shared::pool::{POOL_PAGES_MAX, pool_bytes, pool_pages_for};
 use tourbillon_shared::position::RingShape;
 
 use crate::engine::Engine;
@@ -27,6 +28,11 @@ pub const ARENA_BYTES_DEFAULT: u32 = LARGE_BYTES_MAX as u32 + (64 << 10);
 /// Slots of a lane's outbox unless told otherwise: enough for a burst while its reader sleeps for a millisecond. 16 lanes then pin
 /// 256 KiB.
 pub const OUTBOX_CAPACITY_DEFAULT: u32 = 256;
+/// Bytes of each shard's pool unless told otherwise, in an engine whose system has an actor with collections: 948 pages. 256 shards then
+/// take 64 MiB.
+pub const POOL_BYTES_DEFAULT: u64 = 256 << 10;
+/// Most bytes of a shard's pool: those of the most pages that can be numbered.
+pub const POOL_BYTES_MAX: u64 = pool_bytes(POOL_PAGES_MAX);
 /// Lanes of an engine unless told otherwise.
 pub const LANES_DEFAULT: u32 = 16;
 /// Most threads that the CPU backend takes by itself; more is for the user to say.
@@ -198,6 +204,7 @@ pub struct EngineBuilder {
     lanes: u32,
     arena_bytes: u32,
     outbox_capacity: u32,
+    pool_bytes: Option<u64>,
     actors_per_shard: Option<u32>,
     cpu_threads: Option<u32>,
     gpu: Option<GpuGeometry>,
@@ -219,6 +226,7 @@ impl EngineBuilder {
             lanes: LANES_DEFAULT,
             arena_bytes: ARENA_BYTES_DEFAULT,
             outbox_capacity: OUTBOX_CAPACITY_DEFAULT,
+            pool_bytes: None,
             actors_per_shard: None,
             cpu_threads: None,
             gpu: None,
@@ -273,6 +281,16 @@ impl EngineBuilder {
     /// While there are outboxes, each warp has 46 KiB of device memory for the notices of its running handlers.
     pub fn outbox_capacity(mut self, slots: u32) -> Self {
         self.outbox_capacity = slots;
+        self
+    }
+
+    /// Bytes of each shard's pool, which the collections in its actors' states share ([`PoolVec`](crate::PoolVec) and others): at most
+    /// [`POOL_BYTES_MAX`], 0 for none. Without: [`POOL_BYTES_DEFAULT`] where an actor of the system uses collections, else none.
+    ///
+    /// A page of 256 bytes takes 276, and a message that changes a page has the old one beside the new one until its batch ends.
+    /// While there are pools, each warp has 4 KiB of device memory more.
+    pub fn pool_bytes_per_shard(mut self, bytes: u64) -> Self {
+        self.pool_bytes = Some(bytes);
         self
     }
 
@@ -348,6 +366,7 @@ impl EngineBuilder {
         within("first_lap", self.first_lap, 1, u32::MAX)?;
         within("arena_bytes", self.arena_bytes, 0, ARENA_BYTES_MAX)?;
         self.outbox_log2()?;
+        self.pool_pages()?;
         if let Some(shards) = self.shards {
             within("shards", shards, 1, SHARDS_MAX)?;
         }
@@ -390,6 +409,17 @@ impl EngineBuilder {
             None => Ok(0),
             Some(log2) if slots.is_power_of_two() && log2 != 0 && is_outbox_log2(log2) => Ok(log2),
             Some(_) => Err(EngineError::OutboxCapacity { slots }),
+        }
+    }
+
+    /// Pages of a shard's pool.
+    fn pool_pages(&self) -> Result<u32, EngineError> {
+        let default = if self.image.has_pools { POOL_BYTES_DEFAULT } else { 0 };
+        let bytes = self.pool_bytes.unwrap_or(default);
+        match u32::try_from(pool_pages_for(bytes)) {
+            Ok(0) if bytes != 0 => Err(EngineError::PoolBytes { bytes, least: pool_bytes(1), most: POOL_BYTES_MAX }),
+            Ok(pages) if bytes <= POOL_BYTES_MAX => Ok(pages),
+            _ => Err(EngineError::PoolBytes { bytes, least: pool_bytes(1), most: POOL_BYTES_MAX }),
         }
     }
 
@@ -448,6 +478,7 @@ impl EngineBuilder {
         geometry.directory_log2 = Geometry::directory_log2_for(geometry.actors_per_shard);
         // Beside what the default number of actors aims at.
         geometry.landing_bytes = Geometry::landing_bytes_for(self.arena_length());
+        geometry.pool_pages = self.pool_pages()?;
         geometry.check()?;
         Ok(geometry)
     }
@@ -466,6 +497,7 @@ const EMPTY: Geometry = Geometry {
     directory_log2: 0,
     landing_bytes: 0,
     outbox_log2: 0,
+    pool_pages: 0,
 };
 
 fn within(figure: &'static str, value: u32, least: u32, most: u32) -> Result<(), GeometryError> {

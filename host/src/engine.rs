@@ -28,6 +28,7 @@ use crate::lane::Lane;
 use crate::lane_table::LaneTable;
 use crate::memory::{arguments_offset, device_bytes, lanes_offset, memory_sum};
 use crate::monitor::Monitor;
+use crate::pools::PoolUsage;
 use crate::port::Port;
 use crate::shared::{EXIT_TIME_MAX, Shared};
 use crate::telemetry::{OwnPage, unix_ns};
@@ -340,6 +341,14 @@ impl Engine {
         Ok(sums)
     }
 
+    /// How full the pool of each shard is, read from device memory: exact while the engine is paused. Empty without pools.
+    ///
+    /// # Errors
+    /// What copying says.
+    pub fn pools(&self) -> Result<Vec<PoolUsage>, EngineError> {
+        crate::pools::usage(&self.shared)
+    }
+
     /// Copies between host and device memory since the engine was built.
     pub fn copies(&self) -> Copies {
         self.shared.core().machine.copies()
@@ -447,6 +456,7 @@ fn fill(
         geometry: *geometry,
         refresh_ns: REFRESH_NS,
         beat_ns: BEAT_NS,
+        reserved: [0; 3],
     };
     machine.write(lanes_offset(geometry), bytemuck::cast_slice(&mapped.lanes))?;
     machine.write(arguments_offset(geometry), bytemuck::cast_slice(&[arguments]))

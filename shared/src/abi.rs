@@ -1,6 +1,6 @@
 //! The hash that two sides compare before they trust each other's memory.
 
-use crate::{arena, control, frame, geometry, header, lane, outbox, partition, position, slot, telemetry};
+use crate::{arena, control, frame, geometry, header, lane, outbox, partition, pool, position, slot, telemetry};
 
 /// FNV-1a over the sizes of the layouts in this crate, the offsets that sizes do not pin, and the constants of the protocol. What a
 /// change of meaning leaves out of it must be told by [`lane::LANE_VERSION`].
@@ -37,6 +37,12 @@ pub const HASH: u64 = {
         size_of::<telemetry::TelemetryPage>() as u64,
         size_of::<telemetry::WarpStats>() as u64,
         telemetry::Counter::Claims as u64,
+        telemetry::Counter::PoolExhausted as u64,
+        pool::PAGE_BYTES as u64,
+        pool::POOL_HEAD_BYTES as u64,
+        size_of::<pool::PoolState>() as u64,
+        size_of::<pool::PageNote>() as u64,
+        size_of::<pool::LanePool>() as u64,
         control::BATCH_WAIT_US_MAX as u64,
         size_of::<geometry::KernelArguments>() as u64,
         size_of::<geometry::Geometry>() as u64,

@@ -32,6 +32,12 @@ pub enum FailureCode {
     TooManyNotices = 12,
     /// A subscriber that does not want to lose notices has no room for one; the state is as before the message, and none was sent.
     OutboxFull = 13,
+    /// The shard's pool has no page left for a collection; state and collections are as before the message.
+    PoolExhausted = 28,
+    /// The actor uses a collection without having declared it; state and collections are as before the message.
+    PoolUndeclared = 29,
+    /// A collection's handle leads to pages that are not this actor's; state and collections are as before the message.
+    PoolStale = 30,
 }
 
 impl FailureCode {
@@ -51,6 +57,9 @@ impl FailureCode {
             11 => Self::ArenaStale,
             12 => Self::TooManyNotices,
             13 => Self::OutboxFull,
+            28 => Self::PoolExhausted,
+            29 => Self::PoolUndeclared,
+            30 => Self::PoolStale,
             _ => return None,
         })
     }
@@ -72,6 +81,9 @@ impl core::fmt::Display for FailureCode {
             Self::ArenaStale => "the arena holds another payload where the reference leads",
             Self::TooManyNotices => "the handler posted more notices than one message may",
             Self::OutboxFull => "a subscriber's outbox has no room, and it wants to lose nothing",
+            Self::PoolExhausted => "the shard's pool has no page left; raise `pool_bytes_per_shard`",
+            Self::PoolUndeclared => "the actor uses a collection; declare `pools: true` in its `actor!`",
+            Self::PoolStale => "the handle of a collection was copied, and leads to pages that are not its own",
         })
     }
 }

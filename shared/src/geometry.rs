@@ -11,6 +11,7 @@ use crate::outbox::{
     LANES_OF_WARP_MAX, Mail, OUTBOX_CAPACITY_MAX, OUTBOX_CAPACITY_MIN, OutboxState, Outgoing, is_outbox_log2,
 };
 use crate::partition::{PARTITIONS, SHARDS_MAX};
+use crate::pool::{LanePool, POOL_PAGES_MAX, pool_bytes};
 use crate::position::{RING_CAPACITY_MAX, RING_CAPACITY_MIN, RingShape};
 use crate::slot::SLOT_BYTES;
 use crate::telemetry::WarpStats;
@@ -54,6 +55,8 @@ pub struct Geometry {
     pub landing_bytes: u32,
     /// Binary logarithm of the capacity of a lane's outbox, in slots; 0 without outboxes.
     pub outbox_log2: u32,
+    /// Pages of a shard's pool; 0 without pools.
+    pub pool_pages: u32,
 }
 
 impl Geometry {
@@ -114,6 +117,7 @@ impl Geometry {
             Self::directory_log2_for(ACTORS_PER_SHARD_MAX)
         );
         within!(landing_bytes, 0, LARGE_BYTES_MAX);
+        within!(pool_pages, 0, POOL_PAGES_MAX);
         if !is_outbox_log2(self.outbox_log2) {
             within!(outbox_log2, OUTBOX_CAPACITY_MIN.trailing_zeros(), OUTBOX_CAPACITY_MAX.trailing_zeros());
         }
@@ -254,12 +258,14 @@ pub struct KernelArguments {
     pub refresh_ns: u32,
     /// Nanoseconds between two beats and looks at the control block.
     pub beat_ns: u32,
+    /// Zero.
+    pub reserved: [u32; 3],
 }
 
 /// Byte offsets in the engine's device memory.
 ///
 /// The sum: `warps * 768 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`, with
-/// outboxes `warps * 47104 + lanes * 128`, and a little.
+/// outboxes `warps * 47104 + lanes * 128`, with pools `warps * 4096 + shards * pages * 276`, and a little.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct DeviceLayout {
@@ -293,6 +299,10 @@ pub struct DeviceLayout {
     pub landings: u64,
     /// With outboxes an [`Outgoing`] for each of the 32 lanes of each warp.
     pub outgoing: u64,
+    /// The pool of each shard: a [`PoolState`](crate::pool::PoolState), pages, notes, the stack of free pages.
+    pub pools: u64,
+    /// With pools a [`LanePool`] for each of the 32 lanes of each warp.
+    pub lane_pools: u64,
     /// Bytes in all.
     pub total_bytes: u64,
 }
@@ -325,6 +335,9 @@ impl DeviceLayout {
         let landings = place(&mut next, shards * geometry.landing_bytes as u64);
         let posting_warps = if geometry.outbox_log2 == 0 { 0 } else { warps };
         let outgoing = place(&mut next, posting_warps * (LANES_OF_WARP_MAX as u64 * size_of::<Outgoing>() as u64));
+        let pools = place(&mut next, shards * pool_bytes(geometry.pool_pages));
+        let pooling_warps = if geometry.pool_pages == 0 { 0 } else { warps };
+        let lane_pools = place(&mut next, pooling_warps * (LANES_OF_WARP_MAX as u64 * size_of::<LanePool>() as u64));
         Self {
             mirror,
             table,
@@ -341,6 +354,8 @@ impl DeviceLayout {
             slabs,
             landings,
             outgoing,
+            pools,
+            lane_pools,
             total_bytes: next.next_multiple_of(256),
         }
     }
@@ -467,6 +482,10 @@ pub struct WarpScratch {
     pub landing: Landing,
     /// What posting needs; the same for as long as the kernel runs.
     pub mail: Mail,
+    /// Not 0: a lane has opened its record of the shard's pool since the last time that all came back.
+    pub pool_open: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Where the payload of a frame is while its handler runs.
@@ -485,14 +504,14 @@ pub struct Landing {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Geometry>() == 48);
+    assert!(size_of::<Geometry>() == 52);
     assert!(size_of::<Bucket>() == 16 && size_of::<EntryHeader>() == 16);
     assert!(size_of::<ShardState>() == 128);
     assert!(size_of::<LaneAddresses>() == 32);
-    assert!(size_of::<DeviceLayout>() == 128);
-    assert!(size_of::<KernelArguments>() == 224);
+    assert!(size_of::<DeviceLayout>() == 144);
+    assert!(size_of::<KernelArguments>() == 256);
     assert!(offset_of!(KernelArguments, layout) == 40);
-    assert!(offset_of!(KernelArguments, geometry) == 168);
+    assert!(offset_of!(KernelArguments, geometry) == 184);
     assert!(size_of::<BlockWords>() == 128);
     assert!(size_of::<WarpScratch>() == 3456);
     assert!(LANES_MAX == 64);
@@ -516,6 +535,7 @@ mod tests {
             directory_log2: 14,
             landing_bytes: 1 << 20,
             outbox_log2: 8,
+            pool_pages: 0,
         }
     }
 
@@ -525,6 +545,17 @@ mod tests {
         let layout = DeviceLayout::new(&geometry());
         assert!(layout.total_bytes < (1 << 30) + (256 << 20));
         assert!(layout.mirror < layout.table && layout.rings < layout.shards && layout.slabs < layout.total_bytes);
+    }
+
+    #[test]
+    fn pools_lie_behind_everything_else() {
+        let without = DeviceLayout::new(&geometry());
+        assert_eq!((without.pools, without.lane_pools), (without.total_bytes, without.total_bytes));
+        let with = DeviceLayout::new(&Geometry { pool_pages: 1000, ..geometry() });
+        assert_eq!(with.pools, without.total_bytes);
+        assert_eq!(with.lane_pools - with.pools, 256 * pool_bytes(1000));
+        assert_eq!(with.total_bytes - with.lane_pools, 132 * 4 * 32 * 128);
+        assert!(pool_bytes(1000).is_multiple_of(256));
     }
 
     #[test]
@@ -539,6 +570,7 @@ mod tests {
             (Geometry { combined: 1, ..geometry() }, "blocks"),
             (Geometry { ring_log2: 3, ..geometry() }, "ring_log2"),
             (Geometry { outbox_log2: 3, ..geometry() }, "outbox_log2"),
+            (Geometry { pool_pages: POOL_PAGES_MAX + 1, ..geometry() }, "pool_pages"),
             (Geometry { outbox_log2: 17, ..geometry() }, "outbox_log2"),
             (Geometry { landing_bytes: (1 << 20) + 256, ..geometry() }, "landing_bytes"),
         ];

@@ -16,6 +16,7 @@
 //! | [`outbox`] | messages to a client that it did not ask for |
 //! | [`control`] | the words by which the host steers the ring kernel |
 //! | [`telemetry`] | the page that the device loop writes and anyone may read |
+//! | [`pool`] | memory in pages for collections in actors' states |
 //! | [`partition`] | key to partition to shard |
 //! | [`hlc`] | the hybrid logical clock |
 //! | [`error`] | failure codes that travel in replies |
@@ -46,6 +47,7 @@ pub mod litmus;
 pub mod mutants;
 pub mod outbox;
 pub mod partition;
+pub mod pool;
 pub mod position;
 pub mod ring;
 pub mod slot;

@@ -60,6 +60,12 @@ pub enum Counter {
     NoticesDropped = 15,
     /// How often gates took frames: [`Claimed`](Self::Claimed) over this is how many they took at once.
     Claims = 16,
+    /// Pages that were taken from pools: less [`PagesGiven`](Self::PagesGiven), the pages in use.
+    PagesTaken = 28,
+    /// Pages that were given back to pools.
+    PagesGiven = 29,
+    /// Messages that failed because their shard's pool had no page left.
+    PoolExhausted = 30,
 }
 
 /// Written by the host.
@@ -170,7 +176,7 @@ const _: () = {
     assert!(offset_of!(TelemetryPage, latency) == 512);
     assert!(size_of::<TelemetryPage>() == 1024 && size_of::<TelemetryPage>() <= TELEMETRY_BYTES);
     assert!(size_of::<WarpStats>() == 768 && align_of::<WarpStats>() == LINE_BYTES);
-    assert!((Counter::Claims as usize) < COUNTERS);
+    assert!((Counter::PoolExhausted as usize) < COUNTERS);
 };
 
 #[cfg(test)]

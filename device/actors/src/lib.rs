@@ -10,22 +10,28 @@
 //! | [`Faulty`] | 4 | fails on demand, in every way that a handler can |
 //! | [`Blob`] | 5 | takes and gives payloads that are larger than a frame |
 //! | [`Herald`] | 6 | tells its subscribers without being asked |
+//! | [`Book`] | 7 | matches limit orders, in collections that grow |
+//! | [`Hoard`] | 8 | fails on demand while it changes collections |
 
 #![cfg_attr(target_arch = "nvptx64", no_std)]
 
 pub mod account;
 pub mod blob;
+pub mod book;
 pub mod counter;
 pub mod echo;
 pub mod faulty;
 pub mod herald;
+pub mod hoard;
 
 pub use account::Account;
 pub use blob::Blob;
+pub use book::Book;
 pub use counter::Counter;
 pub use echo::Echo;
 pub use faulty::Faulty;
 pub use herald::Herald;
+pub use hoard::Hoard;
 
 /// Declares, where it is written, the system of all actors of this crate as `Shipped`.
 ///
@@ -35,8 +41,9 @@ macro_rules! shipped {
     () => {
         tourbillon_device::system! {
             /// The actors that come with Tourbillon.
-            pub struct Shipped =
-                [$crate::Echo, $crate::Counter, $crate::Account, $crate::Faulty, $crate::Blob, $crate::Herald];
+            pub struct Shipped = [
+                $crate::Echo, $crate::Counter, $crate::Account, $crate::Faulty, $crate::Blob, $crate::Herald, $crate::Book, $crate::Hoard,
+            ];
         }
     };
 }
