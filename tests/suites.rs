@@ -34,6 +34,8 @@ mod lifecycle;
 mod oracle;
 #[path = "tests/outbox.rs"]
 mod outbox;
+#[path = "tests/pools.rs"]
+mod pools;
 #[path = "tests/processing.rs"]
 mod processing;
 #[path = "tests/recorded.rs"]

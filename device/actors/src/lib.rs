@@ -12,6 +12,9 @@
 //! | [`Herald`] | 6 | tells its subscribers without being asked |
 //! | [`Book`] | 7 | matches limit orders, in collections that grow |
 //! | [`Hoard`] | 8 | fails on demand while it changes collections |
+//!
+//! The last two are not in the system that every engine has by default: what a handler with collections calls takes more registers
+//! than the dispatch loop of the others leaves. `examples/market` is a system of them.
 
 #![cfg_attr(target_arch = "nvptx64", no_std)]
 
@@ -33,7 +36,7 @@ pub use faulty::Faulty;
 pub use herald::Herald;
 pub use hoard::Hoard;
 
-/// Declares, where it is written, the system of all actors of this crate as `Shipped`.
+/// Declares, where it is written, the system of the actors of this crate without collections as `Shipped`.
 ///
 /// A macro, because a host gives its system the kernels that it was built with, and the kernels' crate gives its own an entry.
 #[macro_export]
@@ -41,9 +44,8 @@ macro_rules! shipped {
     () => {
         tourbillon_device::system! {
             /// The actors that come with Tourbillon.
-            pub struct Shipped = [
-                $crate::Echo, $crate::Counter, $crate::Account, $crate::Faulty, $crate::Blob, $crate::Herald, $crate::Book, $crate::Hoard,
-            ];
+            pub struct Shipped =
+                [$crate::Echo, $crate::Counter, $crate::Account, $crate::Faulty, $crate::Blob, $crate::Herald];
         }
     };
 }

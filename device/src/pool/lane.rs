@@ -115,12 +115,18 @@ impl Pool {
         Ok(self.address(id).cast_const())
     }
 
+    /// The address of a page that the message has taken, by its number: nothing is checked.
+    #[inline(always)]
+    pub(super) fn own_page(self, id: u32) -> *mut u8 {
+        self.address(id)
+    }
+
     /// The address of the page whose number is at `link`, for writing. A page that was there before the message is copied, and the
     /// copy's number is put in its place.
     ///
     /// # Safety
     /// `link` is valid for reads and writes, and nobody else uses it meanwhile.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) unsafe fn page_mut(self, link: *mut u32) -> Result<*mut u8, PoolError> {
         // SAFETY: the caller vouches for the link.
         let id = unsafe { link.read() };
@@ -128,8 +134,8 @@ impl Pool {
         if note.stamp == self.record().stamp || mutant!("pool_written_in_place") {
             return Ok(self.address(id));
         }
-        let copy = self.take()?;
-        let (from, to) = (self.address(id).cast::<Chunk>(), self.address(copy).cast::<Chunk>());
+        let (copy, address) = self.take()?;
+        let (from, to) = (self.address(id).cast::<Chunk>(), address.cast::<Chunk>());
         let mut chunk = 0;
         while chunk < PAGE_BYTES / size_of::<Chunk>() {
             // SAFETY: both pages are the actor's, aligned to 16, and not the same.
@@ -139,20 +145,26 @@ impl Pool {
         self.retire(id, note);
         // SAFETY: as above.
         unsafe { link.write(copy) };
-        Ok(self.address(copy))
+        Ok(address)
     }
 
-    /// Takes a page, whose content is anything, for the message.
-    #[inline(never)]
-    pub(super) fn take(self) -> Result<u32, PoolError> {
-        self.reserve(1)?;
+    /// Takes a page, whose content is anything, for the message: its number and its address.
+    #[inline(always)]
+    pub(super) fn take(self) -> Result<(u32, *mut u8), PoolError> {
+        let mut id = self.record().spare;
+        if id == 0 {
+            let Some(pulled) = self.pull() else { return Err(PoolError::Exhausted) };
+            id = pulled;
+        } else {
+            let next = PageNote::next_in(self.read_note(id).holder);
+            let record = self.record();
+            (record.spare, record.spares) = (next, record.spares.wrapping_sub(1));
+        }
         let record = self.record();
-        let (id, stamp, holder, fresh) = (record.spare, record.stamp, record.holder, record.fresh);
-        let next = PageNote::next_in(self.read_note(id).holder);
-        let record = self.record();
-        (record.spare, record.spares, record.fresh) = (next, record.spares.wrapping_sub(1), id);
+        let (stamp, holder, fresh) = (record.stamp, record.holder, record.fresh);
+        record.fresh = id;
         self.write_note(id, stamp, PageNote::held(holder, fresh));
-        Ok(id)
+        Ok((id, self.address(id)))
     }
 
     /// Makes sure that the next `pages` pages can be taken.
@@ -161,8 +173,6 @@ impl Pool {
         while self.record().spares < pages {
             let Some(id) = self.pull() else { return Err(PoolError::Exhausted) };
             self.keep(id);
-            let record = self.record();
-            record.taken = record.taken.wrapping_add(1);
         }
         Ok(())
     }
@@ -183,6 +193,7 @@ impl Pool {
             if (Here::load_pool(free) as i64) > 0 {
                 let before = Here::add_pool(free, u64::MAX);
                 if before as i64 > 0 {
+                    self.count_taken();
                     return Some(self.place(before.wrapping_sub(1)).read());
                 }
                 Here::add_pool(free, 1);
@@ -190,12 +201,19 @@ impl Pool {
             if Here::load_pool(begun) < pages {
                 let before = Here::add_pool(begun, 1);
                 if before < pages {
+                    self.count_taken();
                     return Some(before.wrapping_add(1) as u32);
                 }
                 Here::add_pool(begun, u64::MAX);
             }
         }
         None
+    }
+
+    #[inline(always)]
+    fn count_taken(self) {
+        let record = self.record();
+        record.taken = record.taken.wrapping_add(1);
     }
 
     /// Puts a page that nobody holds into the lane's chain.

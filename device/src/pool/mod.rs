@@ -8,7 +8,8 @@
 //! | `lane` | pages, as the message on one lane takes, copies and frees them |
 //! | `turn` | before the handlers of a batch and after them |
 //! | `tree` | pages in a row, found by number |
-//! | `vec`, `map`, `set` | the collections |
+//! | `row`, `table`, `bytes` | sequences and hash tables of elements of any size |
+//! | `vec`, `map`, `set` | the collections: types and borrows around those |
 //!
 //! # What a handler may do with them
 //! A collection's handle is plain data, as the whole state is, and all zero is the empty collection. It belongs to the actor in whose
@@ -30,7 +31,9 @@ mod bytes;
 mod error;
 pub(crate) mod lane;
 mod map;
+mod row;
 mod set;
+mod table;
 #[cfg(test)]
 mod tests;
 mod tree;

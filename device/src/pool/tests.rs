@@ -547,7 +547,7 @@ fn lanes_take_at_the_same_time() {
                         // SAFETY: a record for each thread; the shard outlives the scope.
                         let pool = unsafe { Pool::new(record as *mut LanePool) };
                         pool.begin((SLAB + lane as u64 * STRIDE) as *const _, 1 + round);
-                        (0..20).map_while(|_| pool.take().ok()).collect()
+                        (0..20).map_while(|_| pool.take().ok()).map(|(page, _)| page).collect()
                     })
                 })
                 .collect();

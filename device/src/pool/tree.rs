@@ -85,22 +85,16 @@ pub(super) fn push(pool: Pool, root: &mut u32, leaves: u32) -> Result<*mut u8, P
     let rises = leaves != 0 && high != low;
     pool.reserve(level.wrapping_add(1).wrapping_add(u32::from(rises)))?;
     if rises {
-        let mut id = pool.take()?;
-        // SAFETY: the page is the message's own, so its number stays what it is.
-        unsafe {
-            let page = pool.page_mut(&raw mut id)?.cast::<u32>();
-            page.write(*root);
-            link = page.wrapping_add(1);
-        }
+        let (id, page) = pool.take()?;
+        // SAFETY: the page is the message's own.
+        unsafe { page.cast::<u32>().write(*root) };
+        link = page.cast::<u32>().wrapping_add(1);
         *root = id;
     }
     loop {
-        let id = pool.take()?;
+        let (id, page) = pool.take()?;
         // SAFETY: as in `leaf_mut`.
-        let page = unsafe {
-            link.write(id);
-            pool.page_mut(link)?
-        };
+        unsafe { link.write(id) };
         if level == 0 {
             return Ok(page);
         }
