@@ -26,6 +26,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::mutant;
+
 /// Bytes of a page: large enough that 64 page numbers, or a state-sized element, fit into one; small enough that a lane copies one in
 /// sixteen accesses, and that an actor with one element does not waste much.
 pub const PAGE_BYTES: usize = 256;
@@ -135,6 +137,56 @@ pub const fn holder_of(offset: u64) -> u64 {
     (offset >> 4).wrapping_add(1)
 }
 
+/// The words of a pool that lanes share: device memory, or that of a model.
+pub trait PoolWords {
+    /// Loads [`PoolState::free`].
+    fn free(&self) -> u64;
+    /// Adds to [`PoolState::free`]; the value before.
+    fn add_free(&self, pages: u64) -> u64;
+    /// Loads [`PoolState::begun`].
+    fn begun(&self) -> u64;
+    /// Adds to [`PoolState::begun`]; the value before.
+    fn add_begun(&self, pages: u64) -> u64;
+    /// Reads place `index` of the stack of free pages, which nobody writes meanwhile.
+    fn read_place(&self, index: u64) -> u32;
+    /// Writes place `index` of the stack of free pages, which nobody else uses meanwhile.
+    fn write_place(&self, index: u64, page: u32);
+}
+
+/// Takes a page out of a pool of `pages`, from which others take at the same time, and to which nobody gives any: its number, or
+/// nothing when there is none, which then stays true until pages are given back.
+#[inline(always)]
+pub fn take_page(words: &impl PoolWords, pages: u32) -> Option<u32> {
+    // What the words say is left can only become less meanwhile, so a lane that sees nothing need not try.
+    if words.free() as i64 > 0 {
+        let before = words.add_free(u64::MAX);
+        if before as i64 > 0 || mutant!("pool_free_unchecked") {
+            return Some(words.read_place(before.wrapping_sub(1)));
+        }
+        // The word was not above zero and is not after this: nobody finds a page for it.
+        words.add_free(1);
+    }
+    if words.begun() < pages as u64 {
+        let before = words.add_begun(1);
+        if before < pages as u64 || mutant!("pool_begun_unchecked") {
+            return Some(before.wrapping_add(1) as u32);
+        }
+        words.add_begun(u64::MAX);
+    }
+    None
+}
+
+/// Makes room for `pages` pages on the stack, to which others give at the same time, and from which nobody takes: the first place.
+#[inline(always)]
+pub fn give_pages(words: &impl PoolWords, pages: u64) -> u64 {
+    if mutant!("pool_places_shared") {
+        let before = words.free();
+        words.add_free(pages);
+        return before;
+    }
+    words.add_free(pages)
+}
+
 const _: () = {
     use crate::geometry::ACTORS_PER_SHARD_MAX;
     assert!(size_of::<PoolState>() == 128 && size_of::<PageNote>() == 16 && size_of::<LanePool>() == 128);
@@ -151,7 +203,7 @@ mod tests {
     #[test]
     fn pools_fit_into_what_they_may_take() {
         assert_eq!((pool_bytes(0), pool_pages_for(0), pool_pages_for(531)), (0, 0, 0));
-        for bytes in [600, 4096, 1 << 18, (1 << 20) + 17, 1 << 30] {
+        for bytes in [768, 4096, 1 << 18, (1 << 20) + 17, 1 << 30] {
             let pages = pool_pages_for(bytes);
             assert!(pages > 0 && pool_bytes(pages as u32) <= bytes, "{bytes}");
             assert!(pool_bytes(pages as u32 + 2) > bytes, "{bytes}");

@@ -11,9 +11,10 @@ use tourbillon_shared::geometry::{
 use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
 use tourbillon_shared::lane::{LaneClient, LaneConstants};
 use tourbillon_shared::outbox::{LaneNotices, LaneOutbox, OutboxState, OutgoingNotice};
+use tourbillon_shared::pool::{LanePool, PageNote, PoolState};
 use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, SLOT_BYTES, Slot};
 use tourbillon_shared::telemetry::{Counter, TelemetryHost, TelemetryPage, TelemetryStatus, WarpStats};
-use tourbillon_shared::{arena, frame, geometry, hlc, lane, outbox, partition, position, slot};
+use tourbillon_shared::{arena, frame, geometry, hlc, lane, outbox, partition, pool, position, slot};
 
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
 const README: &str = include_str!("../../README.md");
@@ -128,7 +129,8 @@ fn layouts_are_as_documented() {
         layout,
         geometry,
         refresh_ns,
-        beat_ns
+        beat_ns,
+        reserved
     }));
     check_layout(fields!(LaneAddresses { requests, replies, capacity_log2, arena_bytes, reserved }));
     check_layout(fields!(Geometry {
@@ -143,7 +145,8 @@ fn layouts_are_as_documented() {
         entry_stride,
         directory_log2,
         landing_bytes,
-        outbox_log2
+        outbox_log2,
+        pool_pages
     }));
     check_layout(fields!(DeviceLayout {
         mirror,
@@ -161,9 +164,27 @@ fn layouts_are_as_documented() {
         slabs,
         landings,
         outgoing,
+        pools,
+        lane_pools,
         total_bytes
     }));
     check_layout(fields!(ShardState { hlc, actors, reserved }));
+    check_layout(fields!(PoolState { free, begun, reserved }));
+    check_layout(fields!(PageNote { stamp, holder }));
+    check_layout(fields!(LanePool {
+        pool,
+        slab,
+        stamp,
+        holder,
+        pages,
+        fresh,
+        retired,
+        dropped,
+        spare,
+        spares,
+        taken,
+        reserved
+    }));
     check_layout(fields!(Bucket { key, kind, entry }));
     check_layout(fields!(EntryHeader { hlc, version }));
 }
@@ -256,6 +277,9 @@ fn codes_modes_and_counters_are_as_documented() {
         Notices,
         NoticesDropped,
         Claims,
+        PagesTaken,
+        PagesGiven,
+        PoolExhausted,
     ];
     let counters = counters.map(|counter| ((counter as u32).to_string(), format!("`{counter:?}`")));
     assert_eq!(numbered("\n### Counters"), counters);
@@ -281,6 +305,8 @@ fn bounds_are_as_documented() {
         ("`OUTBOX_CAPACITY_MIN`", outbox::OUTBOX_CAPACITY_MIN.into()),
         ("`OUTBOX_CAPACITY_MAX`", outbox::OUTBOX_CAPACITY_MAX.into()),
         ("`GENERATION_MAX`", outbox::GENERATION_MAX.into()),
+        ("`PAGE_BYTES`", pool::PAGE_BYTES as u64),
+        ("`POOL_PAGES_MAX`", pool::POOL_PAGES_MAX.into()),
         ("`GATES_MAX`", geometry::GATES_MAX.into()),
         ("`WARPS_PER_BLOCK_MAX`", geometry::WARPS_PER_BLOCK_MAX.into()),
         ("`BLOCK_MEMORY_BYTES`", geometry::BLOCK_MEMORY_BYTES as u64),

@@ -4,7 +4,9 @@
 
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::mutant;
-use tourbillon_shared::pool::{LanePool, PAGE_BYTES, POOL_HEAD_BYTES, PageNote, PoolState, holder_of};
+use tourbillon_shared::pool::{
+    LanePool, PAGE_BYTES, POOL_HEAD_BYTES, PageNote, PoolState, PoolWords, give_pages, holder_of, take_page,
+};
 use tourbillon_shared::slot::Chunk;
 
 use super::PoolError;
@@ -184,36 +186,10 @@ impl Pool {
         if super::tests::is_fuse_blown() {
             return None;
         }
-        let (state, pages) = (self.state(), u64::from(self.pages()));
-        // SAFETY: the words of the shard's pool. Nothing is put on the stack meanwhile, so what `free` says is left can only become
-        // less, and a place below it was written before the lanes began. A lane that finds none changes nothing for the others: it
-        // takes back its subtraction from a word that is not above zero in any case.
-        unsafe {
-            let (free, begun) = (&raw mut (*state).free, &raw mut (*state).begun);
-            if (Here::load_pool(free) as i64) > 0 {
-                let before = Here::add_pool(free, u64::MAX);
-                if before as i64 > 0 {
-                    self.count_taken();
-                    return Some(self.place(before.wrapping_sub(1)).read());
-                }
-                Here::add_pool(free, 1);
-            }
-            if Here::load_pool(begun) < pages {
-                let before = Here::add_pool(begun, 1);
-                if before < pages {
-                    self.count_taken();
-                    return Some(before.wrapping_add(1) as u32);
-                }
-                Here::add_pool(begun, u64::MAX);
-            }
-        }
-        None
-    }
-
-    #[inline(always)]
-    fn count_taken(self) {
+        let page = take_page(&self, self.pages())?;
         let record = self.record();
         record.taken = record.taken.wrapping_add(1);
+        Some(page)
     }
 
     /// Puts a page that nobody holds into the lane's chain.
@@ -301,12 +277,10 @@ impl Pool {
         let (mut id, spares, taken) = (record.spare, u64::from(record.spares), record.taken);
         (record.spare, record.spares, record.taken) = (0, 0, 0);
         if spares != 0 {
-            // SAFETY: the word of the shard's pool. No lane takes meanwhile, so `free` is not below zero, and the places behind what it
-            // was are this lane's alone.
-            let mut index = unsafe { Here::add_pool(&raw mut (*self.state()).free, spares) };
+            // No lane takes meanwhile, so the places behind what was there are this lane's alone, as many as it gives.
+            let mut index = give_pages(&self, spares);
             while id != 0 {
-                // SAFETY: as above; there are as many places as pages.
-                unsafe { self.place(index).write(id) };
+                self.write_place(index, id);
                 index = index.wrapping_add(1);
                 id = PageNote::next_in(self.read_note(id).holder);
             }
@@ -319,5 +293,38 @@ impl Pool {
     #[inline(always)]
     pub(crate) fn is_open(self) -> bool {
         self.record().pool != 0
+    }
+}
+
+impl PoolWords for Pool {
+    #[inline(always)]
+    fn free(&self) -> u64 {
+        // SAFETY: a word of the shard's pool; so below.
+        unsafe { Here::load_pool(&raw const (*self.state()).free) }
+    }
+    #[inline(always)]
+    fn add_free(&self, pages: u64) -> u64 {
+        // SAFETY: as above.
+        unsafe { Here::add_pool(&raw mut (*self.state()).free, pages) }
+    }
+    #[inline(always)]
+    fn begun(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { Here::load_pool(&raw const (*self.state()).begun) }
+    }
+    #[inline(always)]
+    fn add_begun(&self, pages: u64) -> u64 {
+        // SAFETY: as above.
+        unsafe { Here::add_pool(&raw mut (*self.state()).begun, pages) }
+    }
+    #[inline(always)]
+    fn read_place(&self, index: u64) -> u32 {
+        // SAFETY: the stack has a place for each page, and callers ask for those alone; nobody writes it meanwhile.
+        unsafe { self.place(index).read() }
+    }
+    #[inline(always)]
+    fn write_place(&self, index: u64, page: u32) {
+        // SAFETY: as above; the place is this lane's.
+        unsafe { self.place(index).write(page) };
     }
 }
