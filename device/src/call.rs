@@ -1,6 +1,5 @@
 //! One message on its way through a handler.
 
-use core::cell::Cell;
 use core::marker::PhantomData;
 
 use bytemuck::{CheckedBitPattern, Zeroable};
@@ -235,24 +234,6 @@ impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
     fn send(&self, _header: &Header, _context: &Context) {}
 }
 
-/// The context of a message to the actor `key`, of which nothing else is known yet.
-#[inline(always)]
-pub(crate) const fn zeroed_context(key: u64) -> Context {
-    Context {
-        key,
-        hlc: 0,
-        version: 0,
-        large: core::ptr::null_mut(),
-        is_over: false,
-        mail: core::ptr::null(),
-        lane: 0,
-        posted: 0,
-        pool: core::ptr::null_mut(),
-        is_pooled: false,
-        pool_error: Cell::new(0),
-    }
-}
-
 /// A message on its way through its handler.
 #[derive(Debug)]
 pub struct Call<W> {
@@ -271,7 +252,7 @@ impl<W: Words> Call<W> {
     /// A call for the frame of `header` whose words are `words`.
     #[inline(always)]
     pub(crate) fn new(words: W, header: Header, event_hlc: u64) -> Self {
-        let context = Context { hlc: event_hlc, ..zeroed_context(header.key) };
+        let context = Context { hlc: event_hlc, ..Context::of(header.key) };
         Self { words, header, event_hlc, entry: core::ptr::null_mut(), is_new: false, context }
     }
 
@@ -336,7 +317,11 @@ impl<W: Words> Call<W> {
         }
         let fits = const {
             let (message, reply, error) = (size_of::<M>(), size_of::<A::Reply>(), size_of::<A::Error>() + 4);
-            slots_for(0, message) == 1 && slots_for(0, reply) == 1 && slots_for(0, error) == 1 && !M::OUTLINED && !A::POOLS
+            slots_for(0, message) == 1
+                && slots_for(0, reply) == 1
+                && slots_for(0, error) == 1
+                && !M::OUTLINED
+                && !A::POOLS
         };
         fits && self.selector() == const { selector(A::KIND, M::NUMBER, size_of::<M>()) }
     }

@@ -39,6 +39,24 @@ pub struct Context {
 }
 
 impl Context {
+    /// That of a message to the actor `key`, of which nothing else is known yet.
+    #[inline(always)]
+    pub(crate) const fn of(key: u64) -> Self {
+        Self {
+            key,
+            hlc: 0,
+            version: 0,
+            large: core::ptr::null_mut(),
+            is_over: false,
+            mail: core::ptr::null(),
+            lane: 0,
+            posted: 0,
+            pool: core::ptr::null_mut(),
+            is_pooled: false,
+            pool_error: Cell::new(0),
+        }
+    }
+
     /// The key of the actor that runs.
     #[inline]
     pub fn key(&self) -> u64 {

@@ -14,7 +14,8 @@ use tourbillon_shared::header::Header;
 use tourbillon_shared::lane::LaneHeader;
 use tourbillon_shared::mutant;
 use tourbillon_shared::outbox::{
-    Credit, LANES_OF_WARP_MAX, Mail, NOTICES_MAX, OutboxState, Outgoing, OutgoingNotice, Owner, Subscriber, fate, notice_header,
+    Credit, LANES_OF_WARP_MAX, Mail, NOTICES_MAX, OutboxState, Outgoing, OutgoingNotice, Owner, Subscriber, fate,
+    notice_header,
 };
 use tourbillon_shared::pool::LanePool;
 use tourbillon_shared::position::RingShape;

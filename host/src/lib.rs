@@ -40,8 +40,8 @@ mod host;
 pub use host::*;
 pub use tourbillon_actors as actors;
 pub use tourbillon_device::{
-    Actor, Context, ErrorOf, Handler, MapIter, Message, NoError, Notice, PoolError, PoolMap, PoolSet, PoolVec, ReplyOf, Subscriber,
-    VecIter, actor, system,
+    Actor, Context, ErrorOf, Handler, MapIter, Message, NoError, Notice, PoolError, PoolMap, PoolSet, PoolVec, ReplyOf,
+    Subscriber, VecIter, actor, system,
 };
 
 /// The kernels that the build script of this package compiled ([`SystemImage::with_ptx`]); none where it found no device

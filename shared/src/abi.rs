@@ -39,7 +39,7 @@ pub const HASH: u64 = {
         telemetry::Counter::Claims as u64,
         telemetry::Counter::PoolExhausted as u64,
         pool::PAGE_BYTES as u64,
-        pool::POOL_HEAD_BYTES as u64,
+        pool::POOL_HEAD_BYTES,
         size_of::<pool::PoolState>() as u64,
         size_of::<pool::PageNote>() as u64,
         size_of::<pool::LanePool>() as u64,

@@ -95,6 +95,12 @@
 #[derive(Debug)]
 pub struct FirstActor;
 
+/// The code of the chapter on collections is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/collections.md")]
+#[derive(Debug)]
+pub struct Collections;
+
 pub mod bench;
 pub mod child;
 pub mod deadline;

@@ -155,13 +155,7 @@ pub(super) fn find(
 
 /// Makes the pages of a bucket up to page `hop` the message's own; the last of them, and the link to it, null for the first.
 #[inline(never)]
-fn own(
-    pool: Pool,
-    table: &mut Table,
-    shape: Shape,
-    bucket: u32,
-    hop: u32,
-) -> Result<(*mut u8, *mut u32), PoolError> {
+fn own(pool: Pool, table: &mut Table, shape: Shape, bucket: u32, hop: u32) -> Result<(*mut u8, *mut u32), PoolError> {
     let mut page = tree::leaf_mut(pool, &mut table.root, table.buckets, bucket)?;
     let (mut to, mut at) = (core::ptr::null_mut(), 0);
     while at < hop {

@@ -10,7 +10,6 @@ use tourbillon_shared::pool::{LanePool, PAGE_BYTES, PoolState, pool_bytes};
 
 use super::lane::Pool;
 use super::{PoolError, PoolMap, PoolSet, PoolVec};
-use crate::call::zeroed_context;
 use crate::context::Context;
 
 thread_local! {
@@ -88,7 +87,7 @@ impl Shard {
     ) -> Result<R, PoolError> {
         self.stamp += 1;
         let mail = Mail { pools: self.open(0) as u64, ..Mail::default() };
-        let mut context = Context { mail: &mail, hlc: self.stamp, ..zeroed_context(actor) };
+        let mut context = Context { mail: &mail, hlc: self.stamp, ..Context::of(actor) };
         // SAFETY: the record is open, and the memory lives.
         unsafe { context.open_pool((SLAB + actor * STRIDE) as *const _) };
         let mut copy = *state;
@@ -112,7 +111,8 @@ fn contents<T: Pod>(shard: &mut Shard, actor: u64, sequence: &PoolVec<T>) -> Vec
 }
 
 fn entries<K: Pod, V: Pod>(shard: &mut Shard, actor: u64, map: &PoolMap<K, V>) -> Vec<(K, V)> {
-    shard.look(actor, map, |map, context| map.iter(context).map(|entry| entry.map(|(k, v)| (*k, *v)).unwrap()).collect())
+    shard
+        .look(actor, map, |map, context| map.iter(context).map(|entry| entry.map(|(k, v)| (*k, *v)).unwrap()).collect())
 }
 
 /// Pages of a row of so many leaves.
@@ -273,7 +273,8 @@ proptest! {
         type State = (PoolMap<u16, u32>, PoolSet<[u8; 3]>, PoolMap<u16, [u64; 25]>);
         let mut shard = Shard::new(1200, 1);
         let mut state: State = (PoolMap::new(), PoolSet::new(), PoolMap::new());
-        let mut oracle: (BTreeMap<u16, u32>, HashSet<[u8; 3]>, HashMap<u16, [u64; 25]>) = Default::default();
+        type Oracle = (BTreeMap<u16, u32>, HashSet<[u8; 3]>, HashMap<u16, [u64; 25]>);
+        let mut oracle = Oracle::default();
         let set_key = |key: u16| [key as u8, (key >> 8) as u8, 7];
         for (steps, ending, fuse) in messages {
             let mut after = oracle.clone();
@@ -424,7 +425,9 @@ fn every_allocation_may_fail() {
         }
     }
     assert!(failures > 400, "{failures}");
-    shard.message(8, &mut state, |(a, b, c), context| a.clear(context).and(b.clear(context)).and(c.clear(context))).unwrap();
+    shard
+        .message(8, &mut state, |(a, b, c), context| a.clear(context).and(b.clear(context)).and(c.clear(context)))
+        .unwrap();
     assert_eq!(shard.in_use(), 0);
 }
 
@@ -438,14 +441,13 @@ fn a_message_that_stops_in_the_middle_is_undone() {
     for lane in [0, 1] {
         shard.stamp += 1;
         let mail = Mail { pools: shard.open(lane) as u64, ..Mail::default() };
-        let mut context = Context { mail: &mail, hlc: shard.stamp, ..zeroed_context(1) };
+        let mut context = Context { mail: &mail, hlc: shard.stamp, ..Context::of(1) };
         // SAFETY: as in `message`.
         unsafe { context.open_pool((SLAB + STRIDE) as *const _) };
         let mut copy = sequence;
         copy.truncate(&mut context, 100).unwrap();
         (0..300).for_each(|i| copy.push(&mut context, 1000 + i).unwrap());
         *copy.get_mut(&mut context, 0).unwrap().unwrap() = 77;
-        drop(context);
         // The other lanes close the record.
         shard.close();
         assert_eq!(shard.in_use(), in_use);
@@ -520,7 +522,7 @@ fn copies_of_handles_are_found_out() {
 
 #[test]
 fn without_a_pool_the_cause_is_named() {
-    let mut context = zeroed_context(1);
+    let mut context = Context::of(1);
     assert_eq!(PoolVec::new().push(&mut context, 1u64), Err(PoolError::Undeclared));
     assert_eq!(PoolMap::<u8, u8>::new().get(&context, &1), Err(PoolError::Undeclared));
     // SAFETY: there is no mail.

@@ -14,7 +14,7 @@ const FAN_LOG2: u32 = 6;
 const HEIGHT_MAX: usize = 5;
 
 const _: () = assert!(PAGE_BYTES == size_of::<u32>() << FAN_LOG2);
-const _: () = assert!((HEIGHT_MAX as u32) * FAN_LOG2 >= tourbillon_shared::pool::POOL_PAGES_MAX.ilog2() + 1);
+const _: () = assert!((HEIGHT_MAX as u32) * FAN_LOG2 > tourbillon_shared::pool::POOL_PAGES_MAX.ilog2());
 
 /// Levels of inner pages above so many leaves.
 #[inline(always)]
@@ -160,7 +160,8 @@ mod unit {
 
     #[test]
     fn trees_are_as_high_as_they_must_be() {
-        let heights = [(0, 0), (1, 0), (2, 1), (64, 1), (65, 2), (4096, 2), (4097, 3), (1 << 24, 4), ((1 << 24) + 1, 5)];
+        let heights =
+            [(0, 0), (1, 0), (2, 1), (64, 1), (65, 2), (4096, 2), (4097, 3), (1 << 24, 4), ((1 << 24) + 1, 5)];
         for (leaves, expected) in heights {
             assert_eq!(height(leaves), expected, "{leaves}");
         }

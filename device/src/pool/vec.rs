@@ -238,11 +238,7 @@ impl<T: Pod> PoolVec<T> {
     /// # Errors
     /// As [`get`](Self::get).
     #[inline]
-    pub fn partition_point(
-        &self,
-        context: &Context,
-        mut is_before: impl FnMut(&T) -> bool,
-    ) -> Result<u32, PoolError> {
+    pub fn partition_point(&self, context: &Context, mut is_before: impl FnMut(&T) -> bool) -> Result<u32, PoolError> {
         let (mut low, mut high) = (0, self.row.length);
         while low < high {
             let middle = low.wrapping_add(high.wrapping_sub(low) / 2);
