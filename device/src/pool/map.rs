@@ -167,7 +167,7 @@ impl<K: Pod, V: Pod> PoolMap<K, V> {
     /// but is neither that of the keys nor that in which they came.
     #[inline]
     pub fn iter<'c>(&self, context: &'c Context) -> MapIter<'c, K, V> {
-        MapIter { map: *self, context, bucket: 0, page: core::ptr::null(), slot: 0, count: 0, next: 0 }
+        MapIter { map: *self, context, bucket: 0, page: core::ptr::null(), slot: 0, count: 0, next: 0, hops: 0 }
     }
 }
 
@@ -184,20 +184,23 @@ pub struct MapIter<'c, K, V> {
     count: u32,
     /// The page behind it in its bucket.
     next: u32,
+    /// Pages of the bucket in front of it.
+    hops: u32,
 }
 
 impl<K: Pod, V: Pod> MapIter<'_, K, V> {
     /// Moves to the next page; whether there is one.
     fn turn(&mut self) -> Result<bool, PoolError> {
-        let (table, context) = (self.map.table, self.context);
-        if self.next == 0 && self.bucket >= table.buckets {
+        let (of, context) = (self.map.table, self.context);
+        if self.next == 0 && self.bucket >= of.buckets {
             return Ok(false);
         }
         context.with_pool(|pool| {
             self.page = if self.next == 0 {
-                self.bucket = self.bucket.wrapping_add(1);
-                tree::leaf(pool, table.root, table.buckets, self.bucket.wrapping_sub(1))?
+                (self.bucket, self.hops) = (self.bucket.wrapping_add(1), 0);
+                tree::leaf(pool, of.root, of.buckets, self.bucket.wrapping_sub(1))?
             } else {
+                self.hops = table::next_hop(pool, self.hops)?;
                 pool.page(self.next)?
             };
             // SAFETY: the page was found to be the actor's.

@@ -115,7 +115,7 @@ fn bucket_of(hash: u32, buckets: u32) -> u32 {
 
 /// One page further: no bucket has more pages than the pool, unless a copied handle leads round in circles.
 #[inline(always)]
-fn next_hop(pool: Pool, hop: u32) -> Result<u32, PoolError> {
+pub(super) fn next_hop(pool: Pool, hop: u32) -> Result<u32, PoolError> {
     if hop < pool.pages() { Ok(hop.wrapping_add(1)) } else { Err(PoolError::Stale) }
 }
 

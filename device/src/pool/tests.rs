@@ -520,6 +520,28 @@ fn copies_of_handles_are_found_out() {
     assert_eq!(shard.in_use(), 0);
 }
 
+/// A bucket whose page leads to itself, which only a made-up handle finds.
+#[test]
+fn circles_end() {
+    let mut shard = Shard::new(40, 1);
+    let mut own: (PoolVec<[u32; 64]>, PoolMap<u32, u32>) = Default::default();
+    shard
+        .message(3, &mut own, |(sequence, _), context| {
+            let mut page = [0; 64];
+            // No entries, and the next page of the bucket is page 1, which is this one.
+            page[1] = 1;
+            sequence.push(context, page)
+        })
+        .unwrap();
+    own.1 = bytemuck::cast([1u32, 1, 5]);
+    shard.look(3, &own, |(_, map), context| {
+        assert_eq!(map.get(context, &1), Err(PoolError::Stale));
+        assert_eq!(map.iter(context).last(), Some(Err(PoolError::Stale)));
+    });
+    let result = shard.message(3, &mut own, |(_, map), context| map.insert(context, 1, 1));
+    assert_eq!(result, Err(PoolError::Stale));
+}
+
 #[test]
 fn without_a_pool_the_cause_is_named() {
     let mut context = Context::of(1);

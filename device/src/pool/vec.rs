@@ -42,6 +42,17 @@ use crate::context::Context;
 ///
 /// actor!(Log { kind: 901, pools: true, error: NoError, messages: { 0: Note } });
 /// ```
+/// Larger elements do not compile:
+/// ```compile_fail
+/// use tourbillon_device::{Context, PoolError, PoolVec};
+///
+/// fn push(words: &mut PoolVec<[u64; 33]>, context: &mut Context) -> Result<(), PoolError> {
+///     words.push(context, [0; 33])
+/// }
+///
+/// let compiled: fn(&mut PoolVec<[u64; 33]>, &mut Context) -> Result<(), PoolError> = push;
+/// # let _ = compiled;
+/// ```
 #[repr(C)]
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct PoolVec<T> {
