@@ -44,3 +44,5 @@ mod recorded;
 mod stuck;
 #[path = "tests/telemetry.rs"]
 mod telemetry;
+#[path = "tests/typed.rs"]
+mod typed;

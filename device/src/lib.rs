@@ -6,8 +6,10 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | [`actor`](mod@actor) | what a user writes: states, messages, handlers |
+//! | [`plain`] | data that travels, and states: what may be in them, and the hash of their layout |
 //! | [`system`](mod@system) | the list of an engine's actors and the kernel's entry |
 //! | [`call`], `context` | one message on its way through a handler; what the handler may know and do |
+//! | `image`, `adopt` | a system as a host sees it; states that were kept outside, of this version or another |
 //! | [`arch`] | lanes, collectives, memory operations with their ordering and scope |
 //! | [`warp`] | a warp's living lanes and their collectives |
 //! | [`block`] | a block's shared memory, loaded at launch and spilled at exit |
@@ -23,6 +25,7 @@
 //! | `pool` | collections that grow, in the pools of the shards |
 //! | `lone` | the short way of a message that comes alone |
 //! | [`directory`] | from a key to an actor's place |
+//! | `probe` | each handler as a kernel of its own, for a build to find out what it takes |
 //! | [`stats`] | what a warp counts |
 //! | [`kernel`] | the dispatch loop |
 //! | `control` | the control warp: orders, heartbeat, telemetry |
@@ -31,7 +34,12 @@
 #![cfg_attr(target_arch = "nvptx64", feature(asm_experimental_arch, link_llvm_intrinsics))]
 #![cfg_attr(target_arch = "nvptx64", allow(internal_features))]
 
+// The derives write paths that begin with the crate's name.
+extern crate self as tourbillon_device;
+
 pub mod actor;
+#[cfg(not(target_arch = "nvptx64"))]
+pub mod adopt;
 pub mod arch;
 pub mod block;
 pub mod call;
@@ -51,7 +59,10 @@ mod lone;
 pub mod look;
 #[doc(hidden)]
 pub mod outbox;
+pub mod plain;
 mod pool;
+#[doc(hidden)]
+pub mod probe;
 pub mod stats;
 pub mod system;
 pub mod turn;
@@ -61,14 +72,20 @@ mod window;
 #[doc(hidden)]
 pub use tourbillon_shared as shared;
 
+#[doc(hidden)]
+pub use actor::zeroed;
 pub use actor::{Actor, ErrorOf, Handler, Message, NoError, ReplyOf};
+#[cfg(not(target_arch = "nvptx64"))]
+pub use adopt::AdoptError;
 #[doc(hidden)]
 pub use call::Words;
-pub use call::{Call, Outcome, zeroed};
+pub use call::{Call, Outcome};
 pub use context::Context;
 #[cfg(not(target_arch = "nvptx64"))]
 pub use image::{Kind, PtxText, SystemImage};
 pub use outbox::Notice;
+pub use plain::{Plain, State};
 pub use pool::{MapIter, PoolError, PoolMap, PoolSet, PoolVec, VecIter};
 pub use system::System;
+pub use tourbillon_derive::{PlainOfDevice as Plain, StateOfDevice as State};
 pub use tourbillon_shared::outbox::Subscriber;

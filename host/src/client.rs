@@ -99,7 +99,7 @@ impl Client {
     #[inline]
     pub fn call<M: Message>(&mut self, key: u64, message: M) -> Result<ReplyOf<M>, CallError<ErrorOf<M>>> {
         let span = const { span_of::<M>() };
-        self.publish(header_of::<M>(key, 0), bytemuck::bytes_of(&message))?;
+        self.publish(header_of::<M>(key, 0), message.as_bytes())?;
         let taken = self.wait(self.timeout, |port| port.try_take::<ReplyOf<M>, ErrorOf<M>>(span));
         match taken {
             Ok(reply) => reply,
@@ -120,7 +120,7 @@ impl Client {
     #[inline]
     pub fn send<M: Message>(&mut self, key: u64, message: M) -> Result<(), SendError> {
         let header = header_of::<M>(key, Flags::TELL);
-        let payload = bytemuck::bytes_of(&message);
+        let payload = message.as_bytes();
         self.port.end_run();
         if !self.port.can_publish(header.flags.span()) || !self.shared.status.is_open() {
             return self.send_behind(header, payload);

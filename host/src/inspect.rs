@@ -68,7 +68,8 @@ fn find<A: Actor>(shared: &Shared, key: u64) -> Result<Option<(EntryHeader, A)>,
                 shared.publish(&core);
                 let bytes: &[u8] = bytemuck::cast_slice(&words);
                 let (header, state) = bytes.split_at(size_of::<EntryHeader>());
-                let state = bytemuck::pod_read_unaligned(&state[..size_of::<A>()]);
+                let state = A::from_bytes(&state[..size_of::<A>()]);
+                let state = state.ok_or(EngineError::Damaged { what: "the bytes of a state are no value of it" })?;
                 return Ok(Some((bytemuck::pod_read_unaligned(header), state)));
             }
         }

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytemuck::{Pod, Zeroable};
 use tourbillon::actors::Hoard;
 use tourbillon::actors::book::{BookError, Cancel, Limit, Look, Placed, Side, Standing};
 use tourbillon::actors::hoard::{Audit, Audited, Ending, Fetch, HoardError, Stow};
-use tourbillon::{CallError, Client, Context, Counter, Engine, EngineError, Handler, NoError, PoolVec, actor, system};
+use tourbillon::{
+    CallError, Client, Context, Counter, Engine, EngineError, Handler, NoError, Plain, PoolMap, PoolSet, PoolVec,
+    State, actor, system,
+};
 use tourbillon_tests::bench::{client, counters, mixed};
 use tourbillon_tests::{Bench, on_backends, on_every_backend};
 
@@ -73,7 +75,7 @@ on_every_backend! {
             assert_eq!(client.call(key, Fetch { count: 1000, ending: Ending::Well }), Ok(0));
         }
         assert_eq!(in_use(&engine), 0);
-        assert_eq!(engine.inspect::<Hoard>(1).unwrap().unwrap().1, Hoard { handled: 3, ..Hoard::zeroed() });
+        assert_eq!(engine.inspect::<Hoard>(1).unwrap().unwrap().1, Hoard { words: PoolVec::new(), set: PoolSet::new(), map: PoolMap::new(), handled: 3 });
     }
 }
 
@@ -238,7 +240,7 @@ on_every_backend! {
 
 /// An actor that has forgotten to declare its collection.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, State)]
 struct Forgetful {
     words: PoolVec<u64>,
     copy: PoolVec<u64>,
@@ -247,7 +249,7 @@ struct Forgetful {
 
 /// As [`Forgetful`], but declared.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, State)]
 struct Careless {
     words: PoolVec<u64>,
     copy: PoolVec<u64>,
@@ -255,11 +257,11 @@ struct Careless {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
+#[derive(Clone, Copy, Plain)]
 struct Keep(u64);
 
 #[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
+#[derive(Clone, Copy, Plain)]
 struct Add(u64);
 
 impl Handler<Keep> for Forgetful {
@@ -299,7 +301,8 @@ on_backends! {
         let error = client.call(1, Keep(7)).unwrap_err();
         assert_eq!(error, CallError::PoolUndeclared);
         assert!(error.to_string().contains("pools: true"), "{error}");
-        assert!(engine.inspect::<Forgetful>(1).unwrap().unwrap().1 == Forgetful::zeroed());
+        let untouched = Forgetful { words: PoolVec::new(), copy: PoolVec::new(), handled: 0 };
+        assert_eq!(engine.inspect::<Forgetful>(1).unwrap().unwrap().1, untouched);
         assert_eq!(client.call(1, Add(0)), Ok(1));
         // The page of the copy was given back when the original changed.
         assert_eq!(client.call(1, Add(1)), Err(CallError::PoolStale));

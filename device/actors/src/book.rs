@@ -1,14 +1,13 @@
 //! An order book: limit orders that are matched by price, then by time, in collections that grow.
 
-use bytemuck::{CheckedBitPattern, NoUninit, Pod, Zeroable};
-use tourbillon_device::{Context, Handler, PoolError, PoolMap, PoolVec, actor};
+use tourbillon_device::{Context, Handler, Plain, PoolError, PoolMap, PoolVec, State, actor};
 
 /// The book of one market, named by its key.
 ///
 /// The orders of one price are a queue, linked through the map, so that any of them is cancelled without looking at the others. The
 /// prices of each side are sorted with the best one at the end, where most changes are and where a sequence is cheapest to change.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, State)]
 pub struct Book {
     /// What is offered for purchase: the highest price last.
     bids: PoolVec<Level>,
@@ -26,7 +25,7 @@ pub struct Book {
 
 /// The orders of one price and side, oldest first.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 struct Level {
     price: u64,
     /// Sum of the orders.
@@ -37,7 +36,7 @@ struct Level {
 
 /// An order in the book.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 struct Order {
     price: u64,
     quantity: u64,
@@ -49,7 +48,7 @@ struct Order {
 
 /// Which side of the market.
 #[repr(u64)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Plain)]
 pub enum Side {
     /// To buy.
     Buy = 0,
@@ -59,7 +58,7 @@ pub enum Side {
 
 /// A limit order: trades with what is in the book at its price or a better one, at the price of the book; what is left stays in the book.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Limit {
     /// Number of the order, not 0 and not that of an order in the book.
     pub order: u64,
@@ -73,7 +72,7 @@ pub struct Limit {
 
 /// What became of an order when it came.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Placed {
     /// Quantity that was traded.
     pub filled: u64,
@@ -87,7 +86,7 @@ pub struct Placed {
 
 /// Takes what is left of an order out of the book; the reply is how much that was.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Cancel {
     /// Number of the order.
     pub order: u64,
@@ -95,12 +94,12 @@ pub struct Cancel {
 
 /// Asks how the book stands.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Look {}
 
 /// How a book stands. A price and its quantity are 0 where nothing is offered.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Standing {
     /// Highest price at which somebody buys.
     pub bid: u64,
@@ -120,7 +119,7 @@ pub struct Standing {
 
 /// Why a book refused.
 #[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub enum BookError {
     /// An order's number is 0, or its quantity is.
     Malformed = 1,

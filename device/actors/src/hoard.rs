@@ -1,11 +1,10 @@
 //! Collections that fail on demand, in the middle of being changed.
 
-use bytemuck::{CheckedBitPattern, NoUninit, Pod, Zeroable};
-use tourbillon_device::{Context, Handler, PoolError, PoolMap, PoolSet, PoolVec, actor};
+use tourbillon_device::{Context, Handler, Plain, PoolError, PoolMap, PoolSet, PoolVec, State, actor};
 
 /// Words, in a collection of each sort.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, State)]
 pub struct Hoard {
     /// In the order in which they came.
     pub words: PoolVec<u64>,
@@ -19,7 +18,7 @@ pub struct Hoard {
 
 /// How a message ends, after what it has done.
 #[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Plain)]
 pub enum Ending {
     /// Well.
     Well = 0,
@@ -35,7 +34,7 @@ pub enum Ending {
 
 /// Adds the words `first .. first + count`; the reply is how many there are then.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Stow {
     /// The first word.
     pub first: u64,
@@ -47,7 +46,7 @@ pub struct Stow {
 
 /// Takes the last `count` words out again; the reply is how many are left.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Fetch {
     /// How many, or all that there are.
     pub count: u32,
@@ -57,12 +56,12 @@ pub struct Fetch {
 
 /// Asks what is there, and whether the three collections agree.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Audit {}
 
 /// What is there.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Audited {
     /// Words.
     pub words: u64,
@@ -76,7 +75,7 @@ pub struct Audited {
 
 /// A failure on demand.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct HoardError {
     /// Words at that moment.
     pub words: u64,

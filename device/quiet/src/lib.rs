@@ -7,12 +7,11 @@
 #![feature(abi_ptx, stdarch_nvptx, asm_experimental_arch, link_llvm_intrinsics)]
 #![allow(internal_features)]
 
-use bytemuck::{Pod, Zeroable};
-use tourbillon_device::{Context, Handler, NoError, PoolMap, PoolSet, PoolVec, actor};
+use tourbillon_device::{Context, Handler, NoError, Plain, PoolMap, PoolSet, PoolVec, State, actor};
 
 /// An actor that does everything that can be done with collections.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, State)]
 pub struct Shelf {
     row: PoolVec<[u8; 3]>,
     map: PoolMap<u32, u64>,
@@ -21,7 +20,7 @@ pub struct Shelf {
 
 /// Does everything.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Plain)]
 pub struct Arrange {
     place: u32,
     word: u32,

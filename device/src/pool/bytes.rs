@@ -87,7 +87,7 @@ pub(super) unsafe fn equal(one: *const u8, two: *const u8, bytes: u32) -> bool {
 mod tests {
     use super::*;
 
-    fn hash_of<K: bytemuck::NoUninit>(key: &K) -> u32 {
+    fn hash_of<K: crate::Plain>(key: &K) -> u32 {
         // SAFETY: the key's own bytes.
         unsafe { hash(core::ptr::from_ref(key).cast(), size_of::<K>() as u32) }
     }

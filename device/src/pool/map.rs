@@ -2,13 +2,13 @@
 
 use core::marker::PhantomData;
 
-use bytemuck::{Pod, Zeroable};
 use tourbillon_shared::pool::PAGE_BYTES;
 
 use super::table::{self, HEAD_BYTES, Shape, Table};
 use super::{PoolError, tree};
 use crate::actor::ALIGNMENT_MAX;
 use crate::context::Context;
+use crate::plain::{Plain, layout};
 
 /// A map in the pool of its actor's shard. Keys are plain data, equal when their bytes are; a key and its value have up to 240 bytes
 /// together.
@@ -38,10 +38,20 @@ impl<K, V> Default for PoolMap<K, V> {
         Self::new()
     }
 }
-// SAFETY: three words, any of which are valid: what they lead to is checked.
-unsafe impl<K, V> Zeroable for PoolMap<K, V> {}
-// SAFETY: as above; no padding, and no references.
-unsafe impl<K: 'static, V: 'static> Pod for PoolMap<K, V> {}
+// SAFETY: three words without padding, any of which are a value: what they lead to is checked.
+#[diagnostic::do_not_recommend]
+unsafe impl<K: Plain, V: Plain> Plain for PoolMap<K, V> {
+    const LAYOUT: u64 = {
+        let hash = layout::begin("map", size_of::<Self>(), align_of::<Self>());
+        layout::number(layout::number(hash, K::LAYOUT), V::LAYOUT)
+    };
+    const ZERO_IS_VALID: bool = true;
+
+    #[inline(always)]
+    unsafe fn is_valid(_at: *const Self) -> bool {
+        true
+    }
+}
 
 impl<K, V> PoolMap<K, V> {
     /// The empty map.
@@ -63,7 +73,7 @@ impl<K, V> PoolMap<K, V> {
     }
 }
 
-impl<K: Pod, V: Pod> PoolMap<K, V> {
+impl<K: Plain, V: Plain> PoolMap<K, V> {
     const VALUE_AT: usize = size_of::<K>().next_multiple_of(align_of::<V>());
     const SHAPE: Shape = {
         let aligned = if align_of::<K>() > align_of::<V>() { align_of::<K>() } else { align_of::<V>() };
@@ -94,9 +104,13 @@ impl<K: Pod, V: Pod> PoolMap<K, V> {
     pub fn get<'c>(&self, context: &'c Context, key: &K) -> Result<Option<&'c V>, PoolError> {
         context.with_pool(|pool| {
             let (entry, ..) = table::find(pool, &self.table, Self::SHAPE, Self::bytes(key))?;
-            // SAFETY: the entry lies in a page of the actor, which only changes through a borrow of the context; any bytes are a value,
-            // and it is aligned as the page's beginning is.
-            Ok(if entry.is_null() { None } else { Some(unsafe { &*Self::value(entry) }) })
+            if entry.is_null() {
+                return Ok(None);
+            }
+            let value = Self::value(entry);
+            // SAFETY: the entry lies in a page of the actor, which only changes through a borrow of the context; its bytes were found to
+            // be a value, and it is aligned as the page's beginning is.
+            unsafe { if V::is_valid(value) { Ok(Some(&*value)) } else { Err(PoolError::Stale) } }
         })
     }
 
@@ -108,8 +122,12 @@ impl<K: Pod, V: Pod> PoolMap<K, V> {
     pub fn get_mut<'c>(&mut self, context: &'c mut Context, key: &K) -> Result<Option<&'c mut V>, PoolError> {
         context.with_pool(|pool| {
             let entry = table::find_mut(pool, &mut self.table, Self::SHAPE, Self::bytes(key))?;
+            if entry.is_null() {
+                return Ok(None);
+            }
+            let value = Self::value(entry).cast_mut();
             // SAFETY: as in `get`; the page is the message's own, and the borrow of the context makes this its only use.
-            Ok(if entry.is_null() { None } else { Some(unsafe { &mut *Self::value(entry).cast_mut() }) })
+            unsafe { if V::is_valid(value) { Ok(Some(&mut *value)) } else { Err(PoolError::Stale) } }
         })
     }
 
@@ -188,7 +206,7 @@ pub struct MapIter<'c, K, V> {
     hops: u32,
 }
 
-impl<K: Pod, V: Pod> MapIter<'_, K, V> {
+impl<K: Plain, V: Plain> MapIter<'_, K, V> {
     /// Moves to the next page; whether there is one.
     fn turn(&mut self) -> Result<bool, PoolError> {
         let (of, context) = (self.map.table, self.context);
@@ -211,7 +229,7 @@ impl<K: Pod, V: Pod> MapIter<'_, K, V> {
     }
 }
 
-impl<'c, K: Pod, V: Pod> Iterator for MapIter<'c, K, V> {
+impl<'c, K: Plain, V: Plain> Iterator for MapIter<'c, K, V> {
     type Item = Result<(&'c K, &'c V), PoolError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -227,7 +245,10 @@ impl<'c, K: Pod, V: Pod> Iterator for MapIter<'c, K, V> {
         }
         let entry = PoolMap::<K, V>::SHAPE.entry(self.page, self.slot);
         self.slot = self.slot.wrapping_add(1);
+        let (key, value) = (entry.cast::<K>(), PoolMap::<K, V>::value(entry));
         // SAFETY: as in `PoolMap::get`; the context is borrowed, so the page has not changed since it was found.
-        Some(Ok(unsafe { (&*entry.cast::<K>(), &*PoolMap::<K, V>::value(entry)) }))
+        Some(unsafe {
+            if K::is_valid(key) && V::is_valid(value) { Ok((&*key, &*value)) } else { Err(PoolError::Stale) }
+        })
     }
 }

@@ -1,13 +1,11 @@
 //! A sequence of elements of any size: what [`PoolVec`](super::PoolVec) does, for all types at once.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::lane::Pool;
 use super::{PoolError, bytes, tree};
 
 /// The handle of a sequence.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Row {
     /// The only page, or the one from which the others are found; 0 for none.
     pub root: u32,

@@ -1,9 +1,8 @@
 //! A set.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::{MapIter, PoolError, PoolMap};
 use crate::context::Context;
+use crate::plain::{Plain, layout};
 
 /// A set of keys in the pool of its actor's shard: a [`PoolMap`] without values, of which all that is said there holds.
 #[repr(C)]
@@ -23,10 +22,17 @@ impl<K> Default for PoolSet<K> {
         Self::new()
     }
 }
-// SAFETY: a map, which may be zero.
-unsafe impl<K> Zeroable for PoolSet<K> {}
 // SAFETY: a map, which is plain data, and nothing else.
-unsafe impl<K: 'static> Pod for PoolSet<K> {}
+#[diagnostic::do_not_recommend]
+unsafe impl<K: Plain> Plain for PoolSet<K> {
+    const LAYOUT: u64 = layout::number(layout::begin("set", size_of::<Self>(), align_of::<Self>()), K::LAYOUT);
+    const ZERO_IS_VALID: bool = true;
+
+    #[inline(always)]
+    unsafe fn is_valid(_at: *const Self) -> bool {
+        true
+    }
+}
 
 impl<K> PoolSet<K> {
     /// The empty set.
@@ -48,7 +54,7 @@ impl<K> PoolSet<K> {
     }
 }
 
-impl<K: Pod> PoolSet<K> {
+impl<K: Plain> PoolSet<K> {
     /// Whether a key is in the set.
     ///
     /// # Errors

@@ -1,6 +1,5 @@
 //! A hash table of entries of any size: what [`PoolMap`](super::PoolMap) does, for all types at once.
 
-use bytemuck::{Pod, Zeroable};
 use tourbillon_shared::pool::POOL_PAGES_MAX;
 
 use super::lane::Pool;
@@ -15,7 +14,7 @@ const MERGE_EIGHTHS: u64 = 3;
 
 /// The handle of a table.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Table {
     /// The first bucket's page, or the one from which those of all buckets are found; 0 for none.
     pub root: u32,

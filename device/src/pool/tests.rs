@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
 use proptest::prelude::*;
 use tourbillon_shared::outbox::Mail;
 use tourbillon_shared::pool::{LanePool, PAGE_BYTES, PoolState, pool_bytes};
@@ -11,6 +11,7 @@ use tourbillon_shared::pool::{LanePool, PAGE_BYTES, PoolState, pool_bytes};
 use super::lane::Pool;
 use super::{PoolError, PoolMap, PoolSet, PoolVec};
 use crate::context::Context;
+use crate::plain::Plain;
 
 thread_local! {
     /// Pages that may still be taken out of the pool on this thread; no bound without.
@@ -106,11 +107,16 @@ impl Shard {
     }
 }
 
-fn contents<T: Pod>(shard: &mut Shard, actor: u64, sequence: &PoolVec<T>) -> Vec<T> {
+/// A made-up handle.
+fn handle<T: Plain, const WORDS: usize>(words: [u32; WORDS]) -> T {
+    T::from_bytes(words.as_bytes()).unwrap()
+}
+
+fn contents<T: Plain>(shard: &mut Shard, actor: u64, sequence: &PoolVec<T>) -> Vec<T> {
     shard.look(actor, sequence, |sequence, context| sequence.iter(context).map(|element| *element.unwrap()).collect())
 }
 
-fn entries<K: Pod, V: Pod>(shard: &mut Shard, actor: u64, map: &PoolMap<K, V>) -> Vec<(K, V)> {
+fn entries<K: Plain, V: Plain>(shard: &mut Shard, actor: u64, map: &PoolMap<K, V>) -> Vec<(K, V)> {
     shard
         .look(actor, map, |map, context| map.iter(context).map(|entry| entry.map(|(k, v)| (*k, *v)).unwrap()).collect())
 }
@@ -367,7 +373,7 @@ proptest! {
         });
         for (root, length, buckets) in words {
             let mut forged: (PoolVec<u64>, PoolMap<u32, u32>) =
-                (bytemuck::cast([root, length]), bytemuck::cast([root, buckets, length]));
+                (handle([root, length]), handle([root, buckets, length]));
             // Fails or does anything to the actor's own pages.
             let _ = shard.message(2, &mut forged, |(sequence, map), context| {
                 let _ = sequence.get(context, length / 2);
@@ -533,7 +539,7 @@ fn circles_end() {
             sequence.push(context, page)
         })
         .unwrap();
-    own.1 = bytemuck::cast([1u32, 1, 5]);
+    own.1 = handle([1, 1, 5]);
     shard.look(3, &own, |(_, map), context| {
         assert_eq!(map.get(context, &1), Err(PoolError::Stale));
         assert_eq!(map.iter(context).last(), Some(Err(PoolError::Stale)));

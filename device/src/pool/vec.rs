@@ -2,13 +2,13 @@
 
 use core::marker::PhantomData;
 
-use bytemuck::{Pod, Zeroable};
 use tourbillon_shared::pool::PAGE_BYTES;
 
 use super::PoolError;
 use super::row::{self, Row, Shape};
 use crate::actor::ALIGNMENT_MAX;
 use crate::context::Context;
+use crate::plain::{Plain, layout};
 
 /// A sequence of elements in the pool of its actor's shard: plain data of 1 to 256 bytes each.
 ///
@@ -17,19 +17,18 @@ use crate::context::Context;
 /// operations fail; one that fails leaves the sequence as it was.
 ///
 /// ```
-/// use bytemuck::{Pod, Zeroable};
-/// use tourbillon_device::{Context, Handler, NoError, PoolVec, actor};
+/// use tourbillon_device::{Context, Handler, NoError, Plain, PoolVec, State, actor};
 ///
 /// /// The last words that it was told.
 /// #[repr(C)]
-/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// #[derive(Clone, Copy, State)]
 /// struct Log {
 ///     words: PoolVec<u64>,
 /// }
 ///
 /// /// One more.
 /// #[repr(C)]
-/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// #[derive(Clone, Copy, Plain)]
 /// struct Note(u64);
 ///
 /// impl Handler<Note> for Log {
@@ -71,10 +70,17 @@ impl<T> Default for PoolVec<T> {
         Self::new()
     }
 }
-// SAFETY: two words, any of which are valid: what they lead to is checked.
-unsafe impl<T> Zeroable for PoolVec<T> {}
-// SAFETY: as above; no padding, and no references.
-unsafe impl<T: 'static> Pod for PoolVec<T> {}
+// SAFETY: two words without padding, any of which are a value: what they lead to is checked.
+#[diagnostic::do_not_recommend]
+unsafe impl<T: Plain> Plain for PoolVec<T> {
+    const LAYOUT: u64 = layout::number(layout::begin("sequence", size_of::<Self>(), align_of::<Self>()), T::LAYOUT);
+    const ZERO_IS_VALID: bool = true;
+
+    #[inline(always)]
+    unsafe fn is_valid(_at: *const Self) -> bool {
+        true
+    }
+}
 
 impl<T> PoolVec<T> {
     /// The empty sequence.
@@ -96,7 +102,7 @@ impl<T> PoolVec<T> {
     }
 }
 
-impl<T: Pod> PoolVec<T> {
+impl<T: Plain> PoolVec<T> {
     const SHAPE: Shape = {
         assert!(size_of::<T>() != 0 && size_of::<T>() <= PAGE_BYTES, "an element has 1 to 256 bytes");
         assert!(align_of::<T>() <= ALIGNMENT_MAX, "the element is aligned to more than 16 bytes");
@@ -114,9 +120,9 @@ impl<T: Pod> PoolVec<T> {
                 return Ok(None);
             }
             let element = row::at(pool, &self.row, Self::SHAPE, index)?.cast();
-            // SAFETY: the element lies in a page of the actor, which only changes through a borrow of the context; any bytes are a
-            // value of it, and it is aligned as the page's beginning is.
-            Ok(Some(unsafe { &*element }))
+            // SAFETY: the element lies in a page of the actor, which only changes through a borrow of the context; its bytes were found
+            // to be a value, and it is aligned as the page's beginning is.
+            unsafe { if T::is_valid(element) { Ok(Some(&*element)) } else { Err(PoolError::Stale) } }
         })
     }
 
@@ -132,7 +138,7 @@ impl<T: Pod> PoolVec<T> {
             }
             let element = row::at_mut(pool, &mut self.row, Self::SHAPE, index)?.cast();
             // SAFETY: as in `get`; the page is the message's own, and the borrow of the context makes this its only use.
-            Ok(Some(unsafe { &mut *element }))
+            unsafe { if T::is_valid(element) { Ok(Some(&mut *element)) } else { Err(PoolError::Stale) } }
         })
     }
 
@@ -278,7 +284,7 @@ pub struct VecIter<'c, T> {
     index: u32,
 }
 
-impl<'c, T: Pod> Iterator for VecIter<'c, T> {
+impl<'c, T: Plain> Iterator for VecIter<'c, T> {
     type Item = Result<&'c T, PoolError>;
 
     #[inline]
@@ -298,8 +304,9 @@ impl<'c, T: Pod> Iterator for VecIter<'c, T> {
             }
         }
         self.index = index.wrapping_add(1);
+        let element = self.page.wrapping_add(place as usize);
         // SAFETY: as in `PoolVec::get`; the element begins its page, or follows one that does, and the context is borrowed, so the
         // page has not changed since it was found.
-        Some(Ok(unsafe { &*self.page.wrapping_add(place as usize) }))
+        Some(unsafe { if T::is_valid(element) { Ok(&*element) } else { Err(PoolError::Stale) } })
     }
 }

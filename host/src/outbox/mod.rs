@@ -41,7 +41,6 @@ use tourbillon_shared::position::RingShape;
 pub use stream::OutboxStream;
 pub use tourbillon_shared::outbox::{NOTICES_MAX, OutboxPolicy};
 
-use crate::call_error::value_of;
 use crate::error::EngineError;
 use crate::lane::Lane;
 use crate::shared::{Shared, TRANSITION_TIME_MAX};
@@ -136,7 +135,7 @@ impl Received {
 
     /// The notice, if it is one of type `N`.
     pub fn decode<N: Notice>(&self) -> Option<N> {
-        if self.number() == N::NUMBER { value_of(self.payload()) } else { None }
+        if self.number() == N::NUMBER { N::from_bytes(self.payload()) } else { None }
     }
 }
 
