@@ -532,14 +532,14 @@ impl<W: Words> Call<W> {
 
     /// Writes one payload word of the answer.
     #[inline(always)]
-    fn write_word(&mut self, index: u32, word: u32) {
+    pub(crate) fn write_word(&mut self, index: u32, word: u32) {
         // Every caller checked that its answer fits into the span.
         self.words.set_word(payload_start(Flags(0)).wrapping_add(index), word);
     }
 
     /// Writes the header of the answer over that of the request.
     #[inline(always)]
-    fn write_header(&mut self, role: u16, length: u16) {
+    pub(crate) fn write_header(&mut self, role: u16, length: u16) {
         let flags = Flags::new(self.span(), role);
         let words = Header { length, flags, hint: 0, hlc: self.event_hlc, ..self.header }.encode();
         let mut i = 0;

@@ -73,7 +73,8 @@ pub(crate) fn header_of(slot: &Slot) -> Header {
     Header::decode(&[k, l, m, n, o, p, q, r])
 }
 
-/// Finds the frames in the `slots` ready slots from `base` on. With `apart`, a frame whose payload is in an arena is alone.
+/// Finds the frames in the `slots` ready slots from `base` on. With `apart`, a frame whose payload is in an arena is alone, and so
+/// is one with options ([`Flags::APART`]).
 ///
 /// # Safety
 /// The slots are staged and nobody writes them meanwhile.
@@ -93,7 +94,7 @@ pub unsafe fn split<A: Arch, const WHOLE: bool>(
         // the first begins one, and so on.
         // SAFETY: the caller vouches for the slots.
         let flags = unsafe { staged_flags(scratch, base.wrapping_add(if rank < slots { rank } else { 0 })) };
-        let is_other = rank < slots && (flags.span() != 1 || (apart && flags.has(Flags::ARENA)));
+        let is_other = rank < slots && (flags.span() != 1 || (apart && flags.0 & Flags::APART != 0));
         if !warp.any(is_other) {
             return Frames { count: slots, slots, start: base.wrapping_add(rank), needs: 1 };
         }
@@ -102,7 +103,7 @@ pub unsafe fn split<A: Arch, const WHOLE: bool>(
     while frames.slots < slots && frames.count < size {
         // SAFETY: the caller vouches for the slots.
         let flags = unsafe { staged_flags(scratch, base.wrapping_add(frames.slots)) };
-        let (span, is_apart) = (flags.span(), apart && flags.has(Flags::ARENA));
+        let (span, is_apart) = (flags.span(), apart && flags.0 & Flags::APART != 0);
         if is_apart && frames.count != 0 {
             break;
         }

@@ -22,6 +22,7 @@
 //! | `handler` | running one handler |
 //! | `landing`, `large` | payloads from the clients' arenas; what a handler sees of them |
 //! | [`outbox`] | notices, from handlers to clients that did not ask |
+//! | `options` | deadlines, message ids and expected versions; dead letters |
 //! | `pool` | collections that grow, in the pools of the shards |
 //! | `lone` | the short way of a message that comes alone |
 //! | [`directory`] | from a key to an actor's place |
@@ -57,6 +58,7 @@ mod landing;
 mod large;
 mod lone;
 pub mod look;
+mod options;
 #[doc(hidden)]
 pub mod outbox;
 pub mod plain;

@@ -23,6 +23,7 @@ use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, 
 use tourbillon_shared::telemetry::{Counter, WarpStats};
 
 use crate::arch::Arch;
+use crate::options::look_at_taken;
 use crate::plain::Plain;
 use crate::stats::Stats;
 
@@ -315,12 +316,17 @@ unsafe fn write<A: Arch>(
 }
 
 /// The control warp's look at the credits of the lanes `first`, `first + step` and so on: gives back the room that clients have read,
-/// and learns who they are. Also of lanes that nobody holds, for what their last holder said must not be missed.
+/// and learns who they are; and, by the lane whose `first` is 0, the same for the queue of dead letters. Also of lanes that nobody holds, for what their last holder said must not be missed.
 ///
 /// # Safety
 /// The arguments are those of the launch. Only the control warp calls this, each of its lanes for lanes of its own.
 #[inline(never)]
 pub unsafe fn look_at_credits<A: Arch>(arguments: &KernelArguments, first: u32, step: u32) {
+    if first == 0 {
+        // Here, for the loop of the control warp has no register to spare for another call.
+        // SAFETY: the caller vouches for it.
+        unsafe { look_at_taken::<A>(arguments) };
+    }
     let mut lane = if arguments.geometry.outbox_log2 == 0 { u32::MAX } else { first };
     while lane < arguments.geometry.lanes {
         // SAFETY: the lane exists; the caller vouches for the rest.

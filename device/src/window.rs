@@ -21,6 +21,7 @@ use crate::gate::{copy_out, lane_addresses};
 use crate::handler::{note_failure, run_frame};
 use crate::landing::{depart, refusal};
 use crate::look::Way;
+use crate::options::wakes_nobody;
 use crate::pool;
 use crate::stats::Stats;
 use crate::system::System;
@@ -369,8 +370,15 @@ fn resolve<A: Arch, S: System, const WHOLE: bool>(
     let mut new = warp.ballot(missing);
     while new != 0 {
         if warp.rank() == lowest(new) {
-            // SAFETY: the warp holds the turn, and one lane after the other comes here.
-            if let Some(made) = unsafe { directory.insert(hashed, header.kind, header.key) } {
+            // SAFETY: the warp holds the turn, and one lane after the other comes here; the frames are staged.
+            let made = unsafe {
+                if wakes_nobody::<A>(scratch, lowest(todo)) {
+                    None
+                } else {
+                    directory.insert(hashed, header.kind, header.key)
+                }
+            };
+            if let Some(made) = made {
                 entry = made;
                 stats.add::<A>(Counter::Activated, 1);
             }

@@ -100,6 +100,8 @@ impl Bench {
             directory_log2: Geometry::directory_log2_for(64),
             landing_bytes: 0,
             outbox_log2: 0,
+            dedup_entries: 16,
+            dead_letters_log2: 4,
             pool_pages: 0,
         };
         geometry.check().unwrap();
@@ -134,7 +136,7 @@ impl Bench {
                 geometry,
                 refresh_ns: 1_000_000,
                 beat_ns: 10_000,
-                reserved: [0; 3],
+                reserved: [0; 1],
             });
         }
         let doorbell = Arc::new(Doorbell::default());

@@ -67,6 +67,8 @@ impl Memory {
             directory_log2: 1,
             landing_bytes: 0,
             outbox_log2: OUTBOX_LOG2,
+            dedup_entries: 16,
+            dead_letters_log2: 4,
             pool_pages: 0,
         };
         geometry.check().unwrap();
@@ -110,7 +112,7 @@ impl Memory {
             geometry,
             refresh_ns: 0,
             beat_ns: 0,
-            reserved: [0; 3],
+            reserved: [0; 1],
         });
         Self { arguments, lanes, _device: device, _addresses: addresses }
     }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use tourbillon_device::SystemImage;
 use tourbillon_shared::arena::{ARENA_BYTES_MAX, ARENA_GRANULE, LARGE_BYTES_MAX};
+use tourbillon_shared::dead_letter::{DEAD_LETTERS_MAX, DEAD_LETTERS_MIN};
+use tourbillon_shared::dedup::{DEDUP_ENTRIES_MAX, DEDUP_ENTRIES_MIN};
 use tourbillon_shared::geometry::{
     ACTORS_PER_SHARD_MAX, BLOCKS_MAX, GATES_MAX, Geometry, GeometryError, WARPS_PER_BLOCK_MAX,
 };
@@ -28,6 +30,10 @@ pub const ARENA_BYTES_DEFAULT: u32 = LARGE_BYTES_MAX as u32 + (64 << 10);
 /// Slots of a lane's outbox unless told otherwise: enough for a burst while its reader sleeps for a millisecond. 16 lanes then pin
 /// 256 KiB.
 pub const OUTBOX_CAPACITY_DEFAULT: u32 = 256;
+/// Message ids that a shard remembers unless told otherwise: the most, 68 KiB of device memory a shard.
+pub const DEDUP_WINDOW_DEFAULT: u32 = DEDUP_ENTRIES_MAX;
+/// Dead letters that an engine keeps unless told otherwise: 128 KiB of device memory.
+pub const DEAD_LETTERS_DEFAULT: u32 = 1024;
 /// Bytes of each shard's pool unless told otherwise, in an engine whose system has an actor with collections: 948 pages. 256 shards then
 /// take 64 MiB.
 pub const POOL_BYTES_DEFAULT: u64 = 256 << 10;
@@ -204,6 +210,8 @@ pub struct EngineBuilder {
     lanes: u32,
     arena_bytes: u32,
     outbox_capacity: u32,
+    dedup_window: u32,
+    dead_letters: u32,
     pool_bytes: Option<u64>,
     actors_per_shard: Option<u32>,
     cpu_threads: Option<u32>,
@@ -226,6 +234,8 @@ impl EngineBuilder {
             lanes: LANES_DEFAULT,
             arena_bytes: ARENA_BYTES_DEFAULT,
             outbox_capacity: OUTBOX_CAPACITY_DEFAULT,
+            dedup_window: DEDUP_WINDOW_DEFAULT,
+            dead_letters: DEAD_LETTERS_DEFAULT,
             pool_bytes: None,
             actors_per_shard: None,
             cpu_threads: None,
@@ -281,6 +291,20 @@ impl EngineBuilder {
     /// While there are outboxes, each warp has 46 KiB of device memory for the notices of its running handlers.
     pub fn outbox_capacity(mut self, slots: u32) -> Self {
         self.outbox_capacity = slots;
+        self
+    }
+
+    /// Ids that each shard remembers of the messages that it handled ([`Options::message_id`](crate::Options::message_id)), 16 to 1,024;
+    /// [`DEDUP_WINDOW_DEFAULT`] without. Each takes 66 bytes of device memory.
+    pub fn dedup_window(mut self, ids: u32) -> Self {
+        self.dedup_window = ids;
+        self
+    }
+
+    /// Messages that could not be delivered that the engine keeps until [`Engine::dead_letters`] takes them, 16 to 65,536, rounded up to a
+    /// power of two; [`DEAD_LETTERS_DEFAULT`] without. Each takes 128 bytes of device memory.
+    pub fn dead_letters(mut self, letters: u32) -> Self {
+        self.dead_letters = letters;
         self
     }
 
@@ -366,6 +390,8 @@ impl EngineBuilder {
         within("first_lap", self.first_lap, 1, u32::MAX)?;
         within("arena_bytes", self.arena_bytes, 0, ARENA_BYTES_MAX)?;
         self.outbox_log2()?;
+        within("dedup_window", self.dedup_window, DEDUP_ENTRIES_MIN, DEDUP_ENTRIES_MAX)?;
+        within("dead_letters", self.dead_letters, DEAD_LETTERS_MIN, DEAD_LETTERS_MAX)?;
         self.pool_pages()?;
         if let Some(shards) = self.shards {
             within("shards", shards, 1, SHARDS_MAX)?;
@@ -472,6 +498,8 @@ impl EngineBuilder {
             ring_log2: RING_LOG2,
             entry_stride: self.image.entry_stride,
             outbox_log2: self.outbox_log2()?,
+            dedup_entries: self.dedup_window,
+            dead_letters_log2: self.dead_letters.next_power_of_two().trailing_zeros(),
             ..base
         };
         geometry.actors_per_shard = self.actors_per_shard.unwrap_or_else(|| most_actors(&geometry, memory));
@@ -497,6 +525,8 @@ const EMPTY: Geometry = Geometry {
     directory_log2: 0,
     landing_bytes: 0,
     outbox_log2: 0,
+    dedup_entries: 0,
+    dead_letters_log2: 0,
     pool_pages: 0,
 };
 

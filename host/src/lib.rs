@@ -23,6 +23,8 @@
 //! | [`client`], [`pipeline`] | typed messages through a lane |
 //! | `gateway` | the engine for async code; with the feature `async` |
 //! | [`processing`] | how many messages are taken at once |
+//! | [`options`] | what may be said beside a message: deadline, id, expected version |
+//! | [`dead_letters`] | messages that could not be delivered |
 //! | [`outbox`] | what actors send without being asked |
 //! | [`wait`] | how a client waits |
 //! | [`backpressure`], [`staging`] | what happens when a lane is full |

@@ -1,6 +1,9 @@
 //! The hash that two sides compare before they trust each other's memory.
 
-use crate::{arena, control, frame, geometry, header, lane, outbox, partition, pool, position, slot, telemetry};
+use crate::{
+    arena, control, dead_letter, dedup, frame, geometry, header, lane, outbox, partition, pool, position, slot,
+    telemetry,
+};
 
 /// FNV-1a over the sizes of the layouts in this crate, the offsets that sizes do not pin, and the constants of the protocol. What a
 /// change of meaning leaves out of it must be told by [`lane::LANE_VERSION`].
@@ -36,7 +39,11 @@ pub const HASH: u64 = {
         size_of::<control::ControlBlock>() as u64,
         size_of::<telemetry::TelemetryPage>() as u64,
         size_of::<telemetry::WarpStats>() as u64,
-        telemetry::Counter::Claims as u64,
+        telemetry::Counter::DeadLettersDropped as u64,
+        size_of::<dead_letter::DeadLetterState>() as u64,
+        size_of::<dead_letter::DeadLetterRecord>() as u64,
+        size_of::<dedup::DedupState>() as u64,
+        size_of::<dedup::DedupEntry>() as u64,
         telemetry::Counter::PoolExhausted as u64,
         pool::PAGE_BYTES as u64,
         pool::POOL_HEAD_BYTES,

@@ -6,6 +6,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::arena::{LARGE_BYTES_MAX, payload_bytes_max};
+use crate::dead_letter::{DEAD_LETTERS_MAX, DEAD_LETTERS_MIN, dead_letter_bytes};
+use crate::dedup::{DEDUP_ENTRIES_MAX, DEDUP_ENTRIES_MIN, dedup_bytes};
 use crate::lane::{LANE_HEADER_BYTES, LANES_MAX, LaneHeader};
 use crate::outbox::{
     LANES_OF_WARP_MAX, Mail, OUTBOX_CAPACITY_MAX, OUTBOX_CAPACITY_MIN, OutboxState, Outgoing, is_outbox_log2,
@@ -55,6 +57,10 @@ pub struct Geometry {
     pub landing_bytes: u32,
     /// Binary logarithm of the capacity of a lane's outbox, in slots; 0 without outboxes.
     pub outbox_log2: u32,
+    /// Message ids that each shard remembers.
+    pub dedup_entries: u32,
+    /// Binary logarithm of the capacity of the queue of dead letters.
+    pub dead_letters_log2: u32,
     /// Pages of a shard's pool; 0 without pools.
     pub pool_pages: u32,
 }
@@ -121,6 +127,8 @@ impl Geometry {
         if !is_outbox_log2(self.outbox_log2) {
             within!(outbox_log2, OUTBOX_CAPACITY_MIN.trailing_zeros(), OUTBOX_CAPACITY_MAX.trailing_zeros());
         }
+        within!(dedup_entries, DEDUP_ENTRIES_MIN, DEDUP_ENTRIES_MAX);
+        within!(dead_letters_log2, DEAD_LETTERS_MIN.trailing_zeros(), DEAD_LETTERS_MAX.trailing_zeros());
         if self.combined == 1 {
             within!(blocks, 1, 1);
         } else {
@@ -259,13 +267,14 @@ pub struct KernelArguments {
     /// Nanoseconds between two beats and looks at the control block.
     pub beat_ns: u32,
     /// Zero.
-    pub reserved: [u32; 3],
+    pub reserved: [u32; 1],
 }
 
 /// Byte offsets in the engine's device memory.
 ///
 /// The sum: `warps * 768 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`, with
-/// outboxes `warps * 47104 + lanes * 128`, with pools `warps * 4096 + shards * pages * 276`, and a little.
+/// outboxes `warps * 47104 + lanes * 128`, for message ids `shards * (128 + 64 * entries + 2 * buckets)`, for dead letters `128 * (1 +
+/// capacity)`, with pools `warps * 4096 + shards * pages * 276`, and a little.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct DeviceLayout {
@@ -299,6 +308,10 @@ pub struct DeviceLayout {
     pub landings: u64,
     /// With outboxes an [`Outgoing`] for each of the 32 lanes of each warp.
     pub outgoing: u64,
+    /// The window of message ids of each shard ([`crate::dedup`]).
+    pub dedups: u64,
+    /// The queue of dead letters ([`crate::dead_letter`]).
+    pub dead_letters: u64,
     /// The pool of each shard: a [`PoolState`](crate::pool::PoolState), pages, notes, the stack of free pages.
     pub pools: u64,
     /// With pools a [`LanePool`] for each of the 32 lanes of each warp.
@@ -335,6 +348,8 @@ impl DeviceLayout {
         let landings = place(&mut next, shards * geometry.landing_bytes as u64);
         let posting_warps = if geometry.outbox_log2 == 0 { 0 } else { warps };
         let outgoing = place(&mut next, posting_warps * (LANES_OF_WARP_MAX as u64 * size_of::<Outgoing>() as u64));
+        let dedups = place(&mut next, shards * dedup_bytes(geometry.dedup_entries));
+        let dead_letters = place(&mut next, dead_letter_bytes(geometry.dead_letters_log2));
         let pools = place(&mut next, shards * pool_bytes(geometry.pool_pages));
         let pooling_warps = if geometry.pool_pages == 0 { 0 } else { warps };
         let lane_pools = place(&mut next, pooling_warps * (LANES_OF_WARP_MAX as u64 * size_of::<LanePool>() as u64));
@@ -354,6 +369,8 @@ impl DeviceLayout {
             slabs,
             landings,
             outgoing,
+            dedups,
+            dead_letters,
             pools,
             lane_pools,
             total_bytes: next.next_multiple_of(256),
@@ -518,14 +535,14 @@ pub struct Landing {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Geometry>() == 52);
+    assert!(size_of::<Geometry>() == 60);
     assert!(size_of::<Bucket>() == 16 && size_of::<EntryHeader>() == 16);
     assert!(size_of::<ShardState>() == 128);
     assert!(size_of::<LaneAddresses>() == 32);
-    assert!(size_of::<DeviceLayout>() == 144);
-    assert!(size_of::<KernelArguments>() == 256);
+    assert!(size_of::<DeviceLayout>() == 160);
+    assert!(size_of::<KernelArguments>() == 272);
     assert!(offset_of!(KernelArguments, layout) == 40);
-    assert!(offset_of!(KernelArguments, geometry) == 184);
+    assert!(offset_of!(KernelArguments, geometry) == 200);
     assert!(size_of::<BlockWords>() == 128);
     assert!(size_of::<WarpScratch>() == 3584);
     assert!(core::mem::offset_of!(WarpScratch, near) % 16 == 0);
@@ -550,6 +567,8 @@ mod tests {
             directory_log2: 14,
             landing_bytes: 1 << 20,
             outbox_log2: 8,
+            dedup_entries: 1024,
+            dead_letters_log2: 10,
             pool_pages: 0,
         }
     }
@@ -587,6 +606,10 @@ mod tests {
             (Geometry { outbox_log2: 3, ..geometry() }, "outbox_log2"),
             (Geometry { pool_pages: POOL_PAGES_MAX + 1, ..geometry() }, "pool_pages"),
             (Geometry { outbox_log2: 17, ..geometry() }, "outbox_log2"),
+            (Geometry { dedup_entries: 15, ..geometry() }, "dedup_entries"),
+            (Geometry { dedup_entries: 1025, ..geometry() }, "dedup_entries"),
+            (Geometry { dead_letters_log2: 3, ..geometry() }, "dead_letters_log2"),
+            (Geometry { dead_letters_log2: 17, ..geometry() }, "dead_letters_log2"),
             (Geometry { landing_bytes: (1 << 20) + 256, ..geometry() }, "landing_bytes"),
         ];
         for (geometry, figure) in bad {

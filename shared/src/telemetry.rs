@@ -60,12 +60,22 @@ pub enum Counter {
     NoticesDropped = 15,
     /// How often gates took frames: [`Claimed`](Self::Claimed) over this is how many they took at once.
     Claims = 16,
+    /// Messages that came after their deadline, and were not run.
+    Expired = 24,
+    /// Messages whose id was that of an earlier one, and that were not run again.
+    Duplicates = 25,
+    /// Messages that expected another version of their actor, and were not run.
+    StaleVersions = 26,
+    /// Dead letters that were kept ([`crate::dead_letter`]).
+    DeadLetters = 27,
+    /// Dead letters for which the queue had no room.
+    DeadLettersDropped = 28,
     /// Pages that were taken from pools: less [`PagesGiven`](Self::PagesGiven), the pages in use.
-    PagesTaken = 28,
+    PagesTaken = 29,
     /// Pages that were given back to pools.
-    PagesGiven = 29,
+    PagesGiven = 30,
     /// Messages that failed because their shard's pool had no page left.
-    PoolExhausted = 30,
+    PoolExhausted = 31,
 }
 
 /// Written by the host.

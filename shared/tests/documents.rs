@@ -4,6 +4,8 @@ use std::mem::offset_of;
 
 use tourbillon_shared::arena::ArenaRef;
 use tourbillon_shared::control::{ControlBlock, Mode, Processing};
+use tourbillon_shared::dead_letter::{DeadLetterRecord, DeadLetterState};
+use tourbillon_shared::dedup::{DedupEntry, DedupState};
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::geometry::{
     Bucket, DeviceLayout, EntryHeader, Geometry, KernelArguments, LaneAddresses, ShardState,
@@ -14,7 +16,9 @@ use tourbillon_shared::outbox::{LaneNotices, LaneOutbox, OutboxState, OutgoingNo
 use tourbillon_shared::pool::{LanePool, PageNote, PoolState};
 use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, SLOT_BYTES, Slot};
 use tourbillon_shared::telemetry::{Counter, TelemetryHost, TelemetryPage, TelemetryStatus, WarpStats};
-use tourbillon_shared::{arena, frame, geometry, hlc, lane, outbox, partition, pool, position, slot};
+use tourbillon_shared::{
+    arena, dead_letter, dedup, frame, geometry, hlc, lane, outbox, partition, pool, position, slot,
+};
 
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
 const README: &str = include_str!("../../README.md");
@@ -146,6 +150,8 @@ fn layouts_are_as_documented() {
         directory_log2,
         landing_bytes,
         outbox_log2,
+        dedup_entries,
+        dead_letters_log2,
         pool_pages
     }));
     check_layout(fields!(DeviceLayout {
@@ -164,6 +170,8 @@ fn layouts_are_as_documented() {
         slabs,
         landings,
         outgoing,
+        dedups,
+        dead_letters,
         pools,
         lane_pools,
         total_bytes
@@ -184,6 +192,24 @@ fn layouts_are_as_documented() {
         spares,
         taken,
         reserved
+    }));
+    check_layout(fields!(DedupState { pending, oldest, reserved }));
+    check_layout(fields!(DedupEntry { id, key, version, kind, message, is_kept, length, next, reserved, payload }));
+    check_layout(fields!(DeadLetterState { room, tail, taken, seen, reserved }));
+    check_layout(fields!(DeadLetterRecord {
+        sequence,
+        hlc,
+        key,
+        kind,
+        message,
+        hops,
+        length,
+        flags,
+        reason,
+        lane,
+        deadline,
+        message_id,
+        payload
     }));
     check_layout(fields!(Bucket { key, kind, entry }));
     check_layout(fields!(EntryHeader { hlc, version }));
@@ -228,7 +254,7 @@ fn flags_are_as_documented() {
         ($($name:ident),+) => { [$((concat!("`", stringify!($name), "`"), Flags::$name)),+] };
     }
     let flags = flags!(
-        TELL, URGENT, DEADLINE, MESSAGE_ID, SENDER, TRACE, CAUSAL, ARENA, REPLY, FAILED, DEFERRED, MALFORMED, DRIFTED
+        TELL, URGENT, DEADLINE, MESSAGE_ID, SENDER, TRACE, CAUSAL, ARENA, REPLY, FAILED, IF_VERSION, MALFORMED, DRIFTED
     );
     let rows = rows("\n### Flags");
     assert_eq!(rows.len(), flags.len());
@@ -277,6 +303,11 @@ fn codes_modes_and_counters_are_as_documented() {
         Notices,
         NoticesDropped,
         Claims,
+        Expired,
+        Duplicates,
+        StaleVersions,
+        DeadLetters,
+        DeadLettersDropped,
         PagesTaken,
         PagesGiven,
         PoolExhausted,
@@ -305,6 +336,11 @@ fn bounds_are_as_documented() {
         ("`OUTBOX_CAPACITY_MIN`", outbox::OUTBOX_CAPACITY_MIN.into()),
         ("`OUTBOX_CAPACITY_MAX`", outbox::OUTBOX_CAPACITY_MAX.into()),
         ("`GENERATION_MAX`", outbox::GENERATION_MAX.into()),
+        ("`DEDUP_ENTRIES_MIN`", dedup::DEDUP_ENTRIES_MIN.into()),
+        ("`DEDUP_ENTRIES_MAX`", dedup::DEDUP_ENTRIES_MAX.into()),
+        ("`DEAD_LETTERS_MIN`", dead_letter::DEAD_LETTERS_MIN.into()),
+        ("`DEAD_LETTERS_MAX`", dead_letter::DEAD_LETTERS_MAX.into()),
+        ("`DEAD_LETTER_PAYLOAD_BYTES`", dead_letter::DEAD_LETTER_PAYLOAD_BYTES as u64),
         ("`PAGE_BYTES`", pool::PAGE_BYTES as u64),
         ("`POOL_PAGES_MAX`", pool::POOL_PAGES_MAX.into()),
         ("`GATES_MAX`", geometry::GATES_MAX.into()),

@@ -91,6 +91,12 @@
 #[derive(Debug)]
 pub struct FirstActor;
 
+/// So is that of the chapter on options.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/options.md")]
+#[derive(Debug)]
+pub struct MessageOptions;
+
 /// The code of the chapter on collections is compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/collections.md")]

@@ -69,6 +69,16 @@ pub struct EngineView {
     pub queue_depth: u64,
     /// Actors activated.
     pub activated: u64,
+    /// Messages that came after their deadline.
+    pub expired: u64,
+    /// Messages whose id was known, not run again.
+    pub duplicates: u64,
+    /// Messages that expected another version of their actor.
+    pub stale_versions: u64,
+    /// Messages that could not be delivered and were kept.
+    pub dead_letters: u64,
+    /// Those for which there was no room.
+    pub dead_letters_dropped: u64,
     /// Answers a second, between the readings.
     pub rate: f64,
     /// Share of the warps' time spent on turns with messages, 0 to 1, between the readings.
@@ -152,6 +162,11 @@ pub fn view(earlier: &TelemetryPage, later: &TelemetryPage, now_unix_ns: u64) ->
         dropped: count(Counter::Dropped),
         queue_depth: count(Counter::Claimed).saturating_sub(count(Counter::Processed)),
         activated: count(Counter::Activated),
+        expired: count(Counter::Expired),
+        duplicates: count(Counter::Duplicates),
+        stale_versions: count(Counter::StaleVersions),
+        dead_letters: count(Counter::DeadLetters),
+        dead_letters_dropped: count(Counter::DeadLettersDropped),
         rate: per_ns(grown(Counter::Processed)) * 1e9,
         busy_share: (per_ns(grown(Counter::BusyNs)) / f64::from(host.warps.max(1))).min(1.0),
         last_failure: count(Counter::LastFailure),
@@ -188,6 +203,7 @@ fn text(view: &EngineView) -> String {
     format!(
         "process {}  {} on {}  {}{silence}\n  up {:.0} s, launches {}, {} shards, {} lanes, warps {}/{}\n  \
          processed {}, failed {}, panicked {}, dropped {}, queued {}, actors {}\n  \
+         late {}, repeated {}, stale {}, dead letters {}, of them dropped {}\n  \
          {}, busy {:.1} %, latency below: p50 {}, p90 {}, p99 {}, p99.9 {}",
         view.process,
         view.backend,
@@ -205,6 +221,11 @@ fn text(view: &EngineView) -> String {
         human_count(view.dropped),
         human_count(view.queue_depth),
         human_count(view.activated),
+        human_count(view.expired),
+        human_count(view.duplicates),
+        human_count(view.stale_versions),
+        human_count(view.dead_letters.saturating_add(view.dead_letters_dropped)),
+        human_count(view.dead_letters_dropped),
         human_rate(view.rate),
         view.busy_share * 100.0,
         human_ns(view.latency_ns.p50),
@@ -235,6 +256,9 @@ mod tests {
         page.status.device_ns = 5_000_000_000;
         page.counters[Counter::Claimed as usize] = 105;
         page.counters[Counter::Processed as usize] = 100;
+        page.counters[Counter::Expired as usize] = 3;
+        page.counters[Counter::DeadLetters as usize] = 4;
+        page.counters[Counter::DeadLettersDropped as usize] = 1;
         page
     }
 
@@ -251,6 +275,8 @@ mod tests {
         let view = view(&earlier, &later, 61_000_000_000);
         assert_eq!((view.state.as_str(), view.is_beating, view.backend), ("active", true, "cpu"));
         assert_eq!((view.device.as_str(), view.queue_depth, view.processed), ("CPU", 5, 4_100));
+        assert_eq!((view.expired, view.dead_letters, view.dead_letters_dropped), (3, 4, 1));
+        assert!(text(&view).contains("late 3, repeated 0, stale 0, dead letters 5, of them dropped 1"));
         assert!((view.rate - 2_000.0).abs() < 1e-6 && (view.busy_share - 0.25).abs() < 1e-9);
         assert!((view.uptime_s - 60.0).abs() < 1e-9);
         assert_eq!(view.latency_ns.p50, 2_048);

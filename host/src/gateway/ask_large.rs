@@ -129,7 +129,7 @@ impl Gateway {
 impl Core {
     /// Bytes of the arena of a key's lane, of one direction.
     fn arena_bytes(&self, key: u64) -> u32 {
-        self.inner.lanes[self.inner.lane_of(key) as usize].memory.bytes()
+        self.inner.lanes[self.inner.lane_of(key, false) as usize].memory.bytes()
     }
 }
 
