@@ -38,6 +38,8 @@ mod options;
 mod oracle;
 #[path = "tests/outbox.rs"]
 mod outbox;
+#[path = "tests/pools.rs"]
+mod pools;
 #[path = "tests/priorities.rs"]
 mod priorities;
 #[path = "tests/processing.rs"]

@@ -205,6 +205,9 @@ fn fail<A: Arch, W: Words>(stats: Stats, call: &mut Call<W>, code: FailureCode) 
     if code == FailureCode::Panicked {
         stats.add::<A>(Counter::Panicked, 1);
     }
+    if code == FailureCode::PoolExhausted {
+        stats.add::<A>(Counter::PoolExhausted, 1);
+    }
     call.fail(code, place);
     note_failure::<A>(stats, code);
 }

@@ -23,6 +23,7 @@
 //! | `landing`, `large` | payloads from the clients' arenas; what a handler sees of them |
 //! | [`outbox`] | notices, from handlers to clients that did not ask |
 //! | `options` | deadlines, message ids and expected versions; dead letters |
+//! | `pool` | collections that grow, in the pools of the shards |
 //! | `lone` | the short way of a message that comes alone |
 //! | [`directory`] | from a key to an actor's place |
 //! | `probe` | each handler as a kernel of its own, for a build to find out what it takes |
@@ -61,6 +62,7 @@ mod options;
 #[doc(hidden)]
 pub mod outbox;
 pub mod plain;
+mod pool;
 #[doc(hidden)]
 pub mod probe;
 pub mod stats;
@@ -85,6 +87,7 @@ pub use context::Context;
 pub use image::{Kind, PtxText, SystemImage};
 pub use outbox::Notice;
 pub use plain::{Plain, State};
+pub use pool::{MapIter, PoolError, PoolMap, PoolSet, PoolVec, VecIter};
 pub use system::System;
 pub use tourbillon_derive::{PlainOfDevice as Plain, StateOfDevice as State};
 pub use tourbillon_shared::outbox::Subscriber;

@@ -14,8 +14,10 @@ use tourbillon_shared::header::Header;
 use tourbillon_shared::lane::LaneHeader;
 use tourbillon_shared::mutant;
 use tourbillon_shared::outbox::{
-    Credit, Mail, NOTICES_MAX, OutboxState, Outgoing, OutgoingNotice, Owner, Subscriber, fate, notice_header,
+    Credit, LANES_OF_WARP_MAX, Mail, NOTICES_MAX, OutboxState, Outgoing, OutgoingNotice, Owner, Subscriber, fate,
+    notice_header,
 };
+use tourbillon_shared::pool::LanePool;
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
 use tourbillon_shared::telemetry::{Counter, WarpStats};
@@ -54,10 +56,14 @@ pub fn mail_of(arguments: &KernelArguments, in_grid: u32) -> Mail {
     let before = u64::from(in_grid).wrapping_mul(BYTES_A_WARP);
     let buffers = arguments.memory.wrapping_add(arguments.layout.outgoing).wrapping_add(before);
     let stats = arguments.memory.wrapping_add(arguments.layout.stats) as *mut WarpStats;
+    let lanes_before = u64::from(in_grid).wrapping_mul(LANES_OF_WARP_MAX.into());
+    let pools = arguments.memory.wrapping_add(arguments.layout.lane_pools);
+    let pools = pools.wrapping_add(lanes_before.wrapping_mul(size_of::<LanePool>() as u64));
     Mail {
         arguments: core::ptr::from_ref(arguments) as u64,
         outgoing: if arguments.geometry.outbox_log2 == 0 { 0 } else { buffers },
         stats: stats.wrapping_add(in_grid as usize) as u64,
+        pools: if arguments.geometry.pool_pages == 0 { 0 } else { pools },
     }
 }
 
@@ -80,7 +86,10 @@ pub(crate) unsafe fn fill_mails(
     while warp < warps {
         let mail = mail_of(arguments, block.wrapping_mul(warps).wrapping_add(warp));
         // SAFETY: the caller vouches for the scratch.
-        unsafe { (&raw mut (*scratch.wrapping_add(warp as usize)).mail).write(mail) };
+        unsafe {
+            (&raw mut (*scratch.wrapping_add(warp as usize)).mail).write(mail);
+            (*scratch.wrapping_add(warp as usize)).pool_open = 0;
+        }
         warp = warp.wrapping_add(step);
     }
 }

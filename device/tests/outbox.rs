@@ -69,6 +69,7 @@ impl Memory {
             outbox_log2: OUTBOX_LOG2,
             dedup_entries: 16,
             dead_letters_log2: 4,
+            pool_pages: 0,
         };
         geometry.check().unwrap();
         let layout = DeviceLayout::new(&geometry);
@@ -111,7 +112,7 @@ impl Memory {
             geometry,
             refresh_ns: 0,
             beat_ns: 0,
-            reserved: [0; 2],
+            reserved: [0; 1],
         });
         Self { arguments, lanes, _device: device, _addresses: addresses }
     }

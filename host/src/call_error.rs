@@ -116,6 +116,18 @@ pub enum CallError<E> {
         /// The actor's version; 0 when it does not exist.
         current: u64,
     },
+    /// The shard's pool has no page left for a collection; the actor's state and its collections are as before the message.
+    #[error(
+        "the pool of the actor's shard has no page left; raise `pool_bytes_per_shard` of the engine's builder, or let actors of the \
+         shard give some back"
+    )]
+    PoolExhausted,
+    /// The actor uses a collection without having declared it; its state is as before the message.
+    #[error("the actor uses a collection; declare `pools: true` in its `actor!`, behind `kind`")]
+    PoolUndeclared,
+    /// A collection's handle leads to pages that are not its actor's; state and collections are as before the message.
+    #[error("the handle of a collection was copied; keep each in one place, and move elements instead")]
+    PoolStale,
     /// The message is past the limit of a batch; it was not sent.
     #[error("a batch has at most {limit} messages; send the rest in another, or raise `batch_limit`")]
     BatchTooLarge {
@@ -207,6 +219,9 @@ impl<E: Plain> CallError<E> {
             Some(FailureCode::DeadlinePassed) => Self::DeadlinePassed,
             Some(FailureCode::Duplicate) => Self::Duplicate { version: version() },
             Some(FailureCode::StaleVersion) => Self::StaleVersion { current: version() },
+            Some(FailureCode::PoolExhausted) => Self::PoolExhausted,
+            Some(FailureCode::PoolUndeclared) => Self::PoolUndeclared,
+            Some(FailureCode::PoolStale) => Self::PoolStale,
             Some(FailureCode::Panicked) | None => Self::InvalidReply,
         }
     }
@@ -346,6 +361,9 @@ mod tests {
             (FailureCode::ClockDrift, CallError::ClockDrift),
             (FailureCode::InvalidPayload, CallError::InvalidPayload),
             (FailureCode::ReplyTooLarge, CallError::ReplyTooLarge),
+            (FailureCode::PoolExhausted, CallError::PoolExhausted),
+            (FailureCode::PoolUndeclared, CallError::PoolUndeclared),
+            (FailureCode::PoolStale, CallError::PoolStale),
         ] {
             assert_eq!(failure(&[code as u32, 0, 0, 0]), expected);
         }

@@ -30,6 +30,7 @@ use crate::lane::Lane;
 use crate::lane_table::LaneTable;
 use crate::memory::{arguments_offset, device_bytes, lanes_offset, memory_sum};
 use crate::monitor::Monitor;
+use crate::pools::PoolUsage;
 use crate::port::Port;
 use crate::shared::{EXIT_TIME_MAX, Shared};
 use crate::telemetry::{OwnPage, unix_ns};
@@ -342,6 +343,14 @@ impl Engine {
         Ok(sums)
     }
 
+    /// How full the pool of each shard is, read from device memory: exact while the engine is paused. Empty without pools.
+    ///
+    /// # Errors
+    /// What copying says.
+    pub fn pools(&self) -> Result<Vec<PoolUsage>, EngineError> {
+        crate::pools::usage(&self.shared)
+    }
+
     /// Takes the messages that could not be delivered since the last call, oldest first: those that no handler was run for, with the
     /// reason. `docs/options.md` says which. Also while the engine runs, is paused or has stopped; nothing stops for it.
     ///
@@ -464,7 +473,7 @@ fn fill(
         geometry: *geometry,
         refresh_ns: REFRESH_NS,
         beat_ns: BEAT_NS,
-        reserved: [0; 2],
+        reserved: [0; 1],
     };
     machine.write(lanes_offset(geometry), bytemuck::cast_slice(&mapped.lanes))?;
     machine.write(arguments_offset(geometry), bytemuck::cast_slice(&[arguments]))

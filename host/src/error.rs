@@ -112,6 +112,16 @@ pub enum EngineError {
         /// What was asked for.
         slots: u32,
     },
+    /// A shard's pool of this size does not exist.
+    #[error("a pool of {bytes} bytes does not exist; choose {least} to {most}, or 0 for none")]
+    PoolBytes {
+        /// What was asked for.
+        bytes: u64,
+        /// Bytes of a pool of one page.
+        least: u64,
+        /// Bytes of the largest.
+        most: u64,
+    },
     /// A figure of the geometry is out of bounds.
     #[error("geometry: {0}")]
     Geometry(#[from] GeometryError),
@@ -267,7 +277,11 @@ impl EngineError {
     pub(crate) fn is_of_configuration(&self) -> bool {
         matches!(
             self,
-            Self::RingCapacity(_) | Self::OutboxCapacity { .. } | Self::Geometry(_) | Self::SimulatedLanes { .. }
+            Self::RingCapacity(_)
+                | Self::OutboxCapacity { .. }
+                | Self::PoolBytes { .. }
+                | Self::Geometry(_)
+                | Self::SimulatedLanes { .. }
         )
     }
 }

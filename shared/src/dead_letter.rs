@@ -103,6 +103,9 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::ReplyTooLarge
         | FailureCode::TooManyNotices
         | FailureCode::OutboxFull
+        | FailureCode::PoolExhausted
+        | FailureCode::PoolUndeclared
+        | FailureCode::PoolStale
         | FailureCode::Duplicate => false,
     }
 }

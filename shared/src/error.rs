@@ -39,6 +39,12 @@ pub enum FailureCode {
     Duplicate = 15,
     /// The actor has another version than the message expects; its version follows in two words. The handler was not run.
     StaleVersion = 16,
+    /// The shard's pool has no page left for a collection; state and collections are as before the message.
+    PoolExhausted = 28,
+    /// The actor uses a collection without having declared it; state and collections are as before the message.
+    PoolUndeclared = 29,
+    /// A collection's handle leads to pages that are not this actor's; state and collections are as before the message.
+    PoolStale = 30,
 }
 
 impl FailureCode {
@@ -61,6 +67,9 @@ impl FailureCode {
             14 => Self::DeadlinePassed,
             15 => Self::Duplicate,
             16 => Self::StaleVersion,
+            28 => Self::PoolExhausted,
+            29 => Self::PoolUndeclared,
+            30 => Self::PoolStale,
             _ => return None,
         })
     }
@@ -85,6 +94,9 @@ impl core::fmt::Display for FailureCode {
             Self::DeadlinePassed => "the message came after its deadline; its handler was not run",
             Self::Duplicate => "a message with this id was handled before; its handler was not run again",
             Self::StaleVersion => "the actor has another version than the message expects; its handler was not run",
+            Self::PoolExhausted => "the shard's pool has no page left; raise `pool_bytes_per_shard`",
+            Self::PoolUndeclared => "the actor uses a collection; declare `pools: true` in its `actor!`",
+            Self::PoolStale => "the handle of a collection was copied, and leads to pages that are not its own",
         })
     }
 }

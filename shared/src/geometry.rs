@@ -13,6 +13,7 @@ use crate::outbox::{
     LANES_OF_WARP_MAX, Mail, OUTBOX_CAPACITY_MAX, OUTBOX_CAPACITY_MIN, OutboxState, Outgoing, is_outbox_log2,
 };
 use crate::partition::{PARTITIONS, SHARDS_MAX};
+use crate::pool::{LanePool, POOL_PAGES_MAX, pool_bytes};
 use crate::position::{RING_CAPACITY_MAX, RING_CAPACITY_MIN, RingShape};
 use crate::slot::SLOT_BYTES;
 use crate::telemetry::WarpStats;
@@ -60,6 +61,8 @@ pub struct Geometry {
     pub dedup_entries: u32,
     /// Binary logarithm of the capacity of the queue of dead letters.
     pub dead_letters_log2: u32,
+    /// Pages of a shard's pool; 0 without pools.
+    pub pool_pages: u32,
 }
 
 impl Geometry {
@@ -120,6 +123,7 @@ impl Geometry {
             Self::directory_log2_for(ACTORS_PER_SHARD_MAX)
         );
         within!(landing_bytes, 0, LARGE_BYTES_MAX);
+        within!(pool_pages, 0, POOL_PAGES_MAX);
         if !is_outbox_log2(self.outbox_log2) {
             within!(outbox_log2, OUTBOX_CAPACITY_MIN.trailing_zeros(), OUTBOX_CAPACITY_MAX.trailing_zeros());
         }
@@ -263,14 +267,14 @@ pub struct KernelArguments {
     /// Nanoseconds between two beats and looks at the control block.
     pub beat_ns: u32,
     /// Zero.
-    pub reserved: [u32; 2],
+    pub reserved: [u32; 1],
 }
 
 /// Byte offsets in the engine's device memory.
 ///
 /// The sum: `warps * 768 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`, with
 /// outboxes `warps * 47104 + lanes * 128`, for message ids `shards * (128 + 64 * entries + 2 * buckets)`, for dead letters `128 * (1 +
-/// capacity)`, and a little.
+/// capacity)`, with pools `warps * 4096 + shards * pages * 276`, and a little.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct DeviceLayout {
@@ -308,6 +312,10 @@ pub struct DeviceLayout {
     pub dedups: u64,
     /// The queue of dead letters ([`crate::dead_letter`]).
     pub dead_letters: u64,
+    /// The pool of each shard: a [`PoolState`](crate::pool::PoolState), pages, notes, the stack of free pages.
+    pub pools: u64,
+    /// With pools a [`LanePool`] for each of the 32 lanes of each warp.
+    pub lane_pools: u64,
     /// Bytes in all.
     pub total_bytes: u64,
 }
@@ -342,6 +350,9 @@ impl DeviceLayout {
         let outgoing = place(&mut next, posting_warps * (LANES_OF_WARP_MAX as u64 * size_of::<Outgoing>() as u64));
         let dedups = place(&mut next, shards * dedup_bytes(geometry.dedup_entries));
         let dead_letters = place(&mut next, dead_letter_bytes(geometry.dead_letters_log2));
+        let pools = place(&mut next, shards * pool_bytes(geometry.pool_pages));
+        let pooling_warps = if geometry.pool_pages == 0 { 0 } else { warps };
+        let lane_pools = place(&mut next, pooling_warps * (LANES_OF_WARP_MAX as u64 * size_of::<LanePool>() as u64));
         Self {
             mirror,
             table,
@@ -360,6 +371,8 @@ impl DeviceLayout {
             outgoing,
             dedups,
             dead_letters,
+            pools,
+            lane_pools,
             total_bytes: next.next_multiple_of(256),
         }
     }
@@ -494,6 +507,10 @@ pub struct WarpScratch {
     pub landing: Landing,
     /// What posting needs; the same for as long as the kernel runs.
     pub mail: Mail,
+    /// Not 0: a lane has opened its record of the shard's pool since the last time that all came back.
+    pub pool_open: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Copies of an entry that nobody reads: what brings it near ends here, some time.
     pub near: [crate::slot::Chunk; NEAR_CHUNKS],
 }
@@ -518,14 +535,14 @@ pub struct Landing {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Geometry>() == 56);
+    assert!(size_of::<Geometry>() == 60);
     assert!(size_of::<Bucket>() == 16 && size_of::<EntryHeader>() == 16);
     assert!(size_of::<ShardState>() == 128);
     assert!(size_of::<LaneAddresses>() == 32);
-    assert!(size_of::<DeviceLayout>() == 144);
-    assert!(size_of::<KernelArguments>() == 256);
+    assert!(size_of::<DeviceLayout>() == 160);
+    assert!(size_of::<KernelArguments>() == 272);
     assert!(offset_of!(KernelArguments, layout) == 40);
-    assert!(offset_of!(KernelArguments, geometry) == 184);
+    assert!(offset_of!(KernelArguments, geometry) == 200);
     assert!(size_of::<BlockWords>() == 128);
     assert!(size_of::<WarpScratch>() == 3584);
     assert!(core::mem::offset_of!(WarpScratch, near) % 16 == 0);
@@ -552,6 +569,7 @@ mod tests {
             outbox_log2: 8,
             dedup_entries: 1024,
             dead_letters_log2: 10,
+            pool_pages: 0,
         }
     }
 
@@ -561,6 +579,17 @@ mod tests {
         let layout = DeviceLayout::new(&geometry());
         assert!(layout.total_bytes < (1 << 30) + (256 << 20));
         assert!(layout.mirror < layout.table && layout.rings < layout.shards && layout.slabs < layout.total_bytes);
+    }
+
+    #[test]
+    fn pools_lie_behind_everything_else() {
+        let without = DeviceLayout::new(&geometry());
+        assert_eq!((without.pools, without.lane_pools), (without.total_bytes, without.total_bytes));
+        let with = DeviceLayout::new(&Geometry { pool_pages: 1000, ..geometry() });
+        assert_eq!(with.pools, without.total_bytes);
+        assert_eq!(with.lane_pools - with.pools, 256 * pool_bytes(1000));
+        assert_eq!(with.total_bytes - with.lane_pools, 132 * 4 * 32 * 128);
+        assert!(pool_bytes(1000).is_multiple_of(256));
     }
 
     #[test]
@@ -575,6 +604,7 @@ mod tests {
             (Geometry { combined: 1, ..geometry() }, "blocks"),
             (Geometry { ring_log2: 3, ..geometry() }, "ring_log2"),
             (Geometry { outbox_log2: 3, ..geometry() }, "outbox_log2"),
+            (Geometry { pool_pages: POOL_PAGES_MAX + 1, ..geometry() }, "pool_pages"),
             (Geometry { outbox_log2: 17, ..geometry() }, "outbox_log2"),
             (Geometry { dedup_entries: 15, ..geometry() }, "dedup_entries"),
             (Geometry { dedup_entries: 1025, ..geometry() }, "dedup_entries"),

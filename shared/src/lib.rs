@@ -19,6 +19,7 @@
 //! | [`dead_letter`] | messages that could not be delivered |
 //! | [`control`] | the words by which the host steers the ring kernel |
 //! | [`telemetry`] | the page that the device loop writes and anyone may read |
+//! | [`pool`] | memory in pages for collections in actors' states |
 //! | [`partition`] | key to partition to shard |
 //! | [`hlc`] | the hybrid logical clock |
 //! | [`error`] | failure codes that travel in replies |
@@ -52,6 +53,7 @@ pub mod mutants;
 pub mod options;
 pub mod outbox;
 pub mod partition;
+pub mod pool;
 pub mod position;
 pub mod ring;
 pub mod slot;

@@ -13,9 +13,12 @@ use tourbillon_shared::geometry::{
 use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
 use tourbillon_shared::lane::{LaneClient, LaneConstants};
 use tourbillon_shared::outbox::{LaneNotices, LaneOutbox, OutboxState, OutgoingNotice};
+use tourbillon_shared::pool::{LanePool, PageNote, PoolState};
 use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, SLOT_BYTES, Slot};
 use tourbillon_shared::telemetry::{Counter, TelemetryHost, TelemetryPage, TelemetryStatus, WarpStats};
-use tourbillon_shared::{arena, dead_letter, dedup, frame, geometry, hlc, lane, outbox, partition, position, slot};
+use tourbillon_shared::{
+    arena, dead_letter, dedup, frame, geometry, hlc, lane, outbox, partition, pool, position, slot,
+};
 
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
 const README: &str = include_str!("../../README.md");
@@ -148,7 +151,8 @@ fn layouts_are_as_documented() {
         landing_bytes,
         outbox_log2,
         dedup_entries,
-        dead_letters_log2
+        dead_letters_log2,
+        pool_pages
     }));
     check_layout(fields!(DeviceLayout {
         mirror,
@@ -168,9 +172,27 @@ fn layouts_are_as_documented() {
         outgoing,
         dedups,
         dead_letters,
+        pools,
+        lane_pools,
         total_bytes
     }));
     check_layout(fields!(ShardState { hlc, actors, reserved }));
+    check_layout(fields!(PoolState { free, begun, reserved }));
+    check_layout(fields!(PageNote { stamp, holder }));
+    check_layout(fields!(LanePool {
+        pool,
+        slab,
+        stamp,
+        holder,
+        pages,
+        fresh,
+        retired,
+        dropped,
+        spare,
+        spares,
+        taken,
+        reserved
+    }));
     check_layout(fields!(DedupState { pending, oldest, reserved }));
     check_layout(fields!(DedupEntry { id, key, version, kind, message, is_kept, length, next, reserved, payload }));
     check_layout(fields!(DeadLetterState { room, tail, taken, seen, reserved }));
@@ -286,6 +308,9 @@ fn codes_modes_and_counters_are_as_documented() {
         StaleVersions,
         DeadLetters,
         DeadLettersDropped,
+        PagesTaken,
+        PagesGiven,
+        PoolExhausted,
     ];
     let counters = counters.map(|counter| ((counter as u32).to_string(), format!("`{counter:?}`")));
     assert_eq!(numbered("\n### Counters"), counters);
@@ -316,6 +341,8 @@ fn bounds_are_as_documented() {
         ("`DEAD_LETTERS_MIN`", dead_letter::DEAD_LETTERS_MIN.into()),
         ("`DEAD_LETTERS_MAX`", dead_letter::DEAD_LETTERS_MAX.into()),
         ("`DEAD_LETTER_PAYLOAD_BYTES`", dead_letter::DEAD_LETTER_PAYLOAD_BYTES as u64),
+        ("`PAGE_BYTES`", pool::PAGE_BYTES as u64),
+        ("`POOL_PAGES_MAX`", pool::POOL_PAGES_MAX.into()),
         ("`GATES_MAX`", geometry::GATES_MAX.into()),
         ("`WARPS_PER_BLOCK_MAX`", geometry::WARPS_PER_BLOCK_MAX.into()),
         ("`BLOCK_MEMORY_BYTES`", geometry::BLOCK_MEMORY_BYTES as u64),

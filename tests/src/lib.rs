@@ -97,6 +97,12 @@ pub struct FirstActor;
 #[derive(Debug)]
 pub struct MessageOptions;
 
+/// The code of the chapter on collections is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/collections.md")]
+#[derive(Debug)]
+pub struct Collections;
+
 pub mod bench;
 pub mod child;
 pub mod deadline;

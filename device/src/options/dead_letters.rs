@@ -176,6 +176,7 @@ mod tests {
                 outbox_log2: 0,
                 dedup_entries: 16,
                 dead_letters_log2: LOG2,
+                pool_pages: 0,
             };
             let layout = DeviceLayout::new(&geometry);
             let mut device = vec![Page::zeroed(); layout.total_bytes.div_ceil(256) as usize];
