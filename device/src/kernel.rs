@@ -26,8 +26,8 @@ const ROUNDS_PER_COMMAND: u32 = 16;
 /// What a warp that left notes in place of the epoch it obeys.
 pub const EPOCH_OF_THE_DEPARTED: u32 = u32::MAX;
 /// Watches of its home after which a warp looks at all rings of its block once, for a home may have lost its warps. A
-/// watch of an idle ring takes a few microseconds.
-const WATCHES_PER_WIDE_LOOK: u32 = 64;
+/// watch of an idle ring takes some tens of microseconds.
+const WATCHES_PER_WIDE_LOOK: u32 = 8;
 /// How long a warp rests whose home another one watches.
 const STANDBY_NS: u32 = 1_000;
 /// How long a paused warp rests between two looks at the mirror.
@@ -188,7 +188,7 @@ impl Server<'_> {
         let Self { block, scratch, stats, clock, .. } = *self;
         match self.lone_rings {
             Some(rings) if self.until_wide != 0 => {
-                rings.watch::<A, S, WHOLE>(warp, &block, scratch, stats, &clock, A::WATCH_ROUNDS, &mut self.handed)
+                rings.watch::<A, S, WHOLE>(warp, &block, scratch, stats, &clock, A::HOME_ROUNDS, &mut self.handed)
             }
             _ => Looked::Others,
         }
@@ -221,7 +221,7 @@ impl Server<'_> {
                 self.look_at_rings::<A, S, WHOLE>(warp)
             }
         };
-        self.look_up(warp, found, if matches!(looked, Looked::Nothing | Looked::Some) { A::WATCH_ROUNDS } else { 1 })
+        self.look_up(warp, found, if matches!(looked, Looked::Nothing | Looked::Some) { A::HOME_ROUNDS } else { 1 })
     }
 
     /// One round of a warp without the short ways; whether it goes on.

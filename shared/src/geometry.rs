@@ -511,13 +511,9 @@ pub struct WarpScratch {
     pub pool_open: u32,
     /// Zero.
     pub reserved: u32,
-    /// Copies of an entry that nobody reads: what brings it near ends here, some time.
-    pub near: [crate::slot::Chunk; NEAR_CHUNKS],
+    /// Copies of an entry's chunks, over each other, that nobody reads: what brings them near ends here, some time.
+    pub near: crate::slot::Chunk,
 }
-
-/// Chunks of an entry that are brought near: its header, and as much of the state as a message takes along in registers; rounded up to
-/// a line.
-pub const NEAR_CHUNKS: usize = 8;
 
 /// Where the payload of a frame is while its handler runs.
 #[repr(C)]
@@ -544,8 +540,8 @@ const _: () = {
     assert!(offset_of!(KernelArguments, layout) == 40);
     assert!(offset_of!(KernelArguments, geometry) == 200);
     assert!(size_of::<BlockWords>() == 128);
-    assert!(size_of::<WarpScratch>() == 3584);
-    assert!(core::mem::offset_of!(WarpScratch, near) % 16 == 0);
+    assert!(size_of::<WarpScratch>() == 3456);
+    assert!(offset_of!(WarpScratch, near).is_multiple_of(16));
     assert!(LANES_MAX == 64);
 };
 

@@ -43,9 +43,10 @@ pub use hoard::Hoard;
 macro_rules! shipped {
     () => {
         tourbillon_device::system! {
-            /// The actors that come with Tourbillon.
+            /// The actors that come with Tourbillon. A lone message is compared with the kinds in their order, so the first is found
+            /// soonest.
             pub struct Shipped =
-                [$crate::Echo, $crate::Counter, $crate::Account, $crate::Faulty, $crate::Blob, $crate::Herald];
+                [$crate::Counter, $crate::Echo, $crate::Account, $crate::Faulty, $crate::Blob, $crate::Herald];
         }
     };
 }

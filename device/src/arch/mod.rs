@@ -66,9 +66,11 @@ pub trait Arch: Copy + 'static {
     /// Whether [`relax`](Self::relax) may sleep, so that a round of an idle warp can take milliseconds.
     const SLEEPS: bool;
 
-    /// Rounds for which a warp watches its lanes or rings before it looks up: the more, the shorter the loop that decides the latency
-    /// of a lone message.
+    /// Looks at its only lane for which a gate's warp watches it before it looks up. What a warp does between two watches takes as long
+    /// as some looks, and whatever comes meanwhile waits for it; a command waits for the end of the watch.
     const WATCH_ROUNDS: u32;
+    /// As many looks of a shard's warp at the rings of its home, which take a fraction of one over the bus.
+    const HOME_ROUNDS: u32;
     /// Two frames of one lane within this time are a burst: a client that waits for each reply takes longer, and one that is
     /// served in bursts has them. A simulation takes about a thousand times as long for a look.
     const BURST_NS: u64;

@@ -414,6 +414,7 @@ impl Arch for Native {
     const LANES: u32 = 1;
     const SLEEPS: bool = true;
     const WATCH_ROUNDS: u32 = 1;
+    const HOME_ROUNDS: u32 = 1;
     const BURST_NS: u64 = 2_000;
 
     fn lane() -> u32 {

@@ -61,7 +61,8 @@ pub fn leave_after_panic(info: &PanicInfo<'_>) -> ! {
 impl Arch for Nvptx {
     const LANES: u32 = 32;
     const SLEEPS: bool = false;
-    const WATCH_ROUNDS: u32 = 16;
+    const WATCH_ROUNDS: u32 = 64;
+    const HOME_ROUNDS: u32 = 128;
     const BURST_NS: u64 = 2_000;
 
     #[inline(always)]

@@ -411,6 +411,7 @@ impl<const LANES: u32> Arch for Simt<LANES> {
     const LANES: u32 = LANES;
     const SLEEPS: bool = false;
     const WATCH_ROUNDS: u32 = 2;
+    const HOME_ROUNDS: u32 = 2;
     const BURST_NS: u64 = 2_000_000;
 
     fn lane() -> u32 {

@@ -4,7 +4,7 @@
 //! shard's turn while it watches its rings, so that a message that comes need not be asked for: nobody else could run it
 //! meanwhile. The others stand by.
 
-use tourbillon_shared::geometry::{EntryHeader, LaneAddresses, NEAR_CHUNKS, WarpScratch};
+use tourbillon_shared::geometry::{EntryHeader, LaneAddresses, WarpScratch};
 use tourbillon_shared::header::{Arrival, ReturnAddress};
 use tourbillon_shared::hlc;
 use tourbillon_shared::partition::hash;
@@ -311,8 +311,6 @@ pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool, const ALONE: bool>(
     let hashed = hash(header.kind, header.key);
     // SAFETY: the warp holds the turn.
     let (entry, is_there) = unsafe { home.directory.find_at_home(hashed, header.kind, header.key) };
-    // SAFETY: every bucket, an empty one as well, names an entry of the slab; the warp holds the turn.
-    let image = unsafe { Image::load::<A>(entry, S::STATE_BYTES) };
     if !(is_plain(header.flags) & (header.kind != 0) & is_there & (address.is_alone | !ALONE)) {
         return Tried::Left;
     }
@@ -327,6 +325,7 @@ pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool, const ALONE: bool>(
     if (warp.runner() == 0) & is_quick & is_later {
         // SAFETY: the warp holds the turn, and this lane alone works; a gate wrote the address of a slot of the lane's reply ring.
         unsafe {
+            let image = Image::load::<A>(entry, S::STATE_BYTES);
             let last = A::load_cta(home.clock);
             (&raw mut (*scratch).running).cast::<u32>().wrapping_add(A::lane() as usize).write(FRAME + 1);
             let event_hlc = hlc::update_by(last, arrival.hlc_delta, physical);
@@ -381,15 +380,11 @@ fn bring_near<A: Arch, S: System, const WHOLE: bool>(
     const HEADER_CHUNKS: usize = size_of::<EntryHeader>() / size_of::<Chunk>();
     let state_chunks = S::STATE_BYTES.div_ceil(size_of::<Chunk>());
     let chunks = HEADER_CHUNKS + if state_chunks < IMAGE_CHUNKS { state_chunks } else { IMAGE_CHUNKS };
-    const { assert!(HEADER_CHUNKS + IMAGE_CHUNKS <= NEAR_CHUNKS) };
     let chunk = warp.rank() as usize;
     // What the runner stored comes before.
     warp.sync();
     if chunk < chunks {
         // SAFETY: a chunk of an entry, whose state takes as many, and one of the scratch that is there for this.
-        unsafe {
-            let copies = (&raw mut (*scratch).near).cast::<Chunk>();
-            A::bring_near(entry.cast::<Chunk>().wrapping_add(chunk), copies.wrapping_add(chunk));
-        }
+        unsafe { A::bring_near(entry.cast::<Chunk>().wrapping_add(chunk), &raw mut (*scratch).near) };
     }
 }

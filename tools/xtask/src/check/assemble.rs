@@ -6,10 +6,10 @@ use tourbillon_build::assembler;
 
 use super::RING_KERNEL;
 
-/// Bytes that the ring kernel may save in memory. In one build, read as machine code for sm_80, its four bytes were the state of
-/// reconvergence around the dispatch loop, stored once in front of it and loaded once behind. That other chips and later builds, with
-/// up to twelve, spill nothing else has not been looked at; the bound only keeps it from growing unseen.
-const SPILL_BYTES_MAX: u32 = 16;
+/// Bytes that the ring kernel may save in memory. In builds read as machine code, for sm_80 and sm_90, it was the state of
+/// reconvergence, stored in front of the dispatch loops and around calls out of them; the watches' loops saved nothing. What else newer
+/// chips save, up to 24 bytes, has not been looked at; the bound only keeps it from growing unseen.
+const SPILL_BYTES_MAX: u32 = 24;
 
 /// Assembles a text for one chip: the registers of the ring kernel, or what is wrong.
 pub fn assemble(assembler: &Path, text: &Path, chip: u32) -> Result<String, Vec<String>> {
