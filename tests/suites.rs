@@ -42,3 +42,5 @@ mod recorded;
 mod stuck;
 #[path = "tests/telemetry.rs"]
 mod telemetry;
+#[path = "tests/virtual_actors.rs"]
+mod virtual_actors;

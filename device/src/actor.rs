@@ -110,7 +110,7 @@ impl core::error::Error for NoError {}
 
 /// Makes a state type an [`Actor`](crate::Actor) and types its messages.
 ///
-/// `kind` is the kind's number (1 to 65,535), `messages` gives each message its number (0 to 255). Both are part of the
+/// `kind` is the kind's number (1 to 16,383), `messages` gives each message its number (0 to 255). Both are part of the
 /// protocol between programs and must not change. `activate` is optional: a function from the key to the first state,
 /// all zero without it.
 ///
@@ -173,6 +173,10 @@ macro_rules! actor {
 
         const _: () = {
             assert!($kind != 0, "kind 0 is reserved");
+            assert!(
+                $kind <= $crate::shared::virtual_actors::KIND_MAX,
+                "a kind is at most 16,383: the two bits above it are the key space"
+            );
             assert!(size_of::<$actor>() <= $crate::actor::STATE_BYTES_MAX, "the state is larger than STATE_BYTES_MAX");
             assert!(align_of::<$actor>() <= $crate::actor::ALIGNMENT_MAX, "the state is aligned to more than 16 bytes");
             $($crate::actor::check_message::<$message>();)+

@@ -22,6 +22,7 @@
 //! | [`outbox`] | notices, from handlers to clients that did not ask |
 //! | `lone` | the short way of a message that comes alone |
 //! | [`directory`] | from a key to an actor's place |
+//! | `virtual_actors` | actors that come and go, with the store of the host |
 //! | [`stats`] | what a warp counts |
 //! | [`kernel`] | the dispatch loop |
 //! | `control` | the control warp: orders, heartbeat, telemetry |
@@ -53,6 +54,7 @@ pub mod outbox;
 pub mod stats;
 pub mod system;
 pub mod turn;
+mod virtual_actors;
 pub mod warp;
 mod window;
 
@@ -69,3 +71,10 @@ pub use image::{Kind, PtxText, SystemImage};
 pub use outbox::Notice;
 pub use system::System;
 pub use tourbillon_shared::outbox::Subscriber;
+
+/// The kind that a request is for, without the space of its key.
+#[doc(hidden)]
+#[inline(always)]
+pub fn kind_of(header: &tourbillon_shared::header::Header) -> u16 {
+    tourbillon_shared::virtual_actors::kind_of(header.kind)
+}

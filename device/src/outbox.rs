@@ -19,6 +19,7 @@ use tourbillon_shared::outbox::{
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
 use tourbillon_shared::telemetry::{Counter, WarpStats};
+use tourbillon_shared::virtual_actors::errand;
 
 use crate::actor::Plain;
 use crate::arch::Arch;
@@ -61,7 +62,7 @@ pub fn mail_of(arguments: &KernelArguments, in_grid: u32) -> Mail {
     }
 }
 
-/// Fills the mails of the warps `first`, `first + step` and so on of block `block`, whose scratches begin at `scratch`.
+/// Fills the mails, and clears the errands, of the warps `first`, `first + step` and so on of block `block`, whose scratches begin at `scratch`.
 ///
 /// Out of line, for the kernel's entry has few registers to spare.
 ///
@@ -80,7 +81,11 @@ pub(crate) unsafe fn fill_mails(
     while warp < warps {
         let mail = mail_of(arguments, block.wrapping_mul(warps).wrapping_add(warp));
         // SAFETY: the caller vouches for the scratch.
-        unsafe { (&raw mut (*scratch.wrapping_add(warp as usize)).mail).write(mail) };
+        unsafe {
+            let scratch = scratch.wrapping_add(warp as usize);
+            (&raw mut (*scratch).mail).write(mail);
+            (&raw mut (*scratch).errand).write(errand::NONE);
+        }
         warp = warp.wrapping_add(step);
     }
 }

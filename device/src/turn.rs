@@ -28,6 +28,7 @@ use crate::lone::run::{Home, Tried, run_one};
 use crate::look::{Way, agreed, glance, look};
 use crate::stats::Stats;
 use crate::system::System;
+use crate::virtual_actors::{is_order, progress, run_order};
 use crate::warp::{Warp, lowest};
 use crate::window::{Window, recover, run_groups, take};
 
@@ -228,10 +229,17 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
             };
             // SAFETY: as above. Such a frame is alone.
             let is_large = frames.count == 1 && unsafe { staged_flags(scratch, base) }.has(Flags::ARENA);
+            // SAFETY: as above; so is an order.
+            let is_order = frames.count == 1 && result == Tried::Left && unsafe { is_order(block, scratch, base) };
+            // Those who waited for it are staged over what the look found.
+            looked |= is_order;
             let mut is_held = false;
             if frames.count != 0 {
                 let done = match result {
                     Tried::Done => 1,
+                    Tried::Left if is_order => {
+                        run_order::<A, S, WHOLE>(warp, block, scratch, stats, clock, ring, position, base)
+                    }
                     Tried::Left => run_window::<A, S, WHOLE>(
                         warp, block, scratch, stats, clock, ring, position, base, frames, is_large,
                     ),
@@ -253,8 +261,14 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
                 }
                 windows = windows.wrapping_add(1);
             }
-            // A large payload takes as long as many windows.
-            if is_large || is_held || windows >= WINDOWS_MAX || !warp.is_viable() || (WHOLE && warp.has_losses()) {
+            // A large payload takes as long as many windows, and so may those who waited for an actor.
+            if is_large
+                || is_order
+                || is_held
+                || windows >= WINDOWS_MAX
+                || !warp.is_viable()
+                || (WHOLE && warp.has_losses())
+            {
                 break;
             }
             // A look for more would overwrite what the first look found in other rings; those come first, unless this
@@ -349,7 +363,7 @@ fn one<A: Arch, S: System, const WHOLE: bool>(
 /// Out of the loop of [`run_ring`], as [`one`] is, for together they need more registers than there are.
 #[inline(never)]
 #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down")]
-fn run_window<A: Arch, S: System, const WHOLE: bool>(
+pub(crate) fn run_window<A: Arch, S: System, const WHOLE: bool>(
     warp: &mut Warp<A, WHOLE>,
     block: &Block<'_>,
     scratch: *mut WarpScratch,
@@ -369,11 +383,17 @@ fn run_window<A: Arch, S: System, const WHOLE: bool>(
     let directory = Directory::new(block.arguments, block.shard(ring.local));
     let (groups, first_hlc) = take(warp, block, scratch, ring.local, began_ns, clock, frames);
     let window = Window { ring, position, base, frames, groups, first_hlc, began_ns, directory };
-    run_groups::<A, S, WHOLE>(warp, block, scratch, stats, &window, 0)
+    let done = run_groups::<A, S, WHOLE>(warp, block, scratch, stats, &window, 0);
+    // SAFETY: a word of the warp's scratch, written before a sync.
+    if unsafe { (&raw const (*scratch).parked).read() } != 0 {
+        // SAFETY: the warp holds the turn, and the window is done.
+        unsafe { progress(&warp.damaged(), block, stats, ring.local) };
+    }
+    done
 }
 
 /// Slots of the longest frame.
-const FRAME_SLOTS: u32 = tourbillon_shared::frame::FRAME_SLOTS_MAX as u32;
+pub(crate) const FRAME_SLOTS: u32 = tourbillon_shared::frame::FRAME_SLOTS_MAX as u32;
 
 /// The first slot of the ring from `gate` to the block's shard `local`.
 pub(crate) fn ring_slots(block: &Block<'_>, local: u32, gate: u32) -> *const Slot {

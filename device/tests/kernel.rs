@@ -98,6 +98,8 @@ impl Bench {
             directory_log2: Geometry::directory_log2_for(64),
             landing_bytes: 0,
             outbox_log2: 0,
+            waiters: 0,
+            store_log2: 0,
         };
         geometry.check().unwrap();
         let layout = DeviceLayout::new(&geometry);

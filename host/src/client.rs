@@ -13,6 +13,7 @@ use crate::backpressure::Backpressure;
 use crate::call_error::{CallError, SendError};
 use crate::config::BATCH_LIMIT_DEFAULT;
 use crate::error::EngineError;
+use crate::keys::Key;
 use crate::lane::Lane;
 use crate::outbox::{Outbox, OutboxPolicy};
 use crate::pipeline::Pipeline;
@@ -74,10 +75,10 @@ pub(crate) const fn span_of<M: Message>() -> u32 {
 
 /// The header of a request `M` to actor `key`; the timestamp is left to the port.
 #[inline(always)]
-pub(crate) fn header_of<M: Message>(key: u64, flags: u16) -> Header {
+pub(crate) fn header_of<M: Message>(key: Key, flags: u16) -> Header {
     Header {
-        key,
-        kind: <M::Actor as Actor>::KIND,
+        key: key.number(),
+        kind: key.kind_word(<M::Actor as Actor>::KIND),
         message: M::NUMBER,
         hops: 0,
         length: size_of::<M>() as u16,
@@ -97,9 +98,9 @@ impl Client {
     /// # Errors
     /// [`CallError`]: what the handler returned, or why there is no reply.
     #[inline]
-    pub fn call<M: Message>(&mut self, key: u64, message: M) -> Result<ReplyOf<M>, CallError<ErrorOf<M>>> {
+    pub fn call<M: Message>(&mut self, key: impl Into<Key>, message: M) -> Result<ReplyOf<M>, CallError<ErrorOf<M>>> {
         let span = const { span_of::<M>() };
-        self.publish(header_of::<M>(key, 0), bytemuck::bytes_of(&message))?;
+        self.publish(header_of::<M>(key.into(), 0), bytemuck::bytes_of(&message))?;
         let taken = self.wait(self.timeout, |port| port.try_take::<ReplyOf<M>, ErrorOf<M>>(span));
         match taken {
             Ok(reply) => reply,
@@ -118,8 +119,8 @@ impl Client {
     /// # Errors
     /// [`SendError`] says why the message was not sent.
     #[inline]
-    pub fn send<M: Message>(&mut self, key: u64, message: M) -> Result<(), SendError> {
-        let header = header_of::<M>(key, Flags::TELL);
+    pub fn send<M: Message>(&mut self, key: impl Into<Key>, message: M) -> Result<(), SendError> {
+        let header = header_of::<M>(key.into(), Flags::TELL);
         let payload = bytemuck::bytes_of(&message);
         self.port.end_run();
         if !self.port.can_publish(header.flags.span()) || !self.shared.status.is_open() {
@@ -228,7 +229,7 @@ impl Client {
     /// its place.
     pub fn call_many<M: Message>(
         &mut self,
-        messages: impl IntoIterator<Item = (u64, M)>,
+        messages: impl IntoIterator<Item = (impl Into<Key>, M)>,
     ) -> Vec<Result<ReplyOf<M>, CallError<ErrorOf<M>>>> {
         let messages = messages.into_iter();
         let limit = self.batch_limit;
@@ -237,6 +238,7 @@ impl Client {
         let mut left = limit;
         let mut pipeline = self.pipeline::<M>();
         for (key, message) in messages {
+            let key = key.into();
             if left == 0 {
                 replies.extend(std::iter::from_fn(|| pipeline.pop()));
                 replies.push(Err(CallError::BatchTooLarge { limit }));

@@ -72,6 +72,9 @@ pub enum EngineError {
         /// Name of the device.
         device: String,
     },
+    /// The engine was built without a store.
+    #[error("the engine has no store that actors could go to; build it with `store`")]
+    NoStore,
     /// The engine would not fit into the device's memory.
     #[error(
         "the engine needs {} MiB of device memory, {} MiB are free; lower `actors_per_shard` or `shards`",

@@ -11,12 +11,14 @@ pub mod engine;
 pub mod error;
 #[cfg(feature = "async")]
 pub mod gateway;
+pub mod keys;
 pub mod lane;
 pub mod outbox;
 pub mod pipeline;
 pub mod processing;
 pub mod shared_memory;
 pub mod staging;
+pub mod store;
 pub mod telemetry;
 pub mod wait;
 
@@ -52,6 +54,7 @@ pub use engine::{DrainReport, Engine, LaneRemainder};
 pub use error::EngineError;
 #[cfg(feature = "async")]
 pub use gateway::{Ask, AskLarge, Gateway, GatewayBuilder, GatewayCounts, GatewayUsage, KeyedMessage, Tell, TellLarge};
+pub use keys::{ActorKey, Key, KeyError, KeyName};
 pub use large::{LargePipeline, LargeReply};
 #[cfg(feature = "async")]
 pub use outbox::OutboxStream;
@@ -61,5 +64,6 @@ pub use port::ClientCounts;
 pub use processing::Processing;
 pub use ptx::shipped_image;
 pub use shared::{DROP_TIME_MAX, EXIT_TIME_MAX, TRANSITION_TIME_MAX};
+pub use store::{Store, StoreCounts, StoreError, StoredActor};
 pub use telemetry::{RunningEngine, running_engines};
 pub use wait::WaitStrategy;

@@ -24,6 +24,8 @@
 //! | `gateway` | the engine for async code; with the feature `async` |
 //! | [`processing`] | how many messages are taken at once |
 //! | [`outbox`] | what actors send without being asked |
+//! | [`keys`] | keys that are strings or wide ids |
+//! | [`store`] | where actors are that the device has no room for |
 //! | [`wait`] | how a client waits |
 //! | [`backpressure`], [`staging`] | what happens when a lane is full |
 //! | [`error`], [`call_error`] | what can go wrong |

@@ -4,6 +4,7 @@ use tourbillon_shared::control::ControlBlock;
 use tourbillon_shared::geometry::{ACTORS_PER_SHARD_MAX, DeviceLayout, Geometry, KernelArguments, LaneAddresses};
 use tourbillon_shared::lane::LaneConstants;
 use tourbillon_shared::position::RingShape;
+use tourbillon_shared::slot::SLOT_BYTES;
 use tourbillon_shared::telemetry::TELEMETRY_BYTES;
 
 /// The most actors a shard may have so that everything stays below `memory` bytes; at least one.
@@ -41,11 +42,16 @@ pub(crate) fn memory_sum(geometry: &Geometry, shape: RingShape, arena_bytes: u32
         ("directories", layout.slabs - layout.directories),
         ("actors", layout.landings - layout.slabs),
         ("landing buffers", layout.outgoing - layout.landings),
-        ("notices of running handlers", layout.total_bytes - layout.outgoing),
+        ("notices of running handlers", layout.virtuals - layout.outgoing),
+        ("messages that wait for actors", layout.total_bytes - layout.virtuals),
         ("arguments", device_bytes(geometry) - layout.total_bytes),
         ("lanes (host)", lane.arena_offset * lanes),
         ("arenas (host)", (lane.outbox_offset - lane.arena_offset) * lanes),
-        ("outbox rings (host)", (lane.total_bytes - lane.outbox_offset) * lanes),
+        ("outbox rings (host)", (lane.total_bytes - lane.outbox_offset) * (lanes - u64::from(geometry.waiters != 0))),
+        (
+            "requests to the store (host)",
+            if geometry.waiters == 0 { 0 } else { (SLOT_BYTES as u64) << geometry.store_log2 },
+        ),
         ("control block and telemetry (host)", (size_of::<ControlBlock>() + TELEMETRY_BYTES) as u64),
     ]
 }

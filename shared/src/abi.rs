@@ -1,6 +1,8 @@
 //! The hash that two sides compare before they trust each other's memory.
 
-use crate::{arena, control, frame, geometry, header, lane, outbox, partition, position, slot, telemetry};
+use crate::{
+    arena, control, frame, geometry, header, lane, outbox, partition, position, slot, telemetry, virtual_actors,
+};
 
 /// FNV-1a over the sizes of the layouts in this crate, the offsets that sizes do not pin, and the constants of the protocol. What a
 /// change of meaning leaves out of it must be told by [`lane::LANE_VERSION`].
@@ -37,6 +39,7 @@ pub const HASH: u64 = {
         size_of::<telemetry::TelemetryPage>() as u64,
         size_of::<telemetry::WarpStats>() as u64,
         telemetry::Counter::Claims as u64,
+        telemetry::Counter::EvictFailures as u64,
         control::BATCH_WAIT_US_MAX as u64,
         size_of::<geometry::KernelArguments>() as u64,
         size_of::<geometry::Geometry>() as u64,
@@ -45,6 +48,10 @@ pub const HASH: u64 = {
         size_of::<geometry::ShardState>() as u64,
         size_of::<geometry::Bucket>() as u64,
         size_of::<geometry::EntryHeader>() as u64,
+        virtual_actors::ORDER_KIND as u64,
+        virtual_actors::REQUESTS_MAX as u64,
+        size_of::<virtual_actors::VirtualShard>() as u64,
+        size_of::<virtual_actors::WaitingFrame>() as u64,
     ];
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut i = 0;

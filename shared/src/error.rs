@@ -32,6 +32,12 @@ pub enum FailureCode {
     TooManyNotices = 12,
     /// A subscriber that does not want to lose notices has no room for one; the state is as before the message, and none was sent.
     OutboxFull = 13,
+    /// The key is in a space that clients have no keys in.
+    UnknownKeySpace = 20,
+    /// So many messages wait already for actors that come or go that there is no place for one more.
+    TooManyWaiting = 21,
+    /// The store failed to bring the actor; the next message asks again.
+    FetchFailed = 22,
 }
 
 impl FailureCode {
@@ -51,6 +57,9 @@ impl FailureCode {
             11 => Self::ArenaStale,
             12 => Self::TooManyNotices,
             13 => Self::OutboxFull,
+            20 => Self::UnknownKeySpace,
+            21 => Self::TooManyWaiting,
+            22 => Self::FetchFailed,
             _ => return None,
         })
     }
@@ -72,6 +81,9 @@ impl core::fmt::Display for FailureCode {
             Self::ArenaStale => "the arena holds another payload where the reference leads",
             Self::TooManyNotices => "the handler posted more notices than one message may",
             Self::OutboxFull => "a subscriber's outbox has no room, and it wants to lose nothing",
+            Self::UnknownKeySpace => "clients have no keys in this key space",
+            Self::TooManyWaiting => "too many messages of the shard wait for actors that come or go; raise `waiters`",
+            Self::FetchFailed => "the store failed to bring the actor; the next message asks again",
         })
     }
 }

@@ -14,6 +14,7 @@ use crate::partition::{PARTITIONS, SHARDS_MAX};
 use crate::position::{RING_CAPACITY_MAX, RING_CAPACITY_MIN, RingShape};
 use crate::slot::SLOT_BYTES;
 use crate::telemetry::WarpStats;
+use crate::virtual_actors::{WAITERS_MAX, store_ring_log2, virtual_bytes};
 
 /// Most gate blocks: a warp looks at the rings of all gates to one shard with one load of each lane (8 slots of 4 chunks).
 pub const GATES_MAX: u32 = 8;
@@ -54,6 +55,10 @@ pub struct Geometry {
     pub landing_bytes: u32,
     /// Binary logarithm of the capacity of a lane's outbox, in slots; 0 without outboxes.
     pub outbox_log2: u32,
+    /// Frames that may wait in a shard for actors that come or go; 0 without a store.
+    pub waiters: u32,
+    /// Binary logarithm of the capacity of the ring for requests to the store, in slots; 0 without one.
+    pub store_log2: u32,
 }
 
 impl Geometry {
@@ -117,6 +122,10 @@ impl Geometry {
         if !is_outbox_log2(self.outbox_log2) {
             within!(outbox_log2, OUTBOX_CAPACITY_MIN.trailing_zeros(), OUTBOX_CAPACITY_MAX.trailing_zeros());
         }
+        within!(waiters, 0, WAITERS_MAX);
+        if self.waiters != 0 {
+            within!(store_log2, store_ring_log2(self.shards), OUTBOX_CAPACITY_MAX.trailing_zeros());
+        }
         if self.combined == 1 {
             within!(blocks, 1, 1);
         } else {
@@ -162,7 +171,7 @@ impl core::error::Error for GeometryError {}
 pub struct Bucket {
     /// Key of the actor.
     pub key: u64,
-    /// Kind of the actor; 0 when the bucket is empty.
+    /// Kind word of the actor, above it the request that [holds](crate::virtual_actors::held) it; 0 when the bucket is empty.
     pub kind: u32,
     /// Index of the actor's entry in the shard's slab.
     pub entry: u32,
@@ -184,7 +193,7 @@ pub struct EntryHeader {
 pub struct ShardState {
     /// Last timestamp that the shard gave, as of the last exit of the kernel; while it runs, the block keeps it.
     pub hlc: u64,
-    /// Actors in the directory.
+    /// Entries of the slab that were ever used; without a store, actors in the directory.
     pub actors: u32,
     /// Zero.
     pub reserved: [u32; 29],
@@ -259,7 +268,7 @@ pub struct KernelArguments {
 /// Byte offsets in the engine's device memory.
 ///
 /// The sum: `warps * 768 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`, with
-/// outboxes `warps * 47104 + lanes * 128`, and a little.
+/// outboxes `warps * 47104 + lanes * 128`, with a store `shards * (384 + waiters * 528)`, and a little.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct DeviceLayout {
@@ -293,6 +302,9 @@ pub struct DeviceLayout {
     pub landings: u64,
     /// With outboxes an [`Outgoing`] for each of the 32 lanes of each warp.
     pub outgoing: u64,
+    /// With a store a [`VirtualShard`](crate::virtual_actors::VirtualShard) for each shard, and behind each its
+    /// [`WaitingFrame`](crate::virtual_actors::WaitingFrame)s.
+    pub virtuals: u64,
     /// Bytes in all.
     pub total_bytes: u64,
 }
@@ -325,6 +337,7 @@ impl DeviceLayout {
         let landings = place(&mut next, shards * geometry.landing_bytes as u64);
         let posting_warps = if geometry.outbox_log2 == 0 { 0 } else { warps };
         let outgoing = place(&mut next, posting_warps * (LANES_OF_WARP_MAX as u64 * size_of::<Outgoing>() as u64));
+        let virtuals = place(&mut next, shards * virtual_bytes(geometry.waiters));
         Self {
             mirror,
             table,
@@ -341,6 +354,7 @@ impl DeviceLayout {
             slabs,
             landings,
             outgoing,
+            virtuals,
             total_bytes: next.next_multiple_of(256),
         }
     }
@@ -467,6 +481,10 @@ pub struct WarpScratch {
     pub landing: Landing,
     /// What posting needs; the same for as long as the kernel runs.
     pub mail: Mail,
+    /// What the window is about, if it is about an actor that comes or goes: see [`errand`](crate::virtual_actors::errand).
+    pub errand: u32,
+    /// The frames of the window that wait now, for such an actor.
+    pub parked: u32,
 }
 
 /// Where the payload of a frame is while its handler runs.
@@ -485,14 +503,14 @@ pub struct Landing {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Geometry>() == 48);
+    assert!(size_of::<Geometry>() == 56);
     assert!(size_of::<Bucket>() == 16 && size_of::<EntryHeader>() == 16);
     assert!(size_of::<ShardState>() == 128);
     assert!(size_of::<LaneAddresses>() == 32);
-    assert!(size_of::<DeviceLayout>() == 128);
-    assert!(size_of::<KernelArguments>() == 224);
+    assert!(size_of::<DeviceLayout>() == 136);
+    assert!(size_of::<KernelArguments>() == 240);
     assert!(offset_of!(KernelArguments, layout) == 40);
-    assert!(offset_of!(KernelArguments, geometry) == 168);
+    assert!(offset_of!(KernelArguments, geometry) == 176);
     assert!(size_of::<BlockWords>() == 128);
     assert!(size_of::<WarpScratch>() == 3456);
     assert!(LANES_MAX == 64);
@@ -516,6 +534,8 @@ mod tests {
             directory_log2: 14,
             landing_bytes: 1 << 20,
             outbox_log2: 8,
+            waiters: 0,
+            store_log2: 0,
         }
     }
 
@@ -540,6 +560,8 @@ mod tests {
             (Geometry { ring_log2: 3, ..geometry() }, "ring_log2"),
             (Geometry { outbox_log2: 3, ..geometry() }, "outbox_log2"),
             (Geometry { outbox_log2: 17, ..geometry() }, "outbox_log2"),
+            (Geometry { waiters: WAITERS_MAX + 1, ..geometry() }, "waiters"),
+            (Geometry { waiters: 64, store_log2: 13, ..geometry() }, "store_log2"),
             (Geometry { landing_bytes: (1 << 20) + 256, ..geometry() }, "landing_bytes"),
         ];
         for (geometry, figure) in bad {

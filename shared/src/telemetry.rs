@@ -60,6 +60,16 @@ pub enum Counter {
     NoticesDropped = 15,
     /// How often gates took frames: [`Claimed`](Self::Claimed) over this is how many they took at once.
     Claims = 16,
+    /// Actors that left for the store.
+    Evicted = 18,
+    /// Actors that came back from it.
+    Fetched = 19,
+    /// Messages that wait at the moment for actors that come or go, or for room for them.
+    Waiting = 20,
+    /// Actors that the store failed to bring.
+    FetchFailures = 21,
+    /// Actors that the store failed to keep.
+    EvictFailures = 22,
 }
 
 /// Written by the host.
@@ -170,7 +180,7 @@ const _: () = {
     assert!(offset_of!(TelemetryPage, latency) == 512);
     assert!(size_of::<TelemetryPage>() == 1024 && size_of::<TelemetryPage>() <= TELEMETRY_BYTES);
     assert!(size_of::<WarpStats>() == 768 && align_of::<WarpStats>() == LINE_BYTES);
-    assert!((Counter::Claims as usize) < COUNTERS);
+    assert!((Counter::EvictFailures as usize) < COUNTERS);
 };
 
 #[cfg(test)]

@@ -102,6 +102,7 @@ pub mod futures;
 pub mod load;
 pub mod outbox;
 pub mod raw;
+pub mod store;
 
 pub use bench::{Bench, Place};
 
