@@ -28,6 +28,7 @@ use tourbillon::abi::geometry::ACTORS_PER_SHARD_MAX;
 use tourbillon::abi::header::{Flags, Header};
 use tourbillon::abi::partition::SHARDS_MAX;
 use tourbillon::abi::position::ShapeError;
+use tourbillon::abi::virtual_actors::{KIND_MAX, WAITERS_MAX};
 use tourbillon::actors::Counter as CounterActor;
 use tourbillon::actors::counter::{Add, CounterError, Get};
 use tourbillon::actors::echo::{Ping64, Ping352};
@@ -99,6 +100,12 @@ on_every_backend! {
         for lanes in [0, 65, u32::MAX] {
             assert_eq!(figure_of(bench.builder().lanes(lanes).build()), "lanes");
         }
+        // One of 64 lanes is the store's.
+        let with_store = bench.builder().lanes(64).store(tourbillon_tests::store::ToldStore::new());
+        assert_eq!(figure_of(with_store.build()), "lanes");
+        for waiters in [0, WAITERS_MAX + 1] {
+            assert_eq!(figure_of(bench.builder().waiters(waiters).build()), "waiters");
+        }
     }
 }
 
@@ -117,9 +124,10 @@ on_every_backend! {
         let get = header_of::<Get>(1);
         let trigger = Trigger { fault: Fault::Nothing, argument: 0 };
         let unknown_fault = [99u32, 0];
-        let cases: [(Header, &[u8], FailureCode); 7] = [
+        let cases: [(Header, &[u8], FailureCode); 8] = [
             (Header { kind: 77, ..get }, &[], FailureCode::UnknownKind),
-            (Header { kind: u16::MAX, ..get }, &[], FailureCode::UnknownKind),
+            (Header { kind: KIND_MAX, ..get }, &[], FailureCode::UnknownKind),
+            (Header { kind: u16::MAX, ..get }, &[], FailureCode::UnknownKeySpace),
             (Header { message: 2, ..get }, &[], FailureCode::UnknownMessage),
             (Header { message: 255, ..get }, &[], FailureCode::UnknownMessage),
             (Header { length: 4, ..get }, &[0; 4], FailureCode::InvalidPayload),

@@ -69,6 +69,16 @@ pub struct EngineView {
     pub queue_depth: u64,
     /// Actors activated.
     pub activated: u64,
+    /// Actors that left for the store.
+    pub evicted: u64,
+    /// Actors that came back from it.
+    pub fetched: u64,
+    /// Messages that wait for actors that come or go.
+    pub waiting: u64,
+    /// Actors that the store failed to bring.
+    pub fetch_failures: u64,
+    /// Actors that the store failed to keep.
+    pub evict_failures: u64,
     /// Answers a second, between the readings.
     pub rate: f64,
     /// Share of the warps' time spent on turns with messages, 0 to 1, between the readings.
@@ -152,6 +162,12 @@ pub fn view(earlier: &TelemetryPage, later: &TelemetryPage, now_unix_ns: u64) ->
         dropped: count(Counter::Dropped),
         queue_depth: count(Counter::Claimed).saturating_sub(count(Counter::Processed)),
         activated: count(Counter::Activated),
+        evicted: count(Counter::Evicted),
+        fetched: count(Counter::Fetched),
+        // A sum of what warps add and take away, which they are read one after the other for.
+        waiting: (count(Counter::Waiting) as i64).max(0) as u64,
+        fetch_failures: count(Counter::FetchFailures),
+        evict_failures: count(Counter::EvictFailures),
         rate: per_ns(grown(Counter::Processed)) * 1e9,
         busy_share: (per_ns(grown(Counter::BusyNs)) / f64::from(host.warps.max(1))).min(1.0),
         last_failure: count(Counter::LastFailure),
@@ -188,6 +204,7 @@ fn text(view: &EngineView) -> String {
     format!(
         "process {}  {} on {}  {}{silence}\n  up {:.0} s, launches {}, {} shards, {} lanes, warps {}/{}\n  \
          processed {}, failed {}, panicked {}, dropped {}, queued {}, actors {}\n  \
+         actors evicted {}, fetched {}, waiting messages {}, failures to fetch {}, to evict {}\n  \
          {}, busy {:.1} %, latency below: p50 {}, p90 {}, p99 {}, p99.9 {}",
         view.process,
         view.backend,
@@ -205,6 +222,11 @@ fn text(view: &EngineView) -> String {
         human_count(view.dropped),
         human_count(view.queue_depth),
         human_count(view.activated),
+        human_count(view.evicted),
+        human_count(view.fetched),
+        human_count(view.waiting),
+        human_count(view.fetch_failures),
+        human_count(view.evict_failures),
         human_rate(view.rate),
         view.busy_share * 100.0,
         human_ns(view.latency_ns.p50),
@@ -248,7 +270,16 @@ mod tests {
         later.counters[Counter::Claimed as usize] += 4_000;
         later.counters[Counter::BusyNs as usize] += 2_000_000_000;
         later.latency[10] = 4_100;
+        later.counters[Counter::Evicted as usize] = 7;
+        later.counters[Counter::Fetched as usize] = 6;
+        later.counters[Counter::FetchFailures as usize] = 2;
+        // Read in the middle of a message's coming and going.
+        later.counters[Counter::Waiting as usize] = u64::MAX;
         let view = view(&earlier, &later, 61_000_000_000);
+        assert_eq!((view.evicted, view.fetched, view.waiting, view.fetch_failures), (7, 6, 0, 2));
+        assert!(
+            text(&view).contains("actors evicted 7, fetched 6, waiting messages 0, failures to fetch 2, to evict 0")
+        );
         assert_eq!((view.state.as_str(), view.is_beating, view.backend), ("active", true, "cpu"));
         assert_eq!((view.device.as_str(), view.queue_depth, view.processed), ("CPU", 5, 4_100));
         assert!((view.rate - 2_000.0).abs() < 1e-6 && (view.busy_share - 0.25).abs() < 1e-9);
