@@ -95,6 +95,12 @@
 #[derive(Debug)]
 pub struct FirstActor;
 
+/// The code of the chapter about stores is compiled, and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/virtual-actors.md")]
+#[derive(Debug)]
+pub struct VirtualActors;
+
 pub mod bench;
 pub mod child;
 pub mod deadline;

@@ -138,7 +138,7 @@ on_every_backend! {
             let (_, failure, _) = exchange(&mut client, header, payload);
             assert_eq!(failure, Some(expected), "{header:?}");
         }
-        assert_eq!(counted(&engine, Counter::Failed), 7);
+        assert_eq!(counted(&engine, Counter::Failed), 8);
         assert_eq!(client.call(1, Get {}), Ok(0), "the lane goes on");
         assert_eq!(client.call(2, trigger), Ok(1));
         let refused = client.call(1, Add { amount: 1, sender: 14, sequence: 1 });

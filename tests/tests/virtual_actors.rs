@@ -224,6 +224,35 @@ on_every_backend! {
 }
 
 on_every_backend! {
+    /// Messages that waited for room run before those that come while their actor is fetched.
+    fn those_who_wait_for_room_are_not_overtaken(bench: &Bench) {
+        let store = ToldStore::new();
+        let engine = roomy(bench, 1, 1, &store).build().unwrap();
+        let (mut waiting, mut other) = (client(&engine), client(&engine));
+        assert_eq!(add(&mut other, 1, 1), 0);
+        let hold = store.hold();
+        let mut pipeline = waiting.pipeline();
+        for sequence in 1..=4 {
+            assert!(pipeline.push(2, &Add { amount: 1, sender: 3, sequence }).unwrap());
+        }
+        store.wait_for(&evict_fetch(1).0);
+        eventually("all wait for room", || counted(&engine, Counter::Waiting) == 4);
+        store.takes_us.store(200_000, Ordering::Relaxed);
+        drop(hold);
+        store.wait_for(&evict_fetch(2).1);
+        // The store takes its time: these come while the actor is on its way.
+        for sequence in 5..=8 {
+            assert!(pipeline.push(2, &Add { amount: 1, sender: 3, sequence }).unwrap());
+        }
+        for before in 0..8 {
+            let added = pipeline.pop().unwrap().unwrap();
+            assert_eq!((added.previous, added.last_sequence), (before, before));
+        }
+        settled_places(&engine);
+    }
+}
+
+on_every_backend! {
     /// Past the bound a message is refused; those that wait are not.
     fn no_more_wait_than_may(bench: &Bench) {
         let store = ToldStore::new();

@@ -77,7 +77,8 @@ impl Directory {
             if bucket.kind != 0 && holder(bucket.kind).is_none() {
                 // SAFETY: a bucket that is not empty names the actor's entry.
                 let hlc = unsafe { (*self.entry(bucket.entry)).hlc };
-                if hlc < best || at == NOWHERE {
+                let is_older = if mutant!("evicts_the_latest") { hlc > best } else { hlc < best };
+                if is_older || at == NOWHERE {
                     (best, at) = (hlc, index);
                 }
             }
@@ -85,11 +86,7 @@ impl Directory {
         }
         let has_one = at != NOWHERE;
         // The least of all lanes' timestamps; of lanes without one, nothing is less.
-        let least = if mutant!("evicts_the_latest") {
-            warp.max_u64(if has_one { best } else { 0 })
-        } else {
-            !warp.max_u64(if has_one { !best } else { 0 })
-        };
+        let least = !warp.max_u64(if has_one { !best } else { 0 });
         let votes = warp.ballot(has_one && best == least);
         if votes == 0 { NOWHERE } else { warp.broadcast(at, lowest(votes)) }
     }
@@ -143,7 +140,7 @@ impl Directory {
                 (*state).free_entries = (*state).free_entries.wrapping_sub(1);
                 let words = entry.cast::<u64>();
                 let mut word = 0;
-                while word < (self.stride / 8) as usize {
+                while word < (self.stride / 8) as usize && !mutant!("entry_reused_as_it_was") {
                     words.wrapping_add(word).write(0);
                     word = word.wrapping_add(1);
                 }
@@ -168,6 +165,104 @@ impl Directory {
             self.entry(index).write(EntryHeader { hlc: 0, version: u64::from((*state).free_entry) });
             (*state).free_entry = index.wrapping_add(1);
             (*state).free_entries = (*state).free_entries.wrapping_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::Place;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use tourbillon_shared::geometry::{DeviceLayout, Geometry, KernelArguments, LaneAddresses};
+    use tourbillon_shared::virtual_actors::held;
+
+    const ACTORS: u32 = 16;
+
+    /// The directory of a shard in memory of the test.
+    struct Memory {
+        _words: Vec<u128>,
+        directory: Directory,
+    }
+
+    impl Memory {
+        fn new() -> Self {
+            let geometry = Geometry {
+                blocks: 1,
+                gates: 1,
+                warps_per_block: 1,
+                combined: 1,
+                shards: 1,
+                lanes: 1,
+                ring_log2: 4,
+                actors_per_shard: ACTORS,
+                entry_stride: 32,
+                directory_log2: Geometry::directory_log2_for(ACTORS),
+                landing_bytes: 0,
+                outbox_log2: 0,
+                waiters: 0,
+                store_log2: 0,
+            };
+            let layout = DeviceLayout::new(&geometry);
+            let mut words = vec![0u128; layout.total_bytes as usize / 16];
+            let arguments = KernelArguments {
+                abi_hash: 0,
+                control: 0,
+                telemetry: 0,
+                lanes: core::ptr::null::<LaneAddresses>() as u64,
+                memory: words.as_mut_ptr() as u64,
+                layout,
+                geometry,
+                refresh_ns: 0,
+                beat_ns: 0,
+            };
+            let directory = Directory::new(&arguments, 0);
+            Self { _words: words, directory }
+        }
+    }
+
+    proptest! {
+        /// Against a map: actors come and go, and are held, in any order; at most as many as there is room for. Keys are few, and half
+        /// of them begin at the same few buckets.
+        #[test]
+        fn the_directory_is_a_map_from_which_actors_leave(steps in proptest::collection::vec((0u64..40, 0u32..4), 1..300)) {
+            let memory = Memory::new();
+            let directory = memory.directory;
+            let mut oracle = BTreeMap::new();
+            // Keys whose homes are among four buckets, and others.
+            let crowded: Vec<u64> = (0..100_000).filter(|key| hash(1, *key) as u32 & directory.mask < 4).take(20).collect();
+            let key_of = |number: u64| crowded.get(number as usize).copied().unwrap_or(number << 40);
+            for (number, what) in steps {
+                let key = key_of(number);
+                // SAFETY: the directory lies in memory of this test, which alone uses it.
+                unsafe {
+                    let (index, bucket) = directory.locate(hash(1, key), 1, key);
+                    prop_assert_eq!(bucket.kind != 0, oracle.contains_key(&key));
+                    match what {
+                        0 | 1 if bucket.kind == 0 && oracle.len() < ACTORS as usize => {
+                            let kind = if what == 0 { 1 } else { held(1, 3) };
+                            directory.bucket(index).write(Bucket { key, kind, entry: number as u32 % ACTORS });
+                            oracle.insert(key, kind);
+                        }
+                        2 if bucket.kind != 0 => {
+                            directory.remove(index);
+                            oracle.remove(&key);
+                        }
+                        _ => {}
+                    }
+                    for number in 0..40 {
+                        let key = key_of(number);
+                        let (_, bucket) = directory.locate(hash(1, key), 1, key);
+                        prop_assert_eq!(bucket.kind, oracle.get(&key).copied().unwrap_or(0));
+                        // A lookup for a message finds those alone that nobody holds.
+                        let found = matches!(directory.find(hash(1, key), 1, key), Place::Found(_));
+                        prop_assert_eq!(found, bucket.kind == 1);
+                    }
+                    let used = (0..=directory.mask).filter(|index| directory.bucket(*index).read().kind != 0).count();
+                    prop_assert_eq!(used, oracle.len());
+                }
+            }
         }
     }
 }

@@ -281,7 +281,10 @@ impl<'k> Virtual<'k> {
                 let waiting = self.node(from);
                 let next = (*waiting).next;
                 (*waiting).next = 0;
-                if (*waiting).key == key && (*waiting).kind == u32::from(kind) {
+                let is_actors = (*waiting).key == key && (*waiting).kind == u32::from(kind);
+                // One that stayed in the queue would be overtaken by those that come when the actor is there.
+                let stays = mutant!("queued_frames_left_behind") && (*request).first != 0;
+                if is_actors && !stays {
                     self.append(&raw mut (*request).first, &raw mut (*request).last, from);
                     (*state).queue_frames = (*state).queue_frames.wrapping_sub(1);
                 } else {
