@@ -383,6 +383,82 @@ on_every_backend! {
     }
 }
 
+/// Sends additions and failing messages, one in flight for each of `keys` keys and kind, and checks every reply; those that the store
+/// failed count for nothing.
+fn mix(client: &mut Client, keys: u64, rounds: u64, seed: u64) -> (Vec<u64>, Vec<u64>) {
+    let (mut sums, mut handled) = (vec![0u64; keys as usize], vec![0u64; keys as usize]);
+    let is_stores = |error: &str| matches!(error, "FetchFailed" | "DirectoryFull");
+    for round in 0..rounds {
+        let word = |key: u64| mixed(seed << 40 ^ round << 16 ^ key);
+        let of_round: Vec<u64> = (0..keys).filter(|key| word(*key) % 3 == 0).collect();
+        let adds = client.call_many(of_round.iter().map(|key| (*key, Add { amount: 2, sender: 0, sequence: 1 })));
+        for (key, reply) in of_round.iter().zip(adds) {
+            let sum = &mut sums[*key as usize];
+            match reply {
+                Ok(added) => {
+                    assert_eq!(added.previous, *sum, "actor {key} in round {round}");
+                    *sum += 2;
+                }
+                Err(error) => assert!(is_stores(&format!("{error:?}")), "{error:?}"),
+            }
+        }
+        let fault_of = |key: u64| if word(key) >> 20 & 7 == 0 { Fault::Panic } else { Fault::Nothing };
+        let triggers =
+            client.call_many(of_round.iter().map(|key| (*key, Trigger { fault: fault_of(*key), argument: 0 })));
+        for (key, reply) in of_round.iter().zip(triggers) {
+            let handled = &mut handled[*key as usize];
+            match reply {
+                Ok(count) => {
+                    *handled += 1;
+                    assert_eq!(count, *handled, "actor {key} in round {round}");
+                    assert_eq!(fault_of(*key), Fault::Nothing);
+                }
+                Err(CallError::Panicked { .. }) => assert_eq!(fault_of(*key), Fault::Panic),
+                Err(error) => assert!(is_stores(&format!("{error:?}")), "{error:?}"),
+            }
+        }
+    }
+    (sums, handled)
+}
+
+on_every_backend! {
+    /// Panics, failures of the store, orders to evict and relaunches, all at the same time: every actor is exact.
+    fn everything_at_once(bench: &Bench) {
+        let store = ToldStore::new();
+        let engine = roomy(bench, 2, 4, &store).build().unwrap();
+        let (keys, rounds) = (24, bench.scale(200, 14));
+        let mut client = client(&engine);
+        let (sums, handled) = std::thread::scope(|scope| {
+            let mixing = scope.spawn(|| mix(&mut client, keys, rounds, 5));
+            let mut round = 0u64;
+            while !mixing.is_finished() {
+                let word = mixed(round);
+                store.fails_to_keep.store(word & 7 == 0, Ordering::Relaxed);
+                store.fails_to_bring.store(word >> 3 & 7 == 0, Ordering::Relaxed);
+                if word >> 6 & 3 == 0 {
+                    engine.evict(word >> 8 & 7).unwrap();
+                }
+                if word >> 11 & 7 == 0 {
+                    engine.relaunch().unwrap();
+                }
+                round += 1;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            mixing.join().unwrap()
+        });
+        store.fails_to_keep.store(false, Ordering::Relaxed);
+        store.fails_to_bring.store(false, Ordering::Relaxed);
+        for key in 0..keys {
+            assert_eq!(client.call(key, Get {}), Ok(sums[key as usize]), "actor {key}");
+            let trigger = Trigger { fault: Fault::Nothing, argument: 0 };
+            assert_eq!(client.call(key, trigger), Ok(handled[key as usize] + 1), "actor {key}");
+        }
+        settled_places(&engine);
+        assert_eq!(store.faults(), [""; 0]);
+        assert!(engine.drain(REPLY_TIME_MAX).unwrap().is_complete());
+    }
+}
+
 on_every_backend! {
     /// Without a store nothing ever leaves.
     fn without_a_store_a_full_shard_says_so(bench: &Bench) {

@@ -349,8 +349,8 @@ impl Server {
         }
         let position = self.end.tail();
         let flags = Flags::new(span, 0);
-        let header = Header { key, kind: ORDER_KIND, length: length as u16, flags, ..Header::default() };
-        self.end.forget_clock();
+        // An order has the oldest timestamp there is: a gate must not refuse it when the host's clock has stepped, for the shard waits for it.
+        let header = Header { key, kind: ORDER_KIND, length: length as u16, flags, hlc: 1, ..Header::default() };
         self.end.publish(header, payload.get(..length).unwrap_or_default());
         self.pending.push_back((position, span));
     }
