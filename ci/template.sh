@@ -14,3 +14,28 @@ echo "$said"
 [[ $said == "account 42 has 10; backend: cpu on "* ]]
 texts=("$CARGO_TARGET_DIR"/debug/build/my-actors-*/out/tourbillon_sm_80.ptx)
 grep -q '^.visible .entry tourbillon_ring_kernel(' "${texts[@]}"
+
+# What the kernel takes is said, where the assembler is that tells it.
+if [[ -n ${PTXAS:-} || -x target/device-toolchain/nvidia/cu13/bin/ptxas ]] || command -v ptxas > /dev/null; then
+    reports=("$CARGO_TARGET_DIR"/debug/build/my-actors-*/out/tourbillon_sm_80.txt)
+    grep -q '^registers: [1-9]' "${reports[@]}"
+    grep -Eq '^ +[1-9][0-9]* +[0-9]+ +[0-9]+ +[0-9]+  Account / Deposit$' "${reports[@]}"
+fi
+
+said=$(cd "$folder/my-actors" && PTXAS=/nonexistent cargo build 2>&1)
+grep -q 'no ptxas, so what the kernel of Mine takes of registers, stack and spills is not known' <<< "$said"
+
+# A handler that calls itself ends the build, which says how it comes to that.
+sed -i 's/self.balance += deposit.amount;/self.balance += steps(deposit.amount);/' "$folder/my-actors/src/lib.rs"
+cat >> "$folder/my-actors/src/lib.rs" <<'RUST'
+
+fn steps(of: u64) -> u64 {
+    if of < 2 { of } else { steps(of - 1) ^ steps(of / 2) }
+}
+RUST
+if said=$(cd "$folder/my-actors" && cargo build --quiet 2>&1); then
+    echo "a handler that calls itself was compiled" >&2
+    exit 1
+fi
+grep -q 'a handler calls itself: my_actors::steps, which calls my_actors::steps' <<< "$said"
+grep -q 'write a loop' <<< "$said"

@@ -42,5 +42,7 @@ mod recorded;
 mod stuck;
 #[path = "tests/telemetry.rs"]
 mod telemetry;
+#[path = "tests/typed.rs"]
+mod typed;
 #[path = "tests/virtual_actors.rs"]
 mod virtual_actors;

@@ -128,6 +128,18 @@ impl<'k> Block<'k> {
         self.at(self.layout.lane_waits, lane)
     }
 
+    /// How many windows in a row lane `lane` filled.
+    #[inline(always)]
+    pub fn lane_full(&self, lane: u32) -> *mut u64 {
+        self.at(self.layout.lane_fulls, lane)
+    }
+
+    /// When the last look at the head of lane `lane` alone began, device time.
+    #[inline(always)]
+    pub fn lane_look(&self, lane: u32) -> *mut u64 {
+        self.at(self.layout.lane_looks, lane)
+    }
+
     /// How far this gate has written the ring of `shard`.
     #[inline(always)]
     pub fn ring_tail(&self, shard: u32) -> *mut u64 {
@@ -237,7 +249,11 @@ impl<'k> Block<'k> {
             let mut lane = warp.rank();
             while lane < self.arguments.geometry.lanes {
                 // SAFETY: as above. A wait that was cut short begins anew.
-                unsafe { self.lane_wait(lane).write(0) };
+                unsafe {
+                    self.lane_wait(lane).write(0);
+                    self.lane_full(lane).write(0);
+                    self.lane_look(lane).write(0);
+                }
                 lane = lane.wrapping_add(warp.size());
             }
             let mut local = warp.rank();

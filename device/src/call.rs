@@ -1,8 +1,8 @@
 //! One message on its way through a handler.
 
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 
-use bytemuck::{CheckedBitPattern, Zeroable};
 use tourbillon_shared::arena::{ARENA_REF_WORDS, ArenaRef};
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_OF_ONE_SLOT, arena_start, payload_start, slots_for};
@@ -18,6 +18,7 @@ use crate::arch::Arch;
 use crate::context::Context;
 use crate::large::Large;
 use crate::outbox;
+use crate::plain::Plain;
 
 /// How a message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub trait Words {
     /// The state at `state`, if the frame brought it along.
     ///
     /// # Safety
-    /// The frame's actor is of type `T`.
+    /// The frame's actor is of type `T`, and its bytes are a value: the actor is not new, or of a type that starts all zero.
     unsafe fn state<T: Actor>(&self) -> Option<T>;
     /// Reserves room for what was posted; whether the message may succeed.
     fn reserve(&self, context: &Context) -> bool;
@@ -219,7 +220,8 @@ impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
     #[inline(always)]
     unsafe fn state<T: Actor>(&self) -> Option<T> {
         let fits = size_of::<T>() <= size_of::<[Chunk; IMAGE_CHUNKS]>() && align_of::<T>() <= align_of::<Chunk>();
-        // SAFETY: the chunks are at least as large as the state, whose bytes they begin with; every state is plain data.
+        // SAFETY: the chunks are at least as large as the state, whose bytes they begin with and are, the
+        // caller vouches, a value.
         fits.then(|| unsafe { (&raw const self.image.chunks).cast::<T>().read() })
     }
     #[inline(always)]
@@ -328,6 +330,24 @@ impl<W: Words> Call<W> {
         fits && self.selector() == const { selector(A::KIND, M::NUMBER, size_of::<M>()) }
     }
 
+    /// [`is`](Self::is) for the actor of message `M`.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn takes<M: Message>(&self) -> bool {
+        self.is::<M::Actor, M>()
+    }
+
+    /// Runs the handler of message `M`, which the frame is.
+    ///
+    /// # Safety
+    /// As for [`answer`](Self::answer).
+    #[doc(hidden)]
+    #[inline(always)]
+    pub unsafe fn run<M: Message>(&mut self, state: *mut M::Actor) -> Outcome {
+        // SAFETY: the caller vouches for `state`.
+        unsafe { if M::OUTLINED { self.answer_apart::<M::Actor, M>(state) } else { self.answer::<M::Actor, M>(state) } }
+    }
+
     #[inline(always)]
     fn selector(&self) -> u32 {
         selector(self.header.kind, self.header.message, self.header.length as usize)
@@ -366,14 +386,15 @@ impl<W: Words> Call<W> {
         let Some(message) = self.message::<M>() else { return Outcome::Invalid };
         let state = state.cast::<Entry<A>>();
         // SAFETY: the caller vouches for `state`, which stands in an entry of the slab, so is aligned like one.
-        let mut copy = unsafe { self.words.state::<A>().unwrap_or_else(|| (*state).0) };
-        if !A::STARTS_ZEROED && self.is_new {
-            // SAFETY: as above.
-            copy = unsafe {
+        let mut copy = unsafe {
+            if !A::STARTS_ZEROED && self.is_new {
+                // Not before: where all zero is no value there is none to copy yet.
                 activate_at(state, self.header.key);
                 (*state).0
-            };
-        }
+            } else {
+                self.words.state::<A>().unwrap_or_else(|| (*state).0)
+            }
+        };
         match copy.handle(&message, &mut self.context) {
             // What the handler did to the state is thrown away with its copy. Nobody reads the reply to a tell.
             Ok(_) if self.context.is_over && !self.header.flags.has(Flags::TELL) => Outcome::TooLarge,
@@ -382,12 +403,6 @@ impl<W: Words> Call<W> {
             // The last point at which the message may fail.
             Ok(_) if self.context.posted != 0 && !self.words.reserve(&self.context) => Outcome::OutboxFull,
             Ok(reply) => {
-                // SAFETY: as above; `find` was told the entry. The stores come last: a handler that panics never gets here.
-                unsafe {
-                    (*state).0 = copy;
-                    let version = self.context.version.wrapping_add(1);
-                    self.entry.write(EntryHeader { hlc: self.event_hlc, version });
-                }
                 if self.context.posted != 0 {
                     self.words.send(&self.header, &self.context);
                 }
@@ -397,9 +412,16 @@ impl<W: Words> Call<W> {
                 } else {
                     (0, Flags::REPLY)
                 };
-                self.write_payload(extension, bytemuck::bytes_of(&reply));
+                self.write_payload(extension, reply.as_bytes());
                 self.write_header(role, size_of::<A::Reply>() as u16);
+                // Before the state, for which nobody waits: whoever runs the actor next comes after both.
                 self.words.finish();
+                // SAFETY: as above; `find` was told the entry. A handler that panics never gets here.
+                unsafe {
+                    (*state).0 = copy;
+                    let version = self.context.version.wrapping_add(1);
+                    self.entry.write(EntryHeader { hlc: self.event_hlc, version });
+                }
                 Outcome::Done
             }
             Err(error) => {
@@ -407,7 +429,7 @@ impl<W: Words> Call<W> {
                     self.words.send(&self.header, &self.context);
                 }
                 self.write_word(0, FailureCode::Handler as u32);
-                self.write_payload(1, bytemuck::bytes_of(&error));
+                self.write_payload(1, error.as_bytes());
                 self.write_header(Flags::REPLY | Flags::FAILED, size_of::<A::Error>() as u16 + 4);
                 self.words.finish();
                 Outcome::Failed
@@ -428,18 +450,18 @@ impl<W: Words> Call<W> {
 
     /// The message in the frame, or nothing when its bytes are no value of `M`.
     #[inline(always)]
-    fn message<M: CheckedBitPattern>(&self) -> Option<M> {
+    fn message<M: Plain>(&self) -> Option<M> {
         // In a frame of one slot `is` found the length.
         if W::SPAN.is_none() && self.header.length as usize != size_of::<M>() {
             return None;
         }
-        let mut bits = M::Bits::zeroed();
-        let target = (&raw mut bits).cast::<u8>();
+        let mut message = MaybeUninit::<M>::uninit();
+        let target = message.as_mut_ptr().cast::<u8>();
         let start = W::payload_start(self.header.flags);
         let words = size_of::<M>() / 4;
         let mut i = 0;
         while i < words {
-            // SAFETY: the header was found well-formed, so its length lies inside the frame; `bits` has `words` whole
+            // SAFETY: the header was found well-formed, so its length lies inside the frame; `message` has `words` whole
             // words, written byte-wise because it may be aligned to less than four.
             unsafe { target.add(i * 4).cast::<u32>().write_unaligned(self.words.word(start.wrapping_add(i as u32))) };
             i += 1;
@@ -449,17 +471,17 @@ impl<W: Words> Call<W> {
             let last = self.words.word(start.wrapping_add(words as u32));
             let mut byte = words * 4;
             while byte < size_of::<M>() {
-                // SAFETY: `byte` is below the size of `bits`.
+                // SAFETY: `byte` is below the size of `message`.
                 unsafe { target.add(byte).write((last >> (byte % 4 * 8)) as u8) };
                 byte += 1;
             }
         }
-        if !M::is_valid_bit_pattern(&bits) {
-            return None;
-        }
-        // SAFETY: `bits` has the size of `M` and was found to be a valid value of it, which is what `CheckedBitPattern`
-        // promises to suffice.
-        Some(unsafe { (&raw const bits).cast::<M>().read() })
+        let unchecked = match W::SPAN {
+            Some(_) => mutant!("values_unchecked_in_one_slot"),
+            None => mutant!("values_unchecked_on_the_long_way"),
+        };
+        // SAFETY: all bytes of `message` were written, and are taken for a value only when they are one.
+        unsafe { (M::is_valid(message.as_ptr()) || unchecked).then(|| message.assume_init()) }
     }
 
     /// Writes bytes as payload of the answer, from payload word `first` on; answers have no extensions.
@@ -581,11 +603,4 @@ pub(crate) fn failure_of(outcome: Outcome) -> Option<FailureCode> {
         Outcome::TooManyNotices => Some(FailureCode::TooManyNotices),
         Outcome::OutboxFull => Some(FailureCode::OutboxFull),
     }
-}
-
-/// All zero: the first state of an actor without an `activate` of its own.
-#[doc(hidden)]
-#[inline(always)]
-pub fn zeroed<A: Actor>() -> A {
-    A::zeroed()
 }

@@ -117,7 +117,7 @@ impl Context {
         self.posted = index.saturating_add(1);
         if !self.mail.is_null() {
             // SAFETY: the engine told of the mail and the lane; the size was checked above.
-            unsafe { outbox::store(self.mail, self.lane, index, subscriber, N::NUMBER, bytemuck::bytes_of(notice)) };
+            unsafe { outbox::store(self.mail, self.lane, index, subscriber, N::NUMBER, notice.as_bytes()) };
         }
     }
 }

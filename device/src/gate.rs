@@ -6,8 +6,8 @@
 //! that frames reach each shard in the order of their lane. Slots prove themselves, so the order of the
 //! copies does not matter: those of a longer window follow outside the lock.
 //!
-//! How many a gate takes at once is the way of [`Processing`]: *adaptive*, single heads until a lane has a backlog, then windows;
-//! *continuous*, single heads always; *batch*, windows only, and what is less than a window waits, for a bounded time, for more.
+//! How many a gate takes at once is the way of [`Processing`]: *adaptive*, single heads until a lane has a backlog, then windows,
+//! and from a lane that has filled several in a row only full ones, as long as it goes on filling them soon; *continuous*, single heads always; *batch*, windows only, and what is less than a window waits, for a bounded time, for more.
 //!
 //! Between a gate and a shard runs a ring of their own, so room is the gate's tail, which its warps share in the block's
 //! memory, against the position that the shard publishes. A frame whose shard has no room stays at the head of its
@@ -38,6 +38,10 @@ const PARTS: u32 = CHUNKS_PER_SLOT as u32;
 const NS_PER_US: u64 = 1_000;
 /// Most warps that poll the same lane: more wait for each other on the bus.
 const POLLERS_MAX: u32 = 2;
+
+/// Windows that a lane must fill in a row for the next ones to be waited for: a backlog of hundreds, which takes much longer than the
+/// wait. A shorter one is taken as it comes.
+const DEEP_WINDOWS: u64 = 8;
 
 /// What a gate warp remembers between two looks.
 #[derive(Debug)]
@@ -295,8 +299,43 @@ impl Gate {
             self.backlog |= bit;
         } else if self.processing == Processing::Continuous {
             self.backlog &= !bit;
+        } else if self.waits_for_more(warp, block, lane, ready == slots) {
+            return true;
         }
         self.visit(warp, block, scratch, stats, clock, Visit { lane, shape, position, base: 0, slots: ready })
+    }
+
+    /// Whether the messages of a lane with a backlog shall wait for others, because it filled windows so far and this one is not full:
+    /// a window costs the bus and the gate the same, however many messages are in it. Two warps that poll one lane count together,
+    /// and may miss one of each other's.
+    #[inline(always)]
+    fn waits_for_more<A: Arch, const WHOLE: bool>(
+        &self,
+        warp: &Warp<A, WHOLE>,
+        block: &Block<'_>,
+        lane: u32,
+        is_full: bool,
+    ) -> bool {
+        if A::LANES == 1 {
+            // A thread takes messages one by one, and gains nothing by it.
+            return false;
+        }
+        let full = block.lane_full(lane);
+        // SAFETY: a word of the block's memory; rank 0's view counts.
+        let before = warp.broadcast_u64(unsafe { A::load_cta(full) }, 0);
+        if !is_full
+            && before >= DEEP_WINDOWS
+            && !tourbillon_shared::mutant!("deep_not_waited_for")
+            && self.waits(warp, block, lane)
+        {
+            return true;
+        }
+        let after = if is_full { before.saturating_add(1) } else { 0 };
+        if warp.rank() == 0 && after != before {
+            // SAFETY: as above.
+            unsafe { A::store_cta(full, after) };
+        }
+        false
     }
 
     /// Whether the messages of a lane that do not fill a window shall wait for others. The time is that of the first look that found

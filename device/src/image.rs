@@ -2,13 +2,15 @@
 
 use tourbillon_shared::geometry::{EntryHeader, KernelArguments};
 
+use crate::actor::Actor;
+use crate::adopt::{self, Adopt, AdoptError};
 use crate::arch::native;
 #[cfg(feature = "simt")]
 use crate::arch::simt;
 use crate::system::System;
 
 /// One kind of actor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Kind {
     /// Number of the kind.
     pub number: u16,
@@ -16,6 +18,27 @@ pub struct Kind {
     pub name: &'static str,
     /// Bytes of the state.
     pub state_bytes: usize,
+    /// Version of the state's schema ([`Plain::SCHEMA`](crate::Plain::SCHEMA)).
+    pub schema: u32,
+    /// Hash of the state's layout ([`Plain::LAYOUT`](crate::Plain::LAYOUT)).
+    pub layout: u64,
+    /// Takes over a state that was kept outside.
+    pub(crate) adopt: Adopt,
+}
+
+impl Kind {
+    /// The kind of the actor `A`.
+    #[doc(hidden)]
+    pub const fn of<A: Actor>() -> Self {
+        Self {
+            number: A::KIND,
+            name: A::NAME,
+            state_bytes: size_of::<A>(),
+            schema: A::SCHEMA,
+            layout: A::LAYOUT,
+            adopt: adopt::adopt::<A>,
+        }
+    }
 }
 
 /// The kernel of a system as PTX text.
@@ -72,6 +95,22 @@ impl SystemImage {
     #[must_use]
     pub fn with_ptx(self, ptx: &'static [PtxText]) -> Self {
         Self { ptx, ..self }
+    }
+
+    /// Takes over the state of an actor of kind `kind` that was kept outside of an engine, as bytes of a state whose
+    /// [`SCHEMA`](crate::Plain::SCHEMA) and [`LAYOUT`](crate::Plain::LAYOUT) were `schema` and `layout`: the bytes of the same state in
+    /// this system, as long as the kind's `state_bytes`. They are those that were given where the version is that of this system, and
+    /// what the actor's `upgrade` makes of them where it is another.
+    ///
+    /// Whatever is given, what comes back is a value of the state. This runs on the calling thread, user code included, and never on a
+    /// device.
+    ///
+    /// # Errors
+    /// [`AdoptError`] with the cause.
+    pub fn adopt(&self, kind: u16, schema: u32, layout: u64, bytes: &[u8]) -> Result<Vec<u8>, AdoptError> {
+        let found = self.kinds.iter().find(|known| known.number == kind);
+        let found = found.ok_or(AdoptError::UnknownKind { system: self.name, kind })?;
+        (found.adopt)(schema, layout, bytes)
     }
 
     /// Runs warp `warp` of block 0 on the calling thread until the kernel is stopped.

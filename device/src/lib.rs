@@ -6,8 +6,10 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | [`actor`](mod@actor) | what a user writes: states, messages, handlers |
+//! | [`plain`] | data that travels, and states: what may be in them, and the hash of their layout |
 //! | [`system`](mod@system) | the list of an engine's actors and the kernel's entry |
 //! | [`call`], `context` | one message on its way through a handler; what the handler may know and do |
+//! | `image`, `adopt` | a system as a host sees it; states that were kept outside, of this version or another |
 //! | [`arch`] | lanes, collectives, memory operations with their ordering and scope |
 //! | [`warp`] | a warp's living lanes and their collectives |
 //! | [`block`] | a block's shared memory, loaded at launch and spilled at exit |
@@ -23,6 +25,7 @@
 //! | `lone` | the short way of a message that comes alone |
 //! | [`directory`] | from a key to an actor's place |
 //! | `virtual_actors` | actors that come and go, with the store of the host |
+//! | `probe` | each handler as a kernel of its own, for a build to find out what it takes |
 //! | [`stats`] | what a warp counts |
 //! | [`kernel`] | the dispatch loop |
 //! | `control` | the control warp: orders, heartbeat, telemetry |
@@ -31,7 +34,12 @@
 #![cfg_attr(target_arch = "nvptx64", feature(asm_experimental_arch, link_llvm_intrinsics))]
 #![cfg_attr(target_arch = "nvptx64", allow(internal_features))]
 
+// The derives write paths that begin with the crate's name.
+extern crate self as tourbillon_device;
+
 pub mod actor;
+#[cfg(not(target_arch = "nvptx64"))]
+pub mod adopt;
 pub mod arch;
 pub mod block;
 pub mod call;
@@ -51,6 +59,9 @@ mod lone;
 pub mod look;
 #[doc(hidden)]
 pub mod outbox;
+pub mod plain;
+#[doc(hidden)]
+pub mod probe;
 pub mod stats;
 pub mod system;
 pub mod turn;
@@ -61,15 +72,21 @@ mod window;
 #[doc(hidden)]
 pub use tourbillon_shared as shared;
 
+#[doc(hidden)]
+pub use actor::zeroed;
 pub use actor::{Actor, ErrorOf, Handler, Message, NoError, ReplyOf};
+#[cfg(not(target_arch = "nvptx64"))]
+pub use adopt::AdoptError;
 #[doc(hidden)]
 pub use call::Words;
-pub use call::{Call, Outcome, zeroed};
+pub use call::{Call, Outcome};
 pub use context::Context;
 #[cfg(not(target_arch = "nvptx64"))]
 pub use image::{Kind, PtxText, SystemImage};
 pub use outbox::Notice;
+pub use plain::{Plain, State};
 pub use system::System;
+pub use tourbillon_derive::{PlainOfDevice as Plain, StateOfDevice as State};
 pub use tourbillon_shared::outbox::Subscriber;
 
 /// The kind that a request is for, without the space of its key.

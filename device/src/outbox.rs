@@ -21,20 +21,19 @@ use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, 
 use tourbillon_shared::telemetry::{Counter, WarpStats};
 use tourbillon_shared::virtual_actors::errand;
 
-use crate::actor::Plain;
 use crate::arch::Arch;
+use crate::plain::Plain;
 use crate::stats::Stats;
 
 /// A message that an actor sends to a client without being asked, with [`Context::post`](crate::Context::post): plain data of up to a
 /// frame's 352 bytes.
 ///
 /// ```
-/// use bytemuck::{Pod, Zeroable};
-/// use tourbillon_device::Notice;
+/// use tourbillon_device::{Notice, Plain};
 ///
 /// /// The price has changed.
 /// #[repr(C)]
-/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// #[derive(Clone, Copy, Plain)]
 /// struct Price {
 ///     cents: u64,
 /// }

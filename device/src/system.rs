@@ -4,6 +4,7 @@
 //! becomes the module, which needs features of the device compiler.
 
 use crate::call::{Call, Outcome, Words};
+use crate::probe::{HandlerName, Probe};
 
 /// The actors of an engine. Implemented by [`system!`](crate::system!).
 pub trait System: 'static {
@@ -11,6 +12,17 @@ pub trait System: 'static {
     const NAME: &'static str;
     /// Bytes of the largest state.
     const STATE_BYTES: usize;
+
+    /// Its actors by name with their handlers, for builds.
+    #[doc(hidden)]
+    const HANDLERS: &'static [(&'static str, &'static [HandlerName])];
+
+    /// Runs the handler at a place of that list, if there is one.
+    ///
+    /// # Safety
+    /// As for [`Probe::run`].
+    #[doc(hidden)]
+    unsafe fn probe(index: usize, probe: &mut Probe);
 
     /// Whether the system has a kind of this number.
     fn has_kind(kind: u16) -> bool;
@@ -41,6 +53,22 @@ macro_rules! system {
                 most
             };
 
+            const HANDLERS: &'static [(&'static str, &'static [$crate::probe::HandlerName])] =
+                &[$((<$actor as $crate::Actor>::NAME, <$actor as $crate::Actor>::HANDLERS)),+];
+
+            #[inline(always)]
+            unsafe fn probe(index: usize, probe: &mut $crate::probe::Probe) {
+                let mut _first = 0;
+                $(
+                    let count = <$actor as $crate::Actor>::HANDLERS.len();
+                    if index >= _first && index < _first + count {
+                        // SAFETY: the caller vouches for it.
+                        return unsafe { <$actor as $crate::Actor>::probe(index - _first, probe) };
+                    }
+                    _first += count;
+                )+
+            }
+
             #[inline]
             fn has_kind(kind: u16) -> bool {
                 false $(|| kind == <$actor as $crate::Actor>::KIND)+
@@ -65,7 +93,13 @@ macro_rules! system {
             while i < kinds.len() {
                 let mut j = i + 1;
                 while j < kinds.len() {
-                    assert!(kinds[i] != kinds[j], "two actors of the system have the same kind number");
+                    assert!(
+                        kinds[i] != kinds[j],
+                        concat!(
+                            "two actors of the system `", stringify!($name),
+                            "` have the same kind: it is listed twice, or two have one number in `kind:`; give each its own"
+                        )
+                    );
                     j += 1;
                 }
                 i += 1;
@@ -77,11 +111,7 @@ macro_rules! system {
             /// The system for a host to build an engine from.
             $visibility fn image() -> $crate::SystemImage {
                 $crate::SystemImage::new::<Self>(
-                    const { &[$($crate::Kind {
-                        number: <$actor as $crate::Actor>::KIND,
-                        name: <$actor as $crate::Actor>::NAME,
-                        state_bytes: size_of::<$actor>(),
-                    }),+] },
+                    const { &[$($crate::Kind::of::<$actor>()),+] },
                 )
             }
         }

@@ -8,7 +8,7 @@ use tourbillon_actors::faulty::{Fault, Trigger};
 use tourbillon_device::arch::native::{Doorbell, Grid, load_chunk, store_chunk};
 #[cfg(feature = "simt")]
 use tourbillon_device::arch::simt;
-use tourbillon_device::{Actor, Message, SystemImage};
+use tourbillon_device::{Actor, Message, Plain, SystemImage};
 use tourbillon_shared::control::{Command, ControlBlock, Mode};
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::frame::{self, FRAME_WORDS_MAX};
@@ -24,7 +24,9 @@ use tourbillon_shared::telemetry::{Counter, TelemetryPage};
 
 tourbillon_actors::shipped!();
 
-const CAPACITY: u32 = 64;
+const CAPACITY: u32 = 512;
+/// How long a message waits for others at most: long enough to be told from none.
+const BATCH_WAIT_US: u32 = 300_000;
 
 #[derive(Clone, Copy)]
 enum Machine {
@@ -177,7 +179,7 @@ impl Bench {
 
     fn command(&mut self, mode: Mode) {
         self.epoch += 1;
-        let chunk = Command { lanes: 1, epoch: self.epoch, ..Command::of(mode) }.encode();
+        let chunk = Command { lanes: 1, epoch: self.epoch, batch_wait_us: BATCH_WAIT_US, ..Command::of(mode) }.encode();
         // SAFETY: the control block was leaked.
         unsafe { store_chunk(&raw mut (*self.control).command, chunk) };
         self.doorbell.ring();
@@ -205,7 +207,7 @@ impl Bench {
             flags: Flags::new(frame::span_of_call(0, size_of::<M>(), size_of::<M>(), 0), 0),
             ..Header::default()
         };
-        self.publish(header, bytemuck::bytes_of(message))
+        self.publish(header, message.as_bytes())
     }
 
     fn reply(&self, at: u64) -> (Header, Vec<u8>) {
@@ -252,7 +254,7 @@ fn exchange(machine: Machine) {
         for (i, at) in (0..12).zip(adds) {
             let (header, payload) = bench.reply(at);
             assert!(!header.flags.has(Flags::FAILED), "{header:?} {payload:?}");
-            let added: Added = bytemuck::pod_read_unaligned(&payload);
+            let added = Added::from_bytes(&payload).unwrap();
             assert_eq!(added.previous, round * 3 + i / 4);
             assert_eq!(added.last_sequence, round * 3 + i / 4);
             last_hlc = last_hlc.max(header.hlc);
@@ -339,6 +341,48 @@ fn a_warp_that_loses_all_runners_at_once_leaves_its_frames_to_another() {
     assert_eq!(page.counters[Counter::Processed as usize], 8);
     assert_eq!(page.counters[Counter::Panicked as usize], 3);
     assert_eq!(page.latency.iter().sum::<u64>(), 8);
+}
+
+/// What is left of a deep backlog waits for others, once, and for its time only.
+#[cfg(feature = "simt")]
+fn rest_of_a_backlog(lanes: u32) {
+    /// The first comes by a look at the head; behind eight windows of 32 slots five are left, which fill no machine's window.
+    const MESSAGES: u32 = 1 + 8 * 32 + 5;
+    let wait = std::time::Duration::from_micros(BATCH_WAIT_US.into());
+    let mut bench = Bench::start(Machine::Simt { lanes, hostile_bus: false }, 1);
+    bench.command(Mode::Paused);
+    // Obeyed within a few rounds; what comes meanwhile only makes the backlog shorter than eight windows of 32 lanes.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let at: Vec<u64> = (1..=MESSAGES)
+        .map(|i| bench.send(u64::from(i % 7), &Add { amount: 1, sender: 0, sequence: i.into() }))
+        .collect();
+    let began = std::time::Instant::now();
+    bench.command(Mode::Active);
+    for &position in &at {
+        bench.reply(position);
+    }
+    // More than five where a shard had no room for all of a window.
+    let waited = began.elapsed();
+    assert!(waited > wait / 2, "the rest waited {waited:?}");
+    // A lone message behind it does not wait.
+    let began = std::time::Instant::now();
+    let lone = bench.send(1, &Add { amount: 1, sender: 0, sequence: u64::from(MESSAGES) + 1 });
+    bench.reply(lone);
+    assert!(began.elapsed() < wait, "a lone message waited");
+    let page = bench.stop();
+    assert_eq!(page.counters[Counter::Processed as usize], u64::from(MESSAGES) + 1);
+}
+
+#[test]
+#[cfg(feature = "simt")]
+fn the_rest_of_a_deep_backlog_waits_for_others_with_warps_of_4() {
+    rest_of_a_backlog(4);
+}
+
+#[test]
+#[cfg(feature = "simt")]
+fn the_rest_of_a_deep_backlog_waits_for_others_with_warps_of_32() {
+    rest_of_a_backlog(32);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytemuck::{CheckedBitPattern, Zeroable};
+use tourbillon_device::Plain;
 use tourbillon_shared::error::{FAILURE_WORDS, FailureCode};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, decode_payload};
 use tourbillon_shared::header::Flags;
@@ -161,7 +161,7 @@ pub enum CallError<E> {
     },
 }
 
-impl<E: CheckedBitPattern> CallError<E> {
+impl<E: Plain> CallError<E> {
     /// The error of a failure reply's payload.
     #[cold]
     pub(crate) fn of_failure(payload: &[u8]) -> Self {
@@ -169,7 +169,9 @@ impl<E: CheckedBitPattern> CallError<E> {
             payload.get(i * 4..i * 4 + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
         };
         match FailureCode::from_word(word(0)) {
-            Some(FailureCode::Handler) => payload.get(4..).and_then(value_of).map_or(Self::InvalidReply, Self::Handler),
+            Some(FailureCode::Handler) => {
+                payload.get(4..).and_then(E::from_bytes).map_or(Self::InvalidReply, Self::Handler)
+            }
             Some(FailureCode::Panicked) if payload.len() >= FAILURE_WORDS * 4 => {
                 Self::Panicked { line: word(1), column: word(2), file_hash: word(3) }
             }
@@ -193,7 +195,7 @@ impl<E: CheckedBitPattern> CallError<E> {
 }
 
 /// The reply of a frame that was copied whole: the value, or why there is none.
-pub(crate) fn reply_in<R: CheckedBitPattern, E: CheckedBitPattern>(words: &[u32]) -> Result<R, CallError<E>> {
+pub(crate) fn reply_in<R: Plain, E: Plain>(words: &[u32]) -> Result<R, CallError<E>> {
     let header = header_in(words);
     let mut payload = [0; PAYLOAD_BYTES_MAX];
     let length = decode_payload(&header, words, &mut payload);
@@ -204,22 +206,7 @@ pub(crate) fn reply_in<R: CheckedBitPattern, E: CheckedBitPattern>(words: &[u32]
     if header.flags.has(Flags::FAILED) {
         return Err(CallError::of_failure(payload));
     }
-    value_of(payload).ok_or(CallError::InvalidReply)
-}
-
-/// The value whose bytes these are, if they are one.
-pub(crate) fn value_of<T: CheckedBitPattern>(bytes: &[u8]) -> Option<T> {
-    let mut bits = T::Bits::zeroed();
-    if bytes.len() != size_of::<T>() {
-        return None;
-    }
-    // SAFETY: `Bits` is as large as `T` and takes any bytes (it is `AnyBitPattern`); the source has that many.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut bits).cast::<u8>(), size_of::<T>()) };
-    if !T::is_valid_bit_pattern(&bits) {
-        return None;
-    }
-    // SAFETY: `bits` has the size of `T` and was found to be a valid value of it.
-    Some(unsafe { (&raw const bits).cast::<T>().read() })
+    R::from_bytes(payload).ok_or(CallError::InvalidReply)
 }
 
 /// Why a message could not be sent.

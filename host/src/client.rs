@@ -100,7 +100,7 @@ impl Client {
     #[inline]
     pub fn call<M: Message>(&mut self, key: impl Into<Key>, message: M) -> Result<ReplyOf<M>, CallError<ErrorOf<M>>> {
         let span = const { span_of::<M>() };
-        self.publish(header_of::<M>(key.into(), 0), bytemuck::bytes_of(&message))?;
+        self.publish(header_of::<M>(key.into(), 0), message.as_bytes())?;
         let taken = self.wait(self.timeout, |port| port.try_take::<ReplyOf<M>, ErrorOf<M>>(span));
         match taken {
             Ok(reply) => reply,
@@ -121,7 +121,7 @@ impl Client {
     #[inline]
     pub fn send<M: Message>(&mut self, key: impl Into<Key>, message: M) -> Result<(), SendError> {
         let header = header_of::<M>(key.into(), Flags::TELL);
-        let payload = bytemuck::bytes_of(&message);
+        let payload = message.as_bytes();
         self.port.end_run();
         if !self.port.can_publish(header.flags.span()) || !self.shared.status.is_open() {
             return self.send_behind(header, payload);

@@ -38,7 +38,7 @@ pub(crate) mod ptx;
 pub(crate) mod shared;
 pub(crate) mod status;
 
-pub use tourbillon_device::{Kind, PtxText, SystemImage};
+pub use tourbillon_device::{AdoptError, Kind, PtxText, SystemImage};
 pub use tourbillon_shared as abi;
 pub use tourbillon_shared::control::Mode;
 pub use tourbillon_shared::geometry::EntryHeader;

@@ -71,11 +71,14 @@ fn find<A: Actor>(shared: &Shared, key: Key) -> Result<Option<(EntryHeader, A)>,
                 shared.publish(&core);
                 let bytes: &[u8] = bytemuck::cast_slice(&words);
                 let (header, state) = bytes.split_at(size_of::<EntryHeader>());
-                let state = bytemuck::pod_read_unaligned(&state[..size_of::<A>()]);
                 let header: EntryHeader = bytemuck::pod_read_unaligned(header);
                 // Of an actor that is being fetched there is nothing yet.
-                let is_on_its_way = holder(kind).is_some() && header.hlc == 0;
-                return Ok((!is_on_its_way).then_some((header, state)));
+                if holder(kind).is_some() && header.hlc == 0 {
+                    return Ok(None);
+                }
+                let state = A::from_bytes(&state[..size_of::<A>()]);
+                let state = state.ok_or(EngineError::Damaged { what: "the bytes of a state are no value of it" })?;
+                return Ok(Some((header, state)));
             }
         }
         seen += count as u64;

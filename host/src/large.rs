@@ -158,7 +158,7 @@ impl Client {
         })?;
         self.port.begin_run(span);
         self.port.forget_clock();
-        self.port.publish_large(header, bytemuck::bytes_of(message), payload, block);
+        self.port.publish_large(header, message.as_bytes(), payload, block);
         Ok(())
     }
 
@@ -218,7 +218,7 @@ impl<M: Message> LargePipeline<'_, M> {
         }
         match client.reserve(payload.len(), reply_room) {
             Ok(block) => {
-                client.port.publish_large(header_of::<M>(key.into(), 0), bytemuck::bytes_of(message), payload, block);
+                client.port.publish_large(header_of::<M>(key.into(), 0), message.as_bytes(), payload, block);
                 Ok(true)
             }
             Err(NoBlock::Exhausted { .. }) => Ok(false),

@@ -41,9 +41,15 @@ mod host;
 #[cfg(not(target_arch = "nvptx64"))]
 pub use host::*;
 pub use tourbillon_actors as actors;
+/// What the derives and macros write paths to.
+#[doc(hidden)]
+pub use tourbillon_device as __device;
 pub use tourbillon_device::{
     Actor, Context, ErrorOf, Handler, Message, NoError, Notice, ReplyOf, Subscriber, actor, system,
 };
+// The traits, and the derives of the same names as crates that depend on this one alone need them.
+pub use tourbillon_derive::{Plain, State};
+pub use tourbillon_device::plain::{Plain, State};
 
 /// The kernels that the build script of this package compiled ([`SystemImage::with_ptx`]); none where it found no device
 /// toolchain, and then it said so.

@@ -34,7 +34,7 @@ impl<M: Message> Pipeline<'_, M> {
         if !self.client.port.can_publish(Self::SPAN) && !self.settle() {
             return Ok(false);
         }
-        self.client.port.publish(header_of::<M>(key.into(), 0), bytemuck::bytes_of(message));
+        self.client.port.publish(header_of::<M>(key.into(), 0), message.as_bytes());
         Ok(true)
     }
 

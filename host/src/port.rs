@@ -17,9 +17,10 @@
 //! before it.
 
 use std::collections::VecDeque;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-use bytemuck::{CheckedBitPattern, Zeroable};
+use tourbillon_device::Plain;
 use tourbillon_device::arch::native::Doorbell;
 use tourbillon_shared::frame::{FRAME_WORDS_MAX, PAYLOAD_BYTES_MAX, decode_payload};
 use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
@@ -295,8 +296,8 @@ impl Port {
         read: impl FnOnce(&[u8]) -> T,
     ) -> Option<Result<(R, T), CallError<E>>>
     where
-        R: CheckedBitPattern,
-        E: CheckedBitPattern,
+        R: Plain,
+        E: Plain,
     {
         let span = self.run_span;
         let mut words = [0; FRAME_WORDS_MAX];
@@ -328,16 +329,16 @@ impl Port {
     #[inline(always)]
     pub(crate) fn try_take<R, E>(&mut self, span: u32) -> Option<Result<R, CallError<E>>>
     where
-        R: CheckedBitPattern,
-        E: CheckedBitPattern,
+        R: Plain,
+        E: Plain,
     {
         debug_assert_eq!(span, self.run_span);
         let data = self.end.reply_slot(self.next)?;
-        let mut bits = R::Bits::zeroed();
-        let target = (&raw mut bits).cast::<u8>();
+        let mut value = MaybeUninit::<R>::zeroed();
+        let target = value.as_mut_ptr().cast::<u8>();
         let mut word = 0;
         while word < DATA_WORDS_PER_SLOT - HEADER_WORDS {
-            // SAFETY: `bits` has the size of `R`, which is what `put_word` is told.
+            // SAFETY: `value` has the size of `R`, which is what `put_word` is told.
             unsafe { put_word(target, size_of::<R>(), word, data[HEADER_WORDS + word]) };
             word += 1;
         }
@@ -357,11 +358,11 @@ impl Port {
         let is_value = header.flags.has(Flags::REPLY)
             && header.flags.0 & Flags::FAILED == 0
             && usize::from(header.length) == size_of::<R>()
-            && R::is_valid_bit_pattern(&bits);
+            // SAFETY: all bytes were set, to zero at least.
+            && unsafe { R::is_valid(value.as_ptr()) };
         let reply = if is_value {
-            // SAFETY: `bits` has the size of `R` and was found to be a valid value of it, which is what
-            // `CheckedBitPattern` promises to suffice.
-            Ok(unsafe { (&raw const bits).cast::<R>().read() })
+            // SAFETY: its bytes were found to be a value.
+            Ok(unsafe { value.assume_init() })
         } else {
             Err(self.failure(span))
         };
@@ -385,7 +386,7 @@ impl Port {
     }
 
     #[cold]
-    fn failure<E: CheckedBitPattern>(&self, span: u32) -> CallError<E> {
+    fn failure<E: Plain>(&self, span: u32) -> CallError<E> {
         let (header, payload) = self.read_frame(span);
         if header.flags.has(Flags::REPLY | Flags::FAILED) {
             CallError::of_failure(&payload)

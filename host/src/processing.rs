@@ -13,6 +13,9 @@ use crate::error::EngineError;
 /// How long [`Processing::Batch`] lets a message wait for others unless told otherwise: some round trips over the bus, so that the
 /// requests of many clients meet, and less than launching a kernel for them would take twice.
 pub const BATCH_WAIT_DEFAULT: Duration = Duration::from_micros(20);
+/// How long [`Processing::Adaptive`] lets a message wait for others when those before it filled windows: a few times what a client
+/// takes to send a window that sends as fast as it can.
+const ADAPTIVE_WAIT_US: u32 = 20;
 /// The longest that it may be told: a second, less what its word of the protocol has no room for.
 pub const BATCH_WAIT_MAX: Duration = Duration::from_micros(BATCH_WAIT_US_MAX as u64);
 
@@ -21,7 +24,8 @@ pub const BATCH_WAIT_MAX: Duration = Duration::from_micros(BATCH_WAIT_US_MAX as 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Processing {
-    /// One at a time while they come one at a time, in windows of up to 32 slots when a queue stands behind them.
+    /// One at a time while they come one at a time, in windows of up to 32 slots when a queue stands behind them. When hundreds stood
+    /// there, a window that is not full waits up to 20 us for others, as in a batch.
     #[default]
     Adaptive,
     /// One at a time, always: the way of a message never depends on what stands behind it, and the rate of a lane is bounded by the
@@ -44,7 +48,7 @@ impl Processing {
     /// The words of the command.
     pub(crate) fn to_command(self) -> Result<(control::Processing, u32), EngineError> {
         Ok(match self {
-            Self::Adaptive => (control::Processing::Adaptive, 0),
+            Self::Adaptive => (control::Processing::Adaptive, ADAPTIVE_WAIT_US),
             Self::Continuous => (control::Processing::Continuous, 0),
             Self::Batch { wait } => {
                 let us = u32::try_from(wait.as_nanos().div_ceil(1_000)).unwrap_or(u32::MAX);

@@ -117,7 +117,8 @@ pub struct Command {
     pub mode: u32,
     /// How gates take messages.
     pub processing: Processing,
-    /// For [`Processing::Batch`]: how long a message waits for others at most, microseconds, up to [`BATCH_WAIT_US_MAX`].
+    /// How long a message waits for others at most, microseconds, up to [`BATCH_WAIT_US_MAX`]: with [`Processing::Batch`] any, with
+    /// [`Processing::Adaptive`] what comes behind several full windows of its lane.
     pub batch_wait_us: u32,
     /// One bit for each lane that a client holds.
     pub lanes: u64,

@@ -379,6 +379,10 @@ pub struct BlockLayout {
     /// For each lane: the device time (u64, ns) at which its oldest message was seen to wait for others; 0 when none does. Gate
     /// blocks.
     pub lane_waits: u32,
+    /// For each lane: how many windows (u64) in a row it filled. Gate blocks.
+    pub lane_fulls: u32,
+    /// For each lane: the device time (u64, ns) at which the last look at its head alone began. Gate blocks.
+    pub lane_looks: u32,
     /// A position for each shard: how far this gate has written. Gate blocks.
     pub ring_tails: u32,
     /// A position for each shard: what the gate last read of `ring_freed`. Gate blocks.
@@ -418,6 +422,8 @@ impl BlockLayout {
         let turns = place(&mut next, local_shards.wrapping_mul(4));
         let lane_heads = place(&mut next, geometry.lanes.wrapping_mul(8));
         let lane_waits = place(&mut next, geometry.lanes.wrapping_mul(8));
+        let lane_fulls = place(&mut next, geometry.lanes.wrapping_mul(8));
+        let lane_looks = place(&mut next, geometry.lanes.wrapping_mul(8));
         let gate_tails = place(&mut next, geometry.shards.wrapping_mul(8));
         let gate_freed = place(&mut next, geometry.shards.wrapping_mul(8));
         let ring_heads = place(&mut next, local_rings.wrapping_mul(8));
@@ -429,6 +435,8 @@ impl BlockLayout {
             turns,
             lane_heads,
             lane_waits,
+            lane_fulls,
+            lane_looks,
             ring_tails: gate_tails,
             ring_freed: gate_freed,
             ring_heads,
@@ -485,7 +493,13 @@ pub struct WarpScratch {
     pub errand: u32,
     /// The frames of the window that wait now, for such an actor.
     pub parked: u32,
+    /// Copies of an entry that nobody reads: what brings it near ends here, some time.
+    pub near: [crate::slot::Chunk; NEAR_CHUNKS],
 }
+
+/// Chunks of an entry that are brought near: its header, and as much of the state as a message takes along in registers; rounded up to
+/// a line.
+pub const NEAR_CHUNKS: usize = 8;
 
 /// Where the payload of a frame is while its handler runs.
 #[repr(C)]
@@ -512,7 +526,8 @@ const _: () = {
     assert!(offset_of!(KernelArguments, layout) == 40);
     assert!(offset_of!(KernelArguments, geometry) == 176);
     assert!(size_of::<BlockWords>() == 128);
-    assert!(size_of::<WarpScratch>() == 3456);
+    assert!(size_of::<WarpScratch>() == 3584);
+    assert!(core::mem::offset_of!(WarpScratch, near) % 16 == 0);
     assert!(LANES_MAX == 64);
 };
 

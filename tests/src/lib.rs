@@ -13,13 +13,12 @@
 //! # What no frame carries is refused when it is compiled
 //! A message of 352 bytes is the largest:
 //! ```
-//! # use bytemuck::{Pod, Zeroable};
-//! # use tourbillon::{Context, Handler, NoError, actor};
+//! # use tourbillon::{Context, Handler, NoError, Plain, State, actor};
 //! #[repr(C)]
-//! #[derive(Clone, Copy, Pod, Zeroable)]
+//! #[derive(Clone, Copy, Plain)]
 //! struct Largest([u64; 44]);
 //! # #[repr(C)]
-//! # #[derive(Clone, Copy, Pod, Zeroable)]
+//! # #[derive(Clone, Copy, State)]
 //! # struct Sink { seen: u64 }
 //! impl Handler<Largest> for Sink {
 //!     type Reply = Largest;
@@ -31,13 +30,12 @@
 //! ```
 //! One of 360 bytes does not compile:
 //! ```compile_fail
-//! # use bytemuck::{Pod, Zeroable};
-//! # use tourbillon::{Context, Handler, NoError, actor};
+//! # use tourbillon::{Context, Handler, NoError, Plain, State, actor};
 //! #[repr(C)]
-//! #[derive(Clone, Copy, Pod, Zeroable)]
+//! #[derive(Clone, Copy, Plain)]
 //! struct TooLarge([u64; 45]);
 //! # #[repr(C)]
-//! # #[derive(Clone, Copy, Pod, Zeroable)]
+//! # #[derive(Clone, Copy, State)]
 //! # struct Sink { seen: u64 }
 //! impl Handler<TooLarge> for Sink {
 //!     type Reply = u64;
@@ -49,13 +47,12 @@
 //! ```
 //! Nor does a reply of that size:
 //! ```compile_fail
-//! # use bytemuck::{Pod, Zeroable};
-//! # use tourbillon::{Context, Handler, NoError, actor};
+//! # use tourbillon::{Context, Handler, NoError, Plain, State, actor};
 //! #[repr(C)]
-//! #[derive(Clone, Copy, Pod, Zeroable)]
+//! #[derive(Clone, Copy, Plain)]
 //! struct Ask { size: u64 }
 //! # #[repr(C)]
-//! # #[derive(Clone, Copy, Pod, Zeroable)]
+//! # #[derive(Clone, Copy, State)]
 //! # struct Sink { seen: u64 }
 //! impl Handler<Ask> for Sink {
 //!     type Reply = [u64; 45];
@@ -68,13 +65,12 @@
 //!
 //! Beside a payload in the arena a message may have 336 bytes, for its frame carries a reference too:
 //! ```compile_fail
-//! # use bytemuck::{Pod, Zeroable};
-//! # use tourbillon::{Client, Context, Handler, NoError, actor};
+//! # use tourbillon::{Client, Context, Handler, NoError, Plain, State, actor};
 //! #[repr(C)]
-//! #[derive(Clone, Copy, Pod, Zeroable)]
+//! #[derive(Clone, Copy, Plain)]
 //! struct Full([u64; 43]);
 //! # #[repr(C)]
-//! # #[derive(Clone, Copy, Pod, Zeroable)]
+//! # #[derive(Clone, Copy, State)]
 //! # struct Sink { seen: u64 }
 //! impl Handler<Full> for Sink {
 //!     type Reply = u64;

@@ -47,7 +47,7 @@ pub fn exchange_reference<M: Message>(
     let span = span_of_large_call(size_of::<M>(), size_of::<ReplyOf<M>>(), size_of::<ErrorOf<M>>());
     let header = Header { flags: Flags::new(span, Flags::ARENA), ..header_of::<M>(key) };
     let mut payload: Vec<u8> = bytemuck::cast_slice(&reference.encode()).to_vec();
-    payload.extend_from_slice(bytemuck::bytes_of(message));
+    payload.extend_from_slice(message.as_bytes());
     let (reply, failure, payload) = exchange(client, header, &payload);
     assert_eq!(reply.flags.has(Flags::ARENA), failure.is_none(), "{reply:?}");
     (failure, payload)

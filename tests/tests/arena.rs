@@ -8,7 +8,7 @@ use tourbillon::abi::header::{Flags, Header};
 use tourbillon::actors::Blob;
 use tourbillon::actors::blob::{Byte, Cut, Make, Mirror, OutOfRange, Seen, Sum, sum_of};
 use tourbillon::actors::counter::{Add, Get};
-use tourbillon::{Actor, CallError, Counter, Engine, EngineError, Message, SendError};
+use tourbillon::{Actor, CallError, Counter, Engine, EngineError, Message, Plain, SendError};
 use tourbillon_tests::bench::{bytes_of, client, counted, eventually, mixed};
 use tourbillon_tests::raw::{exchange, exchange_reference};
 use tourbillon_tests::{on_backends, on_every_backend};
@@ -260,7 +260,7 @@ on_every_backend! {
             words.extend([77, 0]);
             let (reply, failure, answer) = exchange(&mut client, header(flags), bytemuck::cast_slice(&words));
             assert_eq!((failure, answer.len()), (None, size_of::<Seen>()), "{reply:?}");
-            let seen: Seen = bytemuck::pod_read_unaligned(&answer);
+            let seen = Seen::from_bytes(&answer).unwrap();
             assert_eq!(seen.word, message.word);
         }
         // A span of one slot has room for a reference and nothing else.

@@ -22,7 +22,6 @@
 //! | a device that another engine uses | here, on a GPU |
 //! | a device that a stuck kernel still uses | `stuck.rs` |
 
-use bytemuck::{Pod, Zeroable};
 use tourbillon::abi::error::FailureCode;
 use tourbillon::abi::geometry::ACTORS_PER_SHARD_MAX;
 use tourbillon::abi::header::{Flags, Header};
@@ -34,8 +33,8 @@ use tourbillon::actors::counter::{Add, CounterError, Get};
 use tourbillon::actors::echo::{Ping64, Ping352};
 use tourbillon::actors::faulty::{Fault, Trigger};
 use tourbillon::{
-    Backend, BackendKind, CallError, Context, Counter, DeviceSelector, Engine, EngineError, Handler, NoError, PtxText,
-    actor, system,
+    Backend, BackendKind, CallError, Context, Counter, DeviceSelector, Engine, EngineError, Handler, NoError, Plain,
+    PtxText, State, actor, system,
 };
 use tourbillon_tests::bench::{
     client, counted, counters, eventually, gpu_turn, is_for_want_of_a_gpu, is_skipped, mixed,
@@ -45,13 +44,13 @@ use tourbillon_tests::{Place, on_backends, on_every_backend};
 
 /// Answers much to a short question.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, State)]
 struct Talker {
     asked: u64,
 }
 
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Plain)]
 struct Ask {
     word: u32,
 }
@@ -131,7 +130,7 @@ on_every_backend! {
             (Header { message: 2, ..get }, &[], FailureCode::UnknownMessage),
             (Header { message: 255, ..get }, &[], FailureCode::UnknownMessage),
             (Header { length: 4, ..get }, &[0; 4], FailureCode::InvalidPayload),
-            (Header { length: 3, ..header_of::<Trigger>(2) }, &bytemuck::bytes_of(&trigger)[..3], FailureCode::InvalidPayload),
+            (Header { length: 3, ..header_of::<Trigger>(2) }, &trigger.as_bytes()[..3], FailureCode::InvalidPayload),
             (header_of::<Trigger>(2), bytemuck::bytes_of(&unknown_fault), FailureCode::InvalidPayload),
         ];
         for (header, payload, expected) in cases {

@@ -7,7 +7,7 @@ use tourbillon::abi::error::FailureCode;
 use tourbillon::abi::hlc;
 use tourbillon::actors::Counter as CounterActor;
 use tourbillon::actors::counter::{Add, Get};
-use tourbillon::{CallError, Counter, Engine};
+use tourbillon::{CallError, Counter, Engine, Plain};
 use tourbillon_tests::bench::{client, counted};
 use tourbillon_tests::on_every_backend;
 use tourbillon_tests::raw::{exchange, header_of};
@@ -29,7 +29,7 @@ fn timestamps(engine: &Engine, calls: u64, sender: u32, keys: u64) -> Vec<u64> {
     let call = |number: u64| {
         let add = Add { amount: 1, sender, sequence: number / keys + 1 };
         let before = client.hlc();
-        let (reply, failure, _) = exchange(&mut client, header_of::<Add>(number % keys), bytemuck::bytes_of(&add));
+        let (reply, failure, _) = exchange(&mut client, header_of::<Add>(number % keys), add.as_bytes());
         assert_eq!(failure, None);
         assert!(reply.hlc > before, "a reply is later than what its client knew");
         assert!(client.hlc() > reply.hlc, "and the client knows it now");
@@ -90,7 +90,7 @@ on_every_backend! {
         for _ in 0..5 {
             let ahead = physical_in(TOO_FAR_AHEAD);
             let header = tourbillon::abi::header::Header { hlc: ahead, ..header_of::<Add>(1) };
-            let (reply, failure, _) = exchange(&mut client, header, bytemuck::bytes_of(&add));
+            let (reply, failure, _) = exchange(&mut client, header, add.as_bytes());
             assert_eq!(failure, Some(FailureCode::ClockDrift));
             assert!(reply.hlc < ahead, "the refused timestamp moved the clock");
         }

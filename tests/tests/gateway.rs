@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as Task, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use bytemuck::{Pod, Zeroable};
 use tourbillon::actors::Counter as CounterActor;
 use tourbillon::actors::counter::{Add, CounterError, Get};
 use tourbillon::actors::echo::{Ping16, Ping352};
 use tourbillon::actors::faulty::{Fault, Trigger};
 use tourbillon::{
-    Ask, Backpressure, CallError, Context, Counter, EngineError, Gateway, Handler, KeyedMessage, NoError, SendError,
-    actor, system,
+    Ask, Backpressure, CallError, Context, Counter, EngineError, Gateway, Handler, KeyedMessage, NoError, Plain,
+    SendError, State, actor, system,
 };
 use tourbillon_tests::bench::{client, counted, eventually, mixed};
 use tourbillon_tests::futures::{assert_nothing_is_lost, block_on, paused, poll_once, poll_until_ready, touch};
@@ -28,14 +27,14 @@ fn add(sequence: u64) -> Add {
 
 /// Answers more than its impostor expects.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, State)]
 struct Talker {
     asked: u64,
 }
 
 /// What a program thinks of the talker that was built from other sources.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, State)]
 struct Impostor {
     asked: u64,
 }
@@ -44,7 +43,7 @@ macro_rules! messages {
     ($($name:ident: $actor:ident, $payload:ty => $reply:ty;)+) => {
         $(
             #[repr(C)]
-            #[derive(Clone, Copy, Debug, Pod, Zeroable)]
+            #[derive(Clone, Copy, Debug, Plain)]
             struct $name($payload);
 
             impl Handler<$name> for $actor {
@@ -52,7 +51,7 @@ macro_rules! messages {
 
                 fn handle(&mut self, _message: &$name, _context: &mut Context) -> Result<$reply, NoError> {
                     self.asked += 1;
-                    Ok(Zeroable::zeroed())
+                    Ok(bytemuck::Zeroable::zeroed())
                 }
             }
         )+

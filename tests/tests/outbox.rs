@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytemuck::{Pod, Zeroable};
 use tourbillon::abi::outbox::{GENERATION_MAX, NOTICES_MAX};
 use tourbillon::actors::counter::Add;
 use tourbillon::actors::herald::{
@@ -12,8 +11,8 @@ use tourbillon::actors::herald::{
 };
 use tourbillon::actors::{Counter as Counting, Herald};
 use tourbillon::{
-    Actor, CallError, Client, Context, Counter, EngineError, Handler, Notice, Outbox, OutboxError, OutboxPolicy,
-    Subscriber, actor, system,
+    Actor, CallError, Client, Context, Counter, EngineError, Handler, Notice, Outbox, OutboxError, OutboxPolicy, Plain,
+    State, Subscriber, actor, system,
 };
 use tourbillon_tests::bench::{REPLY_TIME_MAX, client, counted, counters, eventually, mixed};
 use tourbillon_tests::outbox::{herald, news, next, subscribed};
@@ -311,14 +310,14 @@ on_every_backend! {
 
 /// An actor whose every message is of one slot, so that it is tried on the short way.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, State)]
 struct Hasty {
     handled: u64,
 }
 
 /// Posts a few times, then ends as it is told: 0 well, 1 with an error, 2 with a panic.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 struct Hurry {
     subscriber: Subscriber,
     times: u32,
@@ -327,7 +326,7 @@ struct Hurry {
 
 /// Tells how often.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 struct Told {
     handled: u64,
 }

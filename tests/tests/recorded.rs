@@ -10,13 +10,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bytemuck::Zeroable;
 use tourbillon::actors::account::{AccountError, Balance, Deposit, Refusal, Withdraw};
 use tourbillon::actors::counter::{Add, Added, CounterError, Get, SENDERS};
 use tourbillon::actors::echo::{Ping16, Ping64, Ping352};
 use tourbillon::actors::faulty::{Fault, FaultyError, Trigger};
 use tourbillon::actors::{Account, Counter, Echo, Faulty};
-use tourbillon::{Actor, CallError, Client, Engine, ErrorOf, Message, Mode, Pipeline, ReplyOf};
+use tourbillon::{Actor, CallError, Client, Engine, ErrorOf, Message, Mode, Pipeline, Plain, ReplyOf};
 use tourbillon_tests::bench::{REPLY_TIME_MAX, client, counters, mixed};
 use tourbillon_tests::{Bench, Place, on_every_backend};
 
@@ -53,8 +52,8 @@ type Spot = (u32, u32);
 
 fn answer_of<M: Message>(reply: Result<ReplyOf<M>, CallError<ErrorOf<M>>>) -> Answer<Spot> {
     match reply {
-        Ok(value) => Answer::Value(bytemuck::bytes_of(&value).to_vec()),
-        Err(CallError::Handler(error)) => Answer::Refused(bytemuck::bytes_of(&error).to_vec()),
+        Ok(value) => Answer::Value(value.as_bytes().to_vec()),
+        Err(CallError::Handler(error)) => Answer::Refused(error.as_bytes().to_vec()),
         Err(CallError::Panicked { line, column, .. }) => Answer::Panicked((line, column)),
         Err(other) => panic!("{other}"),
     }
@@ -260,14 +259,16 @@ impl World {
 
     /// What the oracle says of a message: by the actors' documentation, without their code.
     fn hear(&mut self, key: u64, said: &Said) -> Answer<Fault> {
-        fn value(value: &impl bytemuck::NoUninit) -> Answer<Fault> {
-            Answer::Value(bytemuck::bytes_of(value).to_vec())
+        fn value(value: &impl Plain) -> Answer<Fault> {
+            Answer::Value(value.as_bytes().to_vec())
         }
-        fn refused(error: &impl bytemuck::NoUninit) -> Answer<Fault> {
-            Answer::Refused(bytemuck::bytes_of(error).to_vec())
+        fn refused(error: &impl Plain) -> Answer<Fault> {
+            Answer::Refused(error.as_bytes().to_vec())
         }
-        fn entry<A: Zeroable>(states: &mut BTreeMap<u64, (u64, A)>, key: u64) -> &mut (u64, A) {
-            states.entry(key).or_insert_with(|| (0, A::zeroed()))
+        fn entry<A: Plain>(states: &mut BTreeMap<u64, (u64, A)>, key: u64) -> &mut (u64, A) {
+            states
+                .entry(key)
+                .or_insert_with(|| (0, A::from_bytes(&vec![0; size_of::<A>()]).expect("all zero is a state of each")))
         }
         let (version, answer) = match said {
             Said::Ping16(_) | Said::Ping64(_) | Said::Ping352(_) => {

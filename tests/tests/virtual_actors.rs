@@ -17,11 +17,12 @@ use tourbillon::actors::{Counter as Counting, Faulty, Herald};
 use tourbillon::keys::KEY_BYTES_MAX;
 use tourbillon::store::MemoryStore;
 use tourbillon::{
-    Actor, ActorKey, CallError, Client, Counter, Engine, EngineBuilder, EngineError, Key, KeyError, OutboxPolicy,
+    Actor, ActorKey, CallError, Client, Context, Counter, Engine, EngineBuilder, EngineError, Handler, Key, KeyError,
+    NoError, OutboxPolicy, Plain, State, Store, StoredActor, actor, system,
 };
 use tourbillon_tests::bench::{REPLY_TIME_MAX, bytes_of, client, counted, counters, eventually, mixed};
 use tourbillon_tests::store::{Asked, Hands, ToldStore, settled_places};
-use tourbillon_tests::{Bench, on_every_backend};
+use tourbillon_tests::{Bench, on_backends, on_every_backend};
 
 /// A builder with room for `actors` in each of `shards`, and a store.
 fn roomy(bench: &Bench, shards: u32, actors: u32, store: &Arc<ToldStore>) -> EngineBuilder {
@@ -145,7 +146,8 @@ on_every_backend! {
         assert!(store.log().contains(&evict), "{:?}", store.log());
         assert_eq!(store.log().iter().filter(|asked| matches!(asked, Asked::Evict(_))).count(), 1);
         let kept = store.kept.get(Counting::KIND, &ActorKey::Native(2)).unwrap();
-        assert_eq!((kept.version, kept.state.len(), kept.schema_version), (1, 64, 0));
+        assert_eq!((kept.version, kept.state.len()), (1, 64));
+        assert_eq!((kept.schema_version, kept.layout_hash), (Counting::SCHEMA, Counting::LAYOUT));
         assert_eq!(kept.state[..8], 10u64.to_le_bytes());
         assert!(kept.hlc > 0);
         assert_eq!(engine.inspect::<Counting>(2).unwrap(), None);
@@ -456,6 +458,75 @@ on_every_backend! {
         settled_places(&engine);
         assert_eq!(store.faults(), [""; 0]);
         assert!(engine.drain(REPLY_TIME_MAX).unwrap().is_complete());
+    }
+}
+
+/// A sum, as it is now.
+#[repr(C)]
+#[derive(Clone, Copy, State)]
+#[schema(2)]
+struct Sum {
+    value: u64,
+}
+
+/// What it was.
+#[repr(C)]
+#[derive(Clone, Copy, State)]
+struct SumOf1 {
+    value: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Plain)]
+struct More(u64);
+
+impl Handler<More> for Sum {
+    type Reply = u64;
+
+    fn handle(&mut self, message: &More, _context: &mut Context) -> Result<u64, NoError> {
+        self.value += message.0;
+        Ok(self.value)
+    }
+}
+
+fn upgrade(schema: u32, layout: u64, bytes: &[u8]) -> Option<Sum> {
+    if (schema, layout) != (1, SumOf1::LAYOUT) {
+        return None;
+    }
+    Some(Sum { value: SumOf1::from_bytes(bytes)?.value.into() })
+}
+
+actor!(Sum { kind: 901, error: NoError, messages: { 0: More }, upgrade: upgrade });
+system! { struct Sums = [Sum]; }
+
+// User code of a test is in the host's program alone: there is no kernel of it for a GPU.
+on_backends! {
+    [native_1, native_3, simt_4, simt_32]
+    /// What an older program kept is taken over when it is fetched, and what cannot be is told.
+    fn states_of_other_versions_are_taken_over(bench: &Bench) {
+        let store = ToldStore::new();
+        let old = |key: u64, layout_hash: u64| StoredActor {
+            kind: 901,
+            key: ActorKey::Native(key),
+            version: 7,
+            hlc: 1,
+            schema_version: 1,
+            layout_hash,
+            state: 40u32.to_le_bytes().to_vec(),
+        };
+        store.kept.evict(&old(1, SumOf1::LAYOUT)).unwrap();
+        store.kept.evict(&old(2, 99)).unwrap();
+        let engine = bench.builder_for(Sums::image()).store(Arc::clone(&store)).build().unwrap();
+        let mut client = client(&engine);
+        assert_eq!(client.call(1, More(2)), Ok(42));
+        assert_eq!(client.call(2, More(2)), Err(CallError::FetchFailed));
+        assert_eq!(client.call(3, More(2)), Ok(2));
+        engine.evict(1_000).unwrap();
+        eventually("both have gone", || engine.store_counts().kept == 2);
+        let kept = store.kept.get(901, &ActorKey::Native(1)).unwrap();
+        assert_eq!((kept.schema_version, kept.layout_hash, kept.version), (2, Sum::LAYOUT, 8));
+        assert_eq!(kept.state, 42u64.to_le_bytes());
+        assert_eq!(store.kept.get(901, &ActorKey::Native(2)).unwrap(), old(2, 99), "what cannot be read is left alone");
     }
 }
 

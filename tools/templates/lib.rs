@@ -2,17 +2,16 @@
 
 #![no_std]
 
-use bytemuck::{Pod, Zeroable};
-use tourbillon::{Context, Handler, NoError, actor, system};
+use tourbillon::{Context, Handler, NoError, Plain, State, actor, system};
 
 #[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
+#[derive(Clone, Copy, State)]
 pub struct Account {
     balance: u64,
 }
 
 #[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
+#[derive(Clone, Copy, Plain)]
 pub struct Deposit {
     pub amount: u64,
 }

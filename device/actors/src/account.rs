@@ -1,11 +1,10 @@
 //! Money that cannot be overdrawn.
 
-use bytemuck::{CheckedBitPattern, NoUninit, Pod, Zeroable};
-use tourbillon_device::{Context, Handler, actor};
+use tourbillon_device::{Context, Handler, Plain, State, actor};
 
 /// An account.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, State)]
 pub struct Account {
     /// What is in it, in the smallest unit of the currency.
     pub balance: u64,
@@ -13,7 +12,7 @@ pub struct Account {
 
 /// Puts money in; the reply is the new balance.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Deposit {
     /// How much.
     pub amount: u64,
@@ -21,7 +20,7 @@ pub struct Deposit {
 
 /// Takes money out; the reply is the new balance.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Withdraw {
     /// How much.
     pub amount: u64,
@@ -29,12 +28,12 @@ pub struct Withdraw {
 
 /// Asks for the balance.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Balance {}
 
 /// Why an account refused.
 #[repr(u64)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub enum Refusal {
     /// There is less in the account than was asked for.
     InsufficientFunds = 1,
@@ -44,7 +43,7 @@ pub enum Refusal {
 
 /// A refusal, and what is in the account.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct AccountError {
     /// Why.
     pub refusal: Refusal,

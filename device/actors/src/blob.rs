@@ -1,11 +1,10 @@
 //! Takes and gives payloads that are larger than a frame.
 
-use bytemuck::{CheckedBitPattern, NoUninit, Pod, Zeroable};
-use tourbillon_device::{Context, Handler, actor};
+use tourbillon_device::{Context, Handler, Plain, State, actor};
 
 /// An actor whose messages come with payloads of up to 1 MiB.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, State)]
 pub struct Blob {
     /// Messages handled.
     pub messages: u64,
@@ -15,7 +14,7 @@ pub struct Blob {
 
 /// Asks for the payload back.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Mirror {
     /// Any content; comes back in the reply.
     pub word: u64,
@@ -23,7 +22,7 @@ pub struct Mirror {
 
 /// Asks for a part of the payload.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Cut {
     /// Its first byte.
     pub first: u32,
@@ -33,7 +32,7 @@ pub struct Cut {
 
 /// Asks for a payload that is made from a seed.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Make {
     /// How many bytes.
     pub bytes: u32,
@@ -43,12 +42,12 @@ pub struct Make {
 
 /// Asks for the [`sum_of`] the payload.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Sum {}
 
 /// Asks for one byte of the payload; a handler that panics when there is none.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Byte {
     /// Which.
     pub index: u64,
@@ -57,7 +56,7 @@ pub struct Byte {
 /// What the actor has seen, this message included. Larger than a frame of one slot carries: what has no payload beside it is no
 /// business of this actor's, and its handlers need not be on the short way of small messages.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Seen {
     /// The message's word, the sum or the byte that was asked for; else 0.
     pub word: u64,
@@ -69,7 +68,7 @@ pub struct Seen {
 
 /// Why a blob refused.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct OutOfRange {
     /// Bytes of the payload.
     pub bytes: u64,

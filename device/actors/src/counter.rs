@@ -1,14 +1,13 @@
 //! Counts, and shows in which order messages came.
 
-use bytemuck::{CheckedBitPattern, NoUninit, Pod, Zeroable};
-use tourbillon_device::{Context, Handler, actor};
+use tourbillon_device::{Context, Handler, Plain, State, actor};
 
 /// Senders that one counter tells apart; as many as keep the state at 64 bytes.
 pub const SENDERS: usize = 14;
 
 /// A sum, and the last sequence number of every sender.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, State)]
 pub struct Counter {
     /// The sum of all amounts, modulo 2^64.
     pub value: u64,
@@ -18,7 +17,7 @@ pub struct Counter {
 
 /// Adds an amount.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Add {
     /// What to add.
     pub amount: u32,
@@ -30,7 +29,7 @@ pub struct Add {
 
 /// What the counter was before.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Added {
     /// The sum before this amount.
     pub previous: u64,
@@ -40,12 +39,12 @@ pub struct Added {
 
 /// Asks for the sum.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Get {}
 
 /// Why a counter refused.
 #[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub enum CounterError {
     /// The sender's number is not below [`SENDERS`].
     SenderOutOfRange = 1,

@@ -1,11 +1,10 @@
 //! Returns what it got.
 
-use bytemuck::{Pod, Zeroable};
-use tourbillon_device::{Context, Handler, NoError, actor};
+use tourbillon_device::{Context, Handler, NoError, Plain, State, actor};
 
 /// An actor that returns what it got.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, State)]
 pub struct Echo {
     /// Messages returned.
     pub returned: u64,
@@ -15,7 +14,7 @@ macro_rules! ping {
     ($(#[$attribute:meta])* $name:ident, $words:literal) => {
         $(#[$attribute])*
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
         pub struct $name {
             /// Any content.
             pub words: [u32; $words],

@@ -1,11 +1,10 @@
 //! Fails on demand, in every way that a handler can.
 
-use bytemuck::{CheckedBitPattern, NoUninit, Pod, Zeroable};
-use tourbillon_device::{Context, Handler, actor};
+use tourbillon_device::{Context, Handler, Plain, State, actor};
 
 /// An actor that fails on demand.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, State)]
 pub struct Faulty {
     /// Messages that were handled well.
     pub handled: u64,
@@ -17,7 +16,7 @@ pub struct Faulty {
 
 /// A way to fail.
 #[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Plain)]
 pub enum Fault {
     /// Does not fail.
     Nothing = 0,
@@ -37,7 +36,7 @@ pub enum Fault {
 
 /// Fails in the named way.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Trigger {
     /// How to fail.
     pub fault: Fault,
@@ -47,7 +46,7 @@ pub struct Trigger {
 
 /// The typed error of [`Fault::Error`].
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct FaultyError {
     /// The argument of the message.
     pub argument: u32,

@@ -1,14 +1,13 @@
 //! Tells its subscribers, without being asked.
 
-use bytemuck::{CheckedBitPattern, NoUninit, Pod, Zeroable};
-use tourbillon_device::{Context, Handler, Notice, Subscriber, actor};
+use tourbillon_device::{Context, Handler, Notice, Plain, State, Subscriber, actor};
 
 /// Most subscribers: as many as one message may post notices.
 pub const SUBSCRIBERS_MAX: usize = 4;
 
 /// An actor with a few subscribers.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, State)]
 pub struct Herald {
     /// Announcements made.
     pub announced: u64,
@@ -18,7 +17,7 @@ pub struct Herald {
 
 /// Adds a subscriber; one that is there already stays.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Subscribe {
     /// Who: a client gets its own from its outbox.
     pub subscriber: Subscriber,
@@ -26,7 +25,7 @@ pub struct Subscribe {
 
 /// Removes a subscriber, if it is there.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Unsubscribe {
     /// Who.
     pub subscriber: Subscriber,
@@ -34,7 +33,7 @@ pub struct Unsubscribe {
 
 /// Posts [`News`] to every subscriber.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Announce {
     /// Any content.
     pub word: u64,
@@ -42,7 +41,7 @@ pub struct Announce {
 
 /// Posts a [`Bulletin`] to every subscriber.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Publish {
     /// Any content.
     pub word: u64,
@@ -50,7 +49,7 @@ pub struct Publish {
 
 /// How a [`Provoke`] ends.
 #[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub enum Ending {
     /// Well.
     Well = 0,
@@ -62,7 +61,7 @@ pub enum Ending {
 
 /// Posts [`News`] several times to the first subscriber, then ends as it is told.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Provoke {
     /// How many times.
     pub times: u32,
@@ -73,7 +72,7 @@ pub struct Provoke {
 /// How a herald stands after a message. Larger than a frame of one slot carries: who posts is left to the long way in any case, and need
 /// not be tried on the short way of small messages first.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Standing {
     /// Announcements made.
     pub announced: u64,
@@ -85,7 +84,7 @@ pub struct Standing {
 
 /// What subscribers get: 16 bytes, so that it fits into one slot.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct News {
     /// The announcement's.
     pub word: u64,
@@ -99,7 +98,7 @@ impl Notice for News {
 
 /// News as long as a frame carries.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Bulletin {
     /// What was announced.
     pub news: News,
@@ -127,7 +126,7 @@ impl Bulletin {
 
 /// Why a herald refused.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, CheckedBitPattern)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Refused {
     /// Subscribers that it has.
     pub subscribers: u32,

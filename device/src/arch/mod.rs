@@ -28,6 +28,7 @@
 //! | [`release_cta`](Arch::release_cta) | release store of 0 | block | [`try_acquire_cta`](Arch::try_acquire_cta), [`acquire_fence_cta`](Arch::acquire_fence_cta) |
 //! | [`decrement_cta`](Arch::decrement_cta) | acquire and release | block | the other decrements of the same word |
 //! | [`load_early`](Arch::load_early) | none, 16 bytes | device | ordered by the turn |
+//! | [`bring_near`](Arch::bring_near) | none, 16 bytes | device | nothing: nobody reads the copy |
 //! | [`load_staged`](Arch::load_staged), [`store_staged`](Arch::store_staged) | none, 16 bytes | block | ordered by the warp's syncs |
 //! | [`load_cta`](Arch::load_cta), [`store_cta`](Arch::store_cta) | relaxed | block | ordered by the lock around them; elsewhere a hint |
 //!
@@ -211,6 +212,13 @@ pub trait Arch: Copy + 'static {
     /// # Safety
     /// `from` is aligned and valid for reads.
     unsafe fn load_early(from: *const Chunk) -> Chunk;
+    /// Brings a chunk of device memory into the cache that is nearest to this block, where a machine has one that stores push out of
+    /// it, by copying it to `to`, which nobody reads. Nobody waits for it.
+    ///
+    /// # Safety
+    /// `from` is aligned and valid for reads, and what was written there comes before this call by the warp's syncs; `to` is an
+    /// aligned chunk of the block's memory that is used for nothing else.
+    unsafe fn bring_near(from: *const Chunk, to: *mut Chunk);
     /// Loads a chunk of the block's memory, which nobody writes meanwhile.
     ///
     /// # Safety

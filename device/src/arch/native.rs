@@ -340,6 +340,8 @@ macro_rules! host_memory_operations {
             }
         }
         #[inline(always)]
+        unsafe fn bring_near(_from: *const Chunk, _to: *mut Chunk) {}
+        #[inline(always)]
         unsafe fn load_early(from: *const Chunk) -> Chunk {
             // SAFETY: the caller vouches for the pointer.
             unsafe { from.read() }

@@ -316,6 +316,14 @@ impl Arch for Nvptx {
         Chunk { words: [a, b, c, d] }
     }
     #[inline(always)]
+    unsafe fn bring_near(from: *const Chunk, to: *mut Chunk) {
+        // SAFETY: the caller vouches for the pointers.
+        unsafe {
+            asm!("{{ .reg .u64 a; cvta.to.shared.u64 a, {1}; cp.async.ca.shared.global [a], [{0}], 16; }}",
+                in(reg64) from, in(reg64) to, options(nostack));
+        }
+    }
+    #[inline(always)]
     unsafe fn load_staged(from: *const Chunk) -> Chunk {
         let (a, b, c, d);
         // SAFETY: the caller vouches for the pointer.

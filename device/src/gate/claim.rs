@@ -81,7 +81,7 @@ impl Gate {
             unsafe { A::store_cta(lane_head, visit.position.wrapping_add(slots.into())) };
             // What a claim leaves of a look has waited as long as what it took, and goes next.
             let is_used_up = slots == visit.slots || tourbillon_shared::mutant!("batch_waits_anew");
-            if self.processing == Processing::Batch && is_used_up {
+            if self.processing != Processing::Continuous && is_used_up {
                 // SAFETY: as above.
                 unsafe { A::store_cta(block.lane_wait(visit.lane), 0) };
             }

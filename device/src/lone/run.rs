@@ -4,7 +4,7 @@
 //! shard's turn while it watches its rings, so that a message that comes need not be asked for: nobody else could run it
 //! meanwhile. The others stand by.
 
-use tourbillon_shared::geometry::{LaneAddresses, WarpScratch};
+use tourbillon_shared::geometry::{EntryHeader, LaneAddresses, NEAR_CHUNKS, WarpScratch};
 use tourbillon_shared::header::{Arrival, ReturnAddress};
 use tourbillon_shared::hlc;
 use tourbillon_shared::partition::hash;
@@ -13,7 +13,7 @@ use tourbillon_shared::telemetry::Counter;
 
 use crate::arch::Arch;
 use crate::block::Block;
-use crate::call::Image;
+use crate::call::{IMAGE_CHUNKS, Image};
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::frames::{header_of, staged};
@@ -206,15 +206,13 @@ impl LoneRings {
         let (mut from, mut lap) = (chunk_at(position), shape.lap(position));
         let (mut found, mut found_last) = (false, false);
         let mut left = rounds;
+        // The next look begins when the last is there, before it is known what that found: a look is a round trip to the second-level
+        // cache, and what it found is looked into meanwhile.
+        let mut next = self.look::<A>(from);
         while left != 0 {
             left = left.wrapping_sub(1);
-            // Lap 0 is that of no slot.
-            let mut chunk = Chunk { words: [0; 4] };
-            if self.looks {
-                // SAFETY: a chunk of a slot of the ring.
-                chunk = unsafe { A::load_chunk_gpu(from) };
-            }
-            // The load is on its way meanwhile.
+            let chunk = next;
+            next = self.look::<A>(from);
             let began_ns = A::now_ns();
             let (physical, is_quick) = clock.physical_at_once(began_ns);
             let physical = (A::pin_u64(physical), is_quick);
@@ -260,8 +258,22 @@ impl LoneRings {
                 }
             }
             (found, found_last) = (true, true);
+            // The one under way is for the slot before.
+            next = self.look::<A>(from);
         }
         if found { Looked::Some } else { Looked::Nothing }
+    }
+
+    /// This lane's chunk of the slot at `from`; nothing for a lane that looks at no ring.
+    #[inline(always)]
+    fn look<A: Arch>(&self, from: *const Chunk) -> Chunk {
+        // Lap 0 is that of no slot.
+        let mut chunk = Chunk { words: [0; 4] };
+        if self.looks {
+            // SAFETY: a chunk of a slot of the ring.
+            chunk = unsafe { A::load_chunk_gpu(from) };
+        }
+        chunk
     }
 
     /// Hands the staged message, which the lanes `votes` looked at, to the long way.
@@ -353,6 +365,9 @@ pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool, const ALONE: bool>(
     } else if !warp.any(answered == Answered::Sent) {
         return Tried::Left;
     }
+    if ALONE {
+        bring_near::<A, S, WHOLE>(warp, scratch, entry);
+    }
     if warp.rank() == 0 {
         let ended_ns = A::now_ns();
         stats.latency::<A>(ended_ns.wrapping_sub(arrival.full_ns(ended_ns)));
@@ -361,4 +376,28 @@ pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool, const ALONE: bool>(
         stats.add::<A>(Counter::BusyNs, ended_ns.wrapping_sub(began_ns));
     }
     Tried::Done
+}
+
+/// Brings the entry that the runner has stored back into the block's cache, from which a GPU's stores push what they write: the next
+/// message to the actor would wait a round trip to the second-level cache for it.
+#[inline(always)]
+fn bring_near<A: Arch, S: System, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
+    scratch: *mut WarpScratch,
+    entry: *const EntryHeader,
+) {
+    const HEADER_CHUNKS: usize = size_of::<EntryHeader>() / size_of::<Chunk>();
+    let state_chunks = S::STATE_BYTES.div_ceil(size_of::<Chunk>());
+    let chunks = HEADER_CHUNKS + if state_chunks < IMAGE_CHUNKS { state_chunks } else { IMAGE_CHUNKS };
+    const { assert!(HEADER_CHUNKS + IMAGE_CHUNKS <= NEAR_CHUNKS) };
+    let chunk = warp.rank() as usize;
+    // What the runner stored comes before.
+    warp.sync();
+    if chunk < chunks {
+        // SAFETY: a chunk of an entry, whose state takes as many, and one of the scratch that is there for this.
+        unsafe {
+            let copies = (&raw mut (*scratch).near).cast::<Chunk>();
+            A::bring_near(entry.cast::<Chunk>().wrapping_add(chunk), copies.wrapping_add(chunk));
+        }
+    }
 }

@@ -64,7 +64,7 @@ impl<M: Message> Pending<M> {
         if let Stage::Unsent = self.stage {
             let large = large();
             let is_large = large.is_some();
-            let payload = bytemuck::bytes_of(&self.message);
+            let payload = self.message.as_bytes();
             let request = Request { header, payload, timeout: self.timeout, large };
             let result = match self.core.begin(request, waker) {
                 (lane, Begun::Waiting(waiter)) => {

@@ -42,7 +42,6 @@ use tourbillon_shared::virtual_actors::{kind_of, space_of};
 pub use stream::OutboxStream;
 pub use tourbillon_shared::outbox::{NOTICES_MAX, OutboxPolicy};
 
-use crate::call_error::value_of;
 use crate::error::EngineError;
 use crate::keys::Key;
 use crate::lane::Lane;
@@ -143,7 +142,7 @@ impl Received {
 
     /// The notice, if it is one of type `N`.
     pub fn decode<N: Notice>(&self) -> Option<N> {
-        if self.number() == N::NUMBER { value_of(self.payload()) } else { None }
+        if self.number() == N::NUMBER { N::from_bytes(self.payload()) } else { None }
     }
 }
 

@@ -72,11 +72,12 @@ pub struct StoredActor {
     pub version: u64,
     /// Timestamp ([`tourbillon_shared::hlc`]) of the last of them.
     pub hlc: u64,
-    /// Version of the schema of its state: 0.
+    /// Version of the schema of its state ([`Plain::SCHEMA`](tourbillon_device::Plain::SCHEMA)).
     pub schema_version: u32,
-    /// Hash of the layout of its state: 0.
+    /// Hash of the layout of its state ([`Plain::LAYOUT`](tourbillon_device::Plain::LAYOUT)).
     pub layout_hash: u64,
-    /// Its state, as many bytes as the state of the kind has.
+    /// Its state, as many bytes as the state of the kind has. One of another version is taken over as
+    /// [`SystemImage::adopt`](crate::SystemImage::adopt) does it, when the actor is fetched.
     pub state: Vec<u8>,
 }
 
@@ -127,7 +128,7 @@ pub struct StoreCounts {
     pub fetched: u64,
     /// Actors that it did not know.
     pub unknown: u64,
-    /// Actors that it failed to bring, or brought with a state of another size.
+    /// Actors that it failed to bring, or brought with a state that the engine's system does not take over.
     pub fetch_failures: u64,
     /// Looks for idle actors.
     pub sweeps: u64,

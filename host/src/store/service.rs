@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tourbillon_device::Kind;
 use tourbillon_shared::frame::{FRAME_WORDS_MAX, PAYLOAD_BYTES_MAX, decode_payload, slots_for};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header};
@@ -244,32 +245,31 @@ impl Server {
         self.order(shard, [order as u32, place, number, 0], &brought);
     }
 
-    /// The actor that a request is about, and the bytes of its state; nothing where the engine has no such kind, or the key no name.
-    fn subject(&self, header: &Header) -> Option<(u16, ActorKey, usize)> {
-        let kind = kind_of(header.kind);
-        let bytes = self.shared.image.kinds.iter().find(|known| known.number == kind)?.state_bytes;
+    /// The actor that a request is about: its kind and key; nothing where the engine has no such kind, or the key no name.
+    fn subject(&self, header: &Header) -> Option<(Kind, ActorKey)> {
+        let number = kind_of(header.kind);
+        let kind = *self.shared.image.kinds.iter().find(|known| known.number == number)?;
         let key = self.shared.names.name_of(Key::in_space(space_of(header.kind), header.key))?;
-        Some((kind, key, bytes))
+        Some((kind, key))
     }
 
     fn keep(&self, header: &Header, entry: &[u8]) -> Order {
-        let kept = self.subject(header).ok_or_else(|| StoreError::from("the key has no name")).and_then(
-            |(kind, key, bytes)| {
+        let kept =
+            self.subject(header).ok_or_else(|| StoreError::from("the key has no name")).and_then(|(kind, key)| {
                 let (head, state) = entry.split_at_checked(size_of::<EntryHeader>()).unwrap_or_default();
                 let head: EntryHeader = bytemuck::try_pod_read_unaligned(head).unwrap_or_default();
-                let state = state.get(..bytes).unwrap_or_default().to_vec();
+                let state = state.get(..kind.state_bytes).unwrap_or_default().to_vec();
                 let actor = StoredActor {
-                    kind,
+                    kind: kind.number,
                     key,
                     version: head.version,
                     hlc: head.hlc,
-                    schema_version: 0,
-                    layout_hash: 0,
+                    schema_version: kind.schema,
+                    layout_hash: kind.layout,
                     state,
                 };
                 guarded(|| self.store.evict(&actor))
-            },
-        );
+            });
         match kept {
             Ok(()) => {
                 count(&self.counted.kept);
@@ -285,16 +285,15 @@ impl Server {
 
     /// Puts the actor's entry into `brought`.
     fn bring(&self, header: &Header, brought: &mut Vec<u8>) -> Order {
-        let fetched = self.subject(header).ok_or_else(|| StoreError::from("the key has no name")).and_then(
-            |(kind, key, bytes)| {
-                let Some(actor) = guarded(|| self.store.fetch(kind, &key))? else { return Ok(None) };
-                if actor.state.len() != bytes {
-                    let found = actor.state.len();
-                    return Err(format!("the state of {key} has {found} bytes, its kind {bytes}").into());
-                }
+        let fetched =
+            self.subject(header).ok_or_else(|| StoreError::from("the key has no name")).and_then(|(kind, key)| {
+                let Some(mut actor) = guarded(|| self.store.fetch(kind.number, &key))? else { return Ok(None) };
+                let (schema, layout) = (actor.schema_version, actor.layout_hash);
+                // The user's `upgrade` runs here.
+                let state = guarded(|| Ok(self.shared.image.adopt(kind.number, schema, layout, &actor.state)?))?;
+                actor.state = state;
                 Ok(Some(actor))
-            },
-        );
+            });
         match fetched {
             Ok(Some(actor)) => {
                 count(&self.counted.fetched);

@@ -7,10 +7,17 @@
 //! | [`text`] | the first line of a text, and its state: fresh, stale or missing |
 //! | [`toolchain`] | finding a compiler that can do it |
 //! | [`compile`] | running it |
+//! | [`module`], [`calls`] | a text as functions and statements; which of them call themselves |
+//! | [`assembler`] | running `ptxas`; registers, stack and spills in what it says |
 //! | [`system`](mod@system) | what a user's build script calls |
+//! | [`report`] | what a system's kernel takes, and which handler takes the most |
 
+pub mod assembler;
+pub mod calls;
 pub mod chip;
 pub mod compile;
+pub mod module;
+pub mod report;
 pub mod source;
 pub mod system;
 pub mod text;

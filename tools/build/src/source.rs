@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 /// Folders whose Rust files make the text, relative to the workspace.
-pub const FOLDERS: [&str; 4] = ["device/src", "device/actors/src", "device/kernel/src", "shared/src"];
+pub const FOLDERS: [&str; 5] =
+    ["device/src", "device/actors/src", "device/derive/src", "device/kernel/src", "shared/src"];
 /// Further files that make the text, relative to the workspace.
-pub const FILES: [&str; 5] = [
+pub const FILES: [&str; 6] = [
     "device/Cargo.toml",
     "device/actors/Cargo.toml",
+    "device/derive/Cargo.toml",
     "device/kernel/Cargo.toml",
     "device/kernel/Cargo.lock",
     "shared/Cargo.toml",

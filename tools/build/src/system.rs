@@ -9,14 +9,24 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use crate::assembler::{self, ASSEMBLER_VARIABLE};
+use crate::calls;
 use crate::chip::Chip;
 use crate::compile::{Compilation, CompileError, compile_with};
+use crate::module::Module;
+use crate::report::{self, Report};
 use crate::toolchain::{Toolchain, ToolchainError};
 
 /// The file in the build script's output folder that `tourbillon::built_ptx!()` includes.
 pub const TEXTS_FILE: &str = "tourbillon_ptx.rs";
 /// The package that is written around the system.
 const KERNEL_PACKAGE: &str = "tourbillon-built-kernel";
+/// The package that is written around its handlers, each as a kernel of its own.
+const PROBES_PACKAGE: &str = "tourbillon-built-probes";
+/// The entry of every system's kernel.
+const RING_KERNEL: &str = "tourbillon_ring_kernel";
+/// Handlers that are looked at one by one; each takes the assembler some milliseconds.
+const PROBES_MAX: usize = 128;
 /// The architecture of the device.
 const DEVICE_ARCHITECTURE: &str = "nvptx64";
 /// Levels from a build script's output folder up to the target folder: `target/PROFILE/build/PACKAGE/out`.
@@ -26,7 +36,9 @@ const LEVELS_TO_TARGET: usize = 4;
 ///
 /// - Without a device toolchain it warns, in three lines, how to get one; the package then has no kernels and runs on CPU threads.
 /// - When the package is compiled for a device itself it does nothing.
-/// - When the library does not compile for a device it says why, and ends the build.
+/// - When the library does not compile for a device, or a handler calls itself, it says why, and ends the build.
+/// - Where there is `ptxas` a warning says what the kernel takes of registers, stack and spills, which handler takes the most, and where the
+///   whole [report] lies; without, a warning says that this is not known.
 pub fn system(name: &str) {
     if let Err(error) = SystemBuild::new(name).build() {
         for line in error.to_string().lines() {
@@ -42,6 +54,7 @@ pub struct SystemBuild {
     name: String,
     library: Option<String>,
     chips: Vec<Chip>,
+    is_reported: bool,
 }
 
 /// What became of a build.
@@ -85,6 +98,22 @@ pub enum BuildError {
     /// The library does not compile for a device.
     #[error("the actors do not compile for a GPU, where there is no std and no allocator:\n{0}")]
     Compile(#[from] CompileError),
+    /// A function calls itself.
+    #[error(
+        "a handler calls itself: {cycle}\n\
+         A GPU's thread has a small stack, whose size must be known before the kernel starts: write a loop, and keep what is still to \
+         do in an array."
+    )]
+    Recursion {
+        /// From the function to itself.
+        cycle: String,
+    },
+    /// The text that the compiler wrote is none.
+    #[error("the device compiler wrote a text that cannot be read: {0}")]
+    NoModule(String),
+    /// The assembler refused the text.
+    #[error("the kernel does not assemble, so no driver will take it: {0}")]
+    Assemble(String),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -124,7 +153,7 @@ impl Script {
 impl SystemBuild {
     /// The system `name` of the package's library, for compute capability 8.0 and newer.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), library: None, chips: vec![Chip::OLDEST] }
+        Self { name: name.to_owned(), library: None, chips: vec![Chip::OLDEST], is_reported: true }
     }
 
     /// Name of the library where it is not that of the package.
@@ -141,6 +170,13 @@ impl SystemBuild {
         self
     }
 
+    /// Does not look for what the kernel takes, which costs some seconds.
+    #[must_use]
+    pub fn without_report(mut self) -> Self {
+        self.is_reported = false;
+        self
+    }
+
     /// Compiles the texts, and tells cargo when to do it again.
     ///
     /// # Errors
@@ -148,7 +184,9 @@ impl SystemBuild {
     pub fn build(&self) -> Result<Built, BuildError> {
         let script = Script::of_environment()?;
         // Cargo watches the whole package when nothing is named, and compiles its dependencies anew by itself.
-        println!("cargo::rerun-if-env-changed={}", crate::toolchain::COMPILER_VARIABLE);
+        for variable in [crate::toolchain::COMPILER_VARIABLE, ASSEMBLER_VARIABLE] {
+            println!("cargo::rerun-if-env-changed={variable}");
+        }
         for path in ["src", "build.rs", "Cargo.toml"] {
             println!("cargo::rerun-if-changed={path}");
         }
@@ -193,21 +231,21 @@ impl SystemBuild {
             }
         };
         let kernel = self.write_kernel(script, &device)?;
+        let probes = self.write_probes(script, &device)?;
+        let workspace = script.tourbillon.as_deref();
+        let assembler = self.is_reported.then(|| assembler::find(workspace));
         let target = script.out.ancestors().nth(LEVELS_TO_TARGET).unwrap_or(&script.out).join("tourbillon-device");
         let mut texts = String::from("&[\n");
         for chip in &self.chips {
-            let text = compile_with(
-                &toolchain,
-                &Compilation {
-                    package: &kernel,
-                    library: KERNEL_PACKAGE,
-                    chip: *chip,
-                    target: &target.join(&script.name),
-                    wrapper: None,
-                    environment: &[],
-                    is_locked: false,
-                },
-            )?;
+            let compile = |package: &Path, library| {
+                let target = &target.join(&script.name);
+                let (chip, environment) = (*chip, &[][..]);
+                let compilation =
+                    Compilation { package, library, chip, target, wrapper: None, environment, is_locked: false };
+                compile_with(&toolchain, &compilation)
+            };
+            let text = compile(&kernel, KERNEL_PACKAGE)?;
+            check(&text)?;
             let file = script.out.join(format!("tourbillon_{}.ptx", chip.name()));
             write(&file, &text)?;
             let _ = writeln!(
@@ -215,19 +253,89 @@ impl SystemBuild {
                 "::tourbillon::PtxText {{ compute_capability: {}, is_fresh: true, text: include_str!({file:?}) }},",
                 chip.compute_capability
             );
+            if let Some(Some(assembler)) = &assembler {
+                self.report(script, *chip, assembler, (&file, &text), &compile(&probes, PROBES_PACKAGE)?)?;
+            }
+        }
+        if assembler == Some(None) {
+            println!(
+                "cargo::warning=no ptxas, so what the kernel of {} takes of registers, stack and spills is not known: put one on the \
+                 PATH, or name it in {ASSEMBLER_VARIABLE}",
+                self.name
+            );
         }
         texts.push_str("]\n");
         write(&script.out.join(TEXTS_FILE), &texts)?;
         Ok(Built::Texts(self.chips.iter().map(|chip| chip.compute_capability).collect()))
     }
 
-    /// Writes the crate that is compiled; its folder.
+    /// Says what a kernel takes, in a file and in short.
+    fn report(
+        &self,
+        script: &Script,
+        chip: Chip,
+        assembler: &Path,
+        (kernel, text): (&Path, &str),
+        probes: &str,
+    ) -> Result<(), BuildError> {
+        let file = script.out.join(format!("tourbillon_probes_{}.ptx", chip.name()));
+        write(&file, probes)?;
+        let assemble = |file: &Path, text: &str| {
+            let said = assembler::assemble(assembler, file, chip.compute_capability).map_err(BuildError::Assemble)?;
+            let module = Module::parse(text).map_err(BuildError::NoModule)?;
+            let all = assembler::figures(&said);
+            Ok::<_, BuildError>(move |name: &str| {
+                assembler::figures_with_callees(&all, &module, name).unwrap_or_default()
+            })
+        };
+        let (of_kernel, of_probes) = (assemble(kernel, text)?, assemble(&file, probes)?);
+        let mut handlers = report::listed(probes).unwrap_or_default();
+        let unseen = handlers.len().saturating_sub(PROBES_MAX);
+        handlers.truncate(PROBES_MAX);
+        for (index, handler) in handlers.iter_mut().enumerate() {
+            handler.figures = of_probes(&probe(index));
+        }
+        let (kernel, engine) = (of_kernel(RING_KERNEL), of_probes(RING_KERNEL));
+        let report = Report { system: self.name.clone(), chip: chip.name(), kernel, engine, handlers, unseen };
+        let file = script.out.join(format!("tourbillon_{}.txt", chip.name()));
+        write(&file, &report.text())?;
+        println!("cargo::warning={}; all of it: {}", report.summary(), file.display());
+        Ok(())
+    }
+
+    /// The library's name as a path.
+    fn library_of(&self, script: &Script) -> String {
+        self.library.clone().unwrap_or_else(|| script.name.replace('-', "_"))
+    }
+
+    /// Writes the crate around the system; its folder.
     fn write_kernel(&self, script: &Script, device: &Path) -> Result<PathBuf, BuildError> {
-        let folder = script.out.join("kernel");
-        let library = self.library.clone().unwrap_or_else(|| script.name.replace('-', "_"));
+        let entry = format!("tourbillon_device::kernel_entry!({}::{});\n", self.library_of(script), self.name);
+        self.write_crate(script, device, ("kernel", KERNEL_PACKAGE), &entry)
+    }
+
+    /// Writes the crate around the handlers; its folder.
+    fn write_probes(&self, script: &Script, device: &Path) -> Result<PathBuf, BuildError> {
+        let system = format!("{}::{}", self.library_of(script), self.name);
+        let mut entries = format!("tourbillon_device::handler_probes!({system});\n");
+        for index in 0..PROBES_MAX {
+            let _ = writeln!(entries, "tourbillon_device::handler_probe!({system}, {index}, {});", probe(index));
+        }
+        self.write_crate(script, device, ("probes", PROBES_PACKAGE), &entries)
+    }
+
+    /// Writes a crate that is compiled, in the folder and under the name that are given; its folder.
+    fn write_crate(
+        &self,
+        script: &Script,
+        device: &Path,
+        (folder, crate_name): (&str, &str),
+        entries: &str,
+    ) -> Result<PathBuf, BuildError> {
+        let folder = script.out.join(folder);
         let (package, name) = (&script.package, &script.name);
         let manifest = format!(
-            "[package]\nname = \"{KERNEL_PACKAGE}\"\nversion = \"0.0.0\"\nedition = \"2024\"\npublish = false\n\n\
+            "[package]\nname = \"{crate_name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\npublish = false\n\n\
              [workspace]\n\n\
              [lib]\ncrate-type = [\"cdylib\"]\n\n\
              [dependencies]\n\
@@ -244,9 +352,7 @@ impl SystemBuild {
         let source = format!(
             "//! Written by tourbillon-build.\n#![no_std]\n\
              #![feature(abi_ptx, stdarch_nvptx, asm_experimental_arch, link_llvm_intrinsics)]\n\
-             #![allow(internal_features)]\n\n\
-             tourbillon_device::kernel_entry!({library}::{});\n",
-            self.name
+             #![allow(internal_features)]\n\n{entries}"
         );
         write(&folder.join("src/lib.rs"), &source)?;
         // The same versions as the host's, so that both compile the same sources; what is not needed is left out by cargo.
@@ -256,6 +362,27 @@ impl SystemBuild {
         }
         Ok(folder)
     }
+}
+
+/// Name of the kernel that runs the handler of this place in the list.
+fn probe(index: usize) -> String {
+    format!("tourbillon_handler_{index}")
+}
+
+/// Refuses a text in which a function calls itself, and warns of calls that lead nobody knows where.
+fn check(text: &str) -> Result<(), BuildError> {
+    let module = Module::parse(text).map_err(BuildError::NoModule)?;
+    if let Some(cycle) = calls::cycles(&module).first() {
+        let names: Vec<String> = cycle.iter().map(|name| calls::readable(name)).collect();
+        return Err(BuildError::Recursion { cycle: names.join(", which calls ") });
+    }
+    for name in calls::by_pointer(&module) {
+        println!(
+            "cargo::warning={} calls a function through a pointer or `dyn`: how much stack that takes cannot be known; call it by name",
+            calls::readable(name)
+        );
+    }
+    Ok(())
 }
 
 /// Writes a file unless it has that content: cargo looks at times.

@@ -70,16 +70,23 @@ fn fill(bytes: &mut [u8], client: u32, key: usize, number: u64) {
     }
 }
 
+/// The ping of this client, key and number.
+fn filled<M: Message<Actor = Echo>>(client: u32, key: usize, number: u64) -> M {
+    let mut bytes = [0; SIZES[2]];
+    let bytes = &mut bytes[..size_of::<M>()];
+    fill(bytes, client, key, number);
+    M::from_bytes(bytes).expect("any words are a ping")
+}
+
 impl<M> Source<M> for Pings
 where
-    M: Message<Actor = Echo> + bytemuck::Pod + PartialEq,
+    M: Message<Actor = Echo> + PartialEq,
     Echo: Handler<M, Reply = M>,
 {
     fn next(&mut self) -> Option<(u64, M, Ticket)> {
         let key = self.chooser.next(&mut self.random) as usize;
         let number = self.judge.number_next(key);
-        let mut message = M::zeroed();
-        fill(bytemuck::bytes_of_mut(&mut message), self.client, key, number);
+        let message = filled(self.client, key, number);
         Some((key_of(self.seed, 0, key as u64), message, Ticket { key, number, expected: number - 1 }))
     }
 
@@ -95,18 +102,13 @@ where
                 return Check::Wrong(error.to_string());
             }
         };
-        let mut expected = M::zeroed();
-        fill(bytemuck::bytes_of_mut(&mut expected), self.client, ticket.key, ticket.number);
-        if reply == expected {
+        if reply == filled(self.client, ticket.key, ticket.number) {
             // Echo has no state: that the replies come in the order of the requests is all that can be seen.
             self.judge.answered(ticket.key, ticket.number, ticket.expected);
             return Check::Right;
         }
-        let bytes = bytemuck::bytes_of(&reply);
-        let answered = bytes[8..16].try_into().map_or(0, u64::from_le_bytes);
-        let mut other = M::zeroed();
-        fill(bytemuck::bytes_of_mut(&mut other), self.client, ticket.key, answered);
-        if reply == other && (1..=self.judge.sent(ticket.key)).contains(&answered) {
+        let answered = reply.as_bytes()[8..16].try_into().map_or(0, u64::from_le_bytes);
+        if reply == filled(self.client, ticket.key, answered) && (1..=self.judge.sent(ticket.key)).contains(&answered) {
             // The whole reply to another message of this key.
             self.judge.answered(ticket.key, answered, answered - 1);
             return Check::Wrong(format!("message {} was answered with the reply to {answered}", ticket.number));

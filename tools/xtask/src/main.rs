@@ -5,7 +5,6 @@ mod bundle;
 mod check;
 mod licences;
 mod metadata;
-mod module;
 mod mutants;
 mod ptx;
 mod wrapper;

@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use tourbillon_build::assembler;
 use tourbillon_build::compile::compile_with;
 use tourbillon_build::{Chip, Compilation, PtxHeader, PtxState, SHIPPED, Toolchain, ptx_state, source_hash};
 
 use crate::check::collectives::Counts;
 use crate::check::{self, assemble, calls, collectives};
-use crate::module::Module;
 use crate::wrapper::ROOT_VARIABLE;
+use tourbillon_build::module::Module;
 
 /// The folder of the texts.
 const FOLDER: &str = "device/ptx";
@@ -70,7 +71,7 @@ pub fn check(workspace: &Path, strict: bool) -> Outcome {
             None
         }
     };
-    let assembler = assemble::find(workspace);
+    let assembler = assembler::find(Some(workspace));
     if assembler.is_none() {
         faults.extend(absent(
             "assembling: no ptxas; ci/setup-device-toolchain.sh fetches one, or name it in PTXAS".into(),

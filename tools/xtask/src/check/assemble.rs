@@ -1,27 +1,10 @@
 //! Assembling a text for real chips with `ptxas`, and reading what it says.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+
+use tourbillon_build::assembler;
 
 use super::RING_KERNEL;
-
-/// Names the assembler in place of the search.
-const ASSEMBLER_VARIABLE: &str = "PTXAS";
-/// Where `ci/setup-device-toolchain.sh` puts the assembler, relative to the workspace.
-const ASSEMBLER_OF_SETUP: &str = "target/device-toolchain/nvidia/cu13/bin/ptxas";
-
-/// The assembler, if there is one.
-pub fn find(workspace: &Path) -> Option<PathBuf> {
-    let named = std::env::var_os(ASSEMBLER_VARIABLE).map(PathBuf::from);
-    let on_path = std::env::var_os("PATH")
-        .map(|path| std::env::split_paths(&path).map(|folder| folder.join("ptxas")).collect::<Vec<_>>());
-    named
-        .into_iter()
-        .chain([workspace.join(ASSEMBLER_OF_SETUP)])
-        .chain(on_path.unwrap_or_default())
-        .chain([PathBuf::from("/usr/local/cuda/bin/ptxas")])
-        .find(|path| path.is_file())
-}
 
 /// Bytes that the ring kernel may save in memory. In one build, read as machine code for sm_80, its four bytes were the state of
 /// reconvergence around the dispatch loop, stored once in front of it and loaded once behind. That other chips and later builds, with
@@ -30,17 +13,8 @@ const SPILL_BYTES_MAX: u32 = 16;
 
 /// Assembles a text for one chip: the registers of the ring kernel, or what is wrong.
 pub fn assemble(assembler: &Path, text: &Path, chip: u32) -> Result<String, Vec<String>> {
-    let target = format!("sm_{chip}");
-    let output = Command::new(assembler)
-        .args(["-v", "-arch", &target, "-o", "/dev/null"])
-        .arg(text)
-        .output()
-        .map_err(|error| vec![format!("cannot run {}: {error}", assembler.display())])?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        return Err(vec![format!("{} does not assemble for {target}:\n{said}", text.display())]);
-    }
-    let faults: Vec<String> = faults(&said).into_iter().map(|fault| format!("{target}: {fault}")).collect();
+    let said = assembler::assemble(assembler, text, chip).map_err(|error| vec![error])?;
+    let faults: Vec<String> = faults(&said).into_iter().map(|fault| format!("sm_{chip}: {fault}")).collect();
     if faults.is_empty() { Ok(registers(&said)) } else { Err(faults) }
 }
 

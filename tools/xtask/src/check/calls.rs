@@ -1,9 +1,7 @@
 //! What calls what: traps, recursion, panics.
 
-use std::collections::BTreeSet;
-
 use super::RING_KERNEL;
-use crate::module::Module;
+use tourbillon_build::module::Module;
 
 /// Parts of the mangled names of functions through which every panic goes.
 const PANICS: [&str; 4] = ["9panicking", "rust_begin_unwind", "panic_fmt", "leave_after_panic"];
@@ -22,45 +20,15 @@ pub fn traps(module: &Module) -> Vec<String> {
     faults
 }
 
-/// No function calls itself, not even by way of others: a lane's stack is bounded only without recursion. Calls through
-/// pointers are refused too, because nobody can tell where they lead.
+/// No function calls itself, and none by a pointer: see [`tourbillon_build::calls`].
 pub fn recursion(module: &Module) -> Vec<String> {
-    let mut faults = Vec::new();
-    for (name, function) in &module.functions {
-        for instruction in function.instructions() {
-            if let Some(Err(operands)) = instruction.callee() {
-                faults.push(format!("{name}: a call through a pointer (`{operands}`); device code calls by name only"));
-            }
-        }
-    }
-    let mut done = BTreeSet::new();
-    for name in module.functions.keys() {
-        let mut path = Vec::new();
-        if let Some(cycle) = cycle_from(module, name, &mut path, &mut done) {
-            faults.push(format!("recursion: {cycle}"));
-        }
-    }
+    let mut faults: Vec<String> = tourbillon_build::calls::by_pointer(module)
+        .into_iter()
+        .map(|name| format!("{name}: a call through a pointer; device code calls by name only"))
+        .collect();
+    let cycles = tourbillon_build::calls::cycles(module);
+    faults.extend(cycles.into_iter().map(|cycle| format!("recursion: {}", cycle.join(" -> "))));
     faults
-}
-
-fn cycle_from<'a>(
-    module: &'a Module,
-    name: &'a str,
-    path: &mut Vec<&'a str>,
-    done: &mut BTreeSet<&'a str>,
-) -> Option<String> {
-    if let Some(first) = path.iter().position(|known| *known == name) {
-        return Some(format!("{} -> {name}", path[first..].join(" -> ")));
-    }
-    if done.contains(name) {
-        return None;
-    }
-    path.push(name);
-    let callees = module.functions.get(name).map(|function| function.callees()).unwrap_or_default();
-    let cycle = callees.into_iter().find_map(|callee| cycle_from(module, callee, path, done));
-    path.pop();
-    done.insert(name);
-    cycle
 }
 
 /// The ring kernel of a system whose handlers never panic reaches no panic: then neither does the engine of any other, for it is

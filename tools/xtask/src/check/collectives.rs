@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::is_handler_boundary;
-use crate::module::{Function, Instruction, Module, Statement};
+use tourbillon_build::module::{Function, Instruction, Module, Statement};
 
 /// Opcodes of collectives, up to the part that names their type.
 const COLLECTIVES: [&str; 9] = [

@@ -1,7 +1,7 @@
 //! Orderings, scopes and widths of memory accesses.
 
 use super::RING_KERNEL;
-use crate::module::Module;
+use tourbillon_build::module::Module;
 
 const ORDERINGS: [&str; 4] = ["relaxed", "acquire", "release", "acq_rel"];
 const SCOPES: [&str; 4] = ["cta", "cluster", "gpu", "sys"];

@@ -5,7 +5,7 @@ pub mod calls;
 pub mod collectives;
 pub mod memory;
 
-use crate::module::Module;
+use tourbillon_build::module::Module;
 
 /// The entry of every system's ring kernel.
 pub const RING_KERNEL: &str = "tourbillon_ring_kernel";
@@ -31,7 +31,7 @@ pub fn is_handler_boundary(name: &str) -> bool {
 
 #[cfg(test)]
 pub mod testing {
-    use crate::module::Module;
+    use tourbillon_build::module::Module;
 
     /// A module whose functions are given as `(head, body)`.
     pub fn module(functions: &[(&str, &str)]) -> Module {

@@ -1,0 +1,44 @@
+use tourbillon_device::{Context, Handler, NoError, Plain, State, actor, system};
+
+#[repr(C)]
+#[derive(Clone, Copy, State)]
+struct Tally {
+    sum: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Plain)]
+struct Add(u64);
+
+impl Handler<Add> for Tally {
+    type Reply = u64;
+
+    fn handle(&mut self, _message: &Add, _context: &mut Context) -> Result<u64, NoError> {
+        Ok(self.sum)
+    }
+}
+
+actor!(Tally { kind: 900, error: NoError, messages: { 0: Add } });
+
+#[repr(C)]
+#[derive(Clone, Copy, State)]
+struct Other {
+    sum: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Plain)]
+struct Put(u64);
+
+impl Handler<Put> for Other {
+    type Reply = u64;
+
+    fn handle(&mut self, _message: &Put, _context: &mut Context) -> Result<u64, NoError> {
+        Ok(self.sum)
+    }
+}
+
+actor!(Other { kind: 900, error: NoError, messages: { 0: Put } });
+system! { struct Mine = [Tally, Other]; }
+
+fn main() {}

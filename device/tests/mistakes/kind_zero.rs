@@ -1,0 +1,23 @@
+use tourbillon_device::{Context, Handler, NoError, Plain, State, actor};
+
+#[repr(C)]
+#[derive(Clone, Copy, State)]
+struct Tally {
+    sum: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Plain)]
+struct Add(u64);
+
+impl Handler<Add> for Tally {
+    type Reply = u64;
+
+    fn handle(&mut self, _message: &Add, _context: &mut Context) -> Result<u64, NoError> {
+        Ok(self.sum)
+    }
+}
+
+actor!(Tally { kind: 0, error: NoError, messages: { 0: Add } });
+
+fn main() {}
