@@ -518,7 +518,7 @@ fn note_refusal<A: Arch>(stats: Stats, flags: Flags) {
 }
 
 /// Stores the staged slots `base .. base + slots` to their targets, all lanes together, each chunk under its target's lap; those
-/// without a target stay.
+/// that go over the bus and have no target stay.
 ///
 /// # Safety
 /// Targets and laps of these slots are set, and targets null or valid for writes; the slots are the warp's alone.
@@ -540,8 +540,8 @@ pub unsafe fn copy_out<A: Arch, const WHOLE: bool>(
         unsafe {
             let target = (&raw const (*scratch).target).cast::<u64>().wrapping_add(index as usize).read() as *mut Chunk;
             let lap = (&raw const (*scratch).target_lap).cast::<u32>().wrapping_add(index as usize).read();
-            if target.is_null() {
-                // A slot of a frame that waits.
+            if matches!(way, Way::Bus) && target.is_null() {
+                // A slot of a frame that waits for its actor: such frames are a shard's alone.
                 chunk = chunk.wrapping_add(warp.size());
                 continue;
             }

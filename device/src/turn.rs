@@ -28,7 +28,9 @@ use crate::lone::run::{Home, Tried, run_one};
 use crate::look::{Way, agreed, glance, look};
 use crate::stats::Stats;
 use crate::system::System;
-use crate::virtual_actors::{is_order, progress, run_order};
+use crate::virtual_actors::{
+    STEP_FIRST, STEP_HELD, STEP_LARGE, STEP_OVER, STEP_SLOTS, is_order, progress, step_of_order,
+};
 use crate::warp::{Warp, lowest};
 use crate::window::{Window, recover, run_groups, take};
 
@@ -189,7 +191,7 @@ impl Turns {
 
 /// Works off a ring whose turn this warp holds, and gives the turn back; whether there was anything, and whether the stage was
 /// filled anew. `lost` is how the short way ended for the staged head, if a handler was lost there.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
     warp: &mut Warp<A, WHOLE>,
     block: &Block<'_>,
@@ -200,7 +202,80 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
     lost: Option<Tried>,
 ) -> (bool, bool) {
     let ring = visit.ring;
+    let (found, looked, order) = run_to_order::<A, S, WHOLE>(warp, block, scratch, stats, clock, visit, lost);
+    if order == NO_ORDER {
+        return (found, looked);
+    }
+    // Those who waited for it are staged over what the look found.
+    (run_order::<A, S, WHOLE>(warp, block, scratch, stats, clock, ring, order) || found, true)
+}
+
+/// No order stands at a ring's head.
+const NO_ORDER: (u64, u32) = (u64::MAX, 0);
+
+/// Carries out the order that stands at a position of `ring` and is staged there, unless another warp does or has done so; whether it
+/// is done. Not under [`run_to_order`], for the handlers that it runs need the registers.
+#[cold]
+#[inline(never)]
+fn run_order<A: Arch, S: System, const WHOLE: bool>(
+    warp: &mut Warp<A, WHOLE>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    clock: &Clock,
+    ring: Ring,
+    (position, base): (u64, u32),
+) -> bool {
+    // SAFETY: the turn is a word of the block's memory.
+    let got = unsafe { A::try_acquire_cta(block.turn(ring.local), warp.rank() == 0) };
+    if !warp.any(got) {
+        return false;
+    }
+    warp.sync();
+    let mut done = 0;
+    // SAFETY: a position of the block's memory, under the turn. While it stands there, the order is what it was.
+    let head = warp.broadcast_u64(unsafe { A::load_cta(block.ring_head(ring.local, ring.gate)) }, 0);
+    if head == position {
+        done = STEP_FIRST;
+        loop {
+            let step = step_of_order(warp, block, scratch, stats, ring.local, base, done);
+            if step == STEP_OVER {
+                break;
+            }
+            if step == STEP_HELD {
+                done = 0;
+                break;
+            }
+            let frames = Frames { slots: step & STEP_SLOTS, start: 0, ..Frames::ONE };
+            let is_large = step & STEP_LARGE != 0;
+            done = run_window::<A, S, WHOLE>(warp, block, scratch, stats, clock, ring, position, 0, frames, is_large);
+        }
+    }
+    if warp.rank() == 0 && done != 0 {
+        advance::<A>(block, ring, position.wrapping_add(done.into()));
+    }
+    warp.sync();
+    if warp.rank() == 0 {
+        // SAFETY: this warp holds the turn.
+        unsafe { A::release_cta(block.turn(ring.local)) };
+    }
+    done != 0
+}
+
+/// As [`run_ring`], up to the first order: its position, and where it is staged, or [`NO_ORDER`].
+#[inline(never)]
+fn run_to_order<A: Arch, S: System, const WHOLE: bool>(
+    warp: &mut Warp<A, WHOLE>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    clock: &Clock,
+    visit: Visit,
+    lost: Option<Tried>,
+) -> (bool, bool, (u64, u32)) {
+    let ring = visit.ring;
     let mut lost = lost;
+    let mut order = NO_ORDER;
     warp.sync();
     let head = block.ring_head(ring.local, ring.gate);
     let (mut found, mut looked) = (false, false);
@@ -231,15 +306,14 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
             let is_large = frames.count == 1 && unsafe { staged_flags(scratch, base) }.has(Flags::ARENA);
             // SAFETY: as above; so is an order.
             let is_order = frames.count == 1 && result == Tried::Left && unsafe { is_order(block, scratch, base) };
-            // Those who waited for it are staged over what the look found.
-            looked |= is_order;
+            if is_order {
+                order = (position, base);
+                break;
+            }
             let mut is_held = false;
             if frames.count != 0 {
                 let done = match result {
                     Tried::Done => 1,
-                    Tried::Left if is_order => {
-                        run_order::<A, S, WHOLE>(warp, block, scratch, stats, clock, ring, position, base)
-                    }
                     Tried::Left => run_window::<A, S, WHOLE>(
                         warp, block, scratch, stats, clock, ring, position, base, frames, is_large,
                     ),
@@ -261,7 +335,7 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
                 }
                 windows = windows.wrapping_add(1);
             }
-            // A large payload takes as long as many windows, and so may those who waited for an actor.
+            // A large payload takes as long as many windows.
             if is_large
                 || is_order
                 || is_held
@@ -299,7 +373,7 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
         // SAFETY: this warp holds the turn.
         unsafe { A::release_cta(block.turn(ring.local)) };
     }
-    (found, looked)
+    (found, looked, order)
 }
 
 /// Moves the head of a ring, and tells its gate now and then. One lane calls it, under the turn, when all have read the slots
@@ -393,7 +467,7 @@ pub(crate) fn run_window<A: Arch, S: System, const WHOLE: bool>(
 }
 
 /// Slots of the longest frame.
-pub(crate) const FRAME_SLOTS: u32 = tourbillon_shared::frame::FRAME_SLOTS_MAX as u32;
+const FRAME_SLOTS: u32 = tourbillon_shared::frame::FRAME_SLOTS_MAX as u32;
 
 /// The first slot of the ring from `gate` to the block's shard `local`.
 pub(crate) fn ring_slots(block: &Block<'_>, local: u32, gate: u32) -> *const Slot {

@@ -493,8 +493,12 @@ pub struct WarpScratch {
     pub errand: u32,
     /// The frames of the window that wait now, for such an actor.
     pub parked: u32,
+    /// The request that the order answers which is carried out.
+    pub answered: u32,
     /// Copies of an entry that nobody reads: what brings it near ends here, some time.
     pub near: [crate::slot::Chunk; NEAR_CHUNKS],
+    /// The first slot of the order that is carried out: what it led to is staged over it.
+    pub order: [crate::slot::Chunk; crate::slot::CHUNKS_PER_SLOT],
 }
 
 /// Chunks of an entry that are brought near: its header, and as much of the state as a message takes along in registers; rounded up to

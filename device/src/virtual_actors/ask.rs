@@ -15,6 +15,7 @@ use crate::arch::Arch;
 /// # Safety
 /// The arguments are those of the launch, of an engine with a store; the caller's warp holds the shard's turn, and the shard has no more
 /// requests without an answer than it may.
+#[inline(never)]
 pub(crate) unsafe fn send<A: Arch>(
     arguments: &KernelArguments,
     shard: u32,

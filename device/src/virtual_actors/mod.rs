@@ -8,7 +8,7 @@
 //!   the warp found must stay where they are until they have run.
 //! - When the window has run ([`progress`]): who waits for room gets it where there is some, and a fetch is sent; else the actors least
 //!   recently used are sent to the store. Orders to evict are carried on there, too.
-//! - An order of the host ([`run_order`]) is a window of its own. It changes the place, runs those who waited, each as a window, before
+//! - An order of the host ([`step_of_order`]) is a window of its own. It changes the place, runs those who waited, each as a window, before
 //!   anything else of the shard, and is answered when that is done. Left in the middle, by a stop or a panic, it stays at the head of its
 //!   ring, and whoever comes next goes on.
 //!
@@ -20,7 +20,7 @@ mod order;
 mod places;
 mod shard;
 
-pub(crate) use order::{is_order, run_order};
+pub(crate) use order::{STEP_FIRST, STEP_HELD, STEP_LARGE, STEP_OVER, STEP_SLOTS, is_order, step_of_order};
 
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::geometry::{EntryHeader, WarpScratch};

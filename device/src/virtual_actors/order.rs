@@ -4,24 +4,20 @@ use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::geometry::{EntryHeader, WarpScratch};
 use tourbillon_shared::header::{Flags, HEADER_WORDS, ReturnAddress};
 use tourbillon_shared::mutant;
-use tourbillon_shared::slot::Chunk;
+use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk};
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::{
-    ENTRY_WORD, FAILURES_MAX, ORDER_KIND, Order, STORE_LANE, WaitingFrame, errand, phase,
+    ENTRY_WORD, FAILURES_MAX, ORDER_KIND, Order, REQUESTS_MAX, STORE_LANE, WaitingFrame, errand, phase,
 };
 
 use super::shard::Virtual;
 use super::{are_on, progress};
 use crate::arch::Arch;
 use crate::block::Block;
-use crate::clock::Clock;
 use crate::directory::Directory;
-use crate::frames::{Frames, staged, staged_flags, staged_header, staged_word};
+use crate::frames::{staged, staged_flags, staged_header, staged_word};
 use crate::kernel::serves;
-use crate::look::{Way, look};
 use crate::stats::Stats;
-use crate::system::System;
-use crate::turn::{FRAME_SLOTS, Ring, ring_slot, run_window};
 use crate::warp::Warp;
 
 /// Whether the only frame of a window, staged at `base`, is an order of the host that may give orders.
@@ -39,110 +35,127 @@ pub(crate) unsafe fn is_order(block: &Block<'_>, scratch: *mut WarpScratch, base
     header.kind == ORDER_KIND && !header.flags.has(Flags::ARENA) && is_stores
 }
 
-/// What rank 0 found to do next.
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    Nothing = 0,
-    /// The frame that was staged is to be run, and is the first behind the request.
-    OfRequest = 1,
-    /// As before, but the first of the queue for room.
-    OfQueue = 2,
-}
+/// What is to be done for an order: run the staged frame of so many slots.
+pub(crate) const STEP_SLOTS: u32 = 0xf;
+/// The payload of that frame is in an arena.
+pub(crate) const STEP_LARGE: u32 = 1 << 4;
+/// The order must be left for later, for the warp or the kernel is to stop first.
+pub(crate) const STEP_HELD: u32 = 1 << 5;
+/// The order is answered.
+pub(crate) const STEP_OVER: u32 = 0;
+/// In place of what the last frame has done, before the first one.
+pub(crate) const STEP_FIRST: u32 = u32::MAX;
 
-/// Carries out the order staged at `base`, which stands at `position` of `ring`: changes the actor's place, runs those who waited, and
-/// answers. How many slots are done: none when the warp, or the kernel, must stop first; the order then stays where it is.
+/// Takes the next step for the order staged at `base`, for the block's shard `local`: changes the actor's place, then stages
+/// those who waited, one after the other, and the order itself at last, for the caller to run as a window. `done` is how many slots
+/// of the last one are done, or [`STEP_FIRST`].
+///
+/// The caller runs the windows, not this: under one more function the handlers would have too few registers.
+#[cold]
 #[inline(never)]
 #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down")]
-pub(crate) fn run_order<A: Arch, S: System, const WHOLE: bool>(
-    warp: &mut Warp<A, WHOLE>,
+pub(crate) fn step_of_order<A: Arch, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
     block: &Block<'_>,
     scratch: *mut WarpScratch,
     stats: Stats,
-    clock: &Clock,
-    ring: Ring,
-    position: u64,
+    local: u32,
     base: u32,
+    done: u32,
 ) -> u32 {
-    let directory = Directory::new(block.arguments, block.shard(ring.local));
-    let shard = Virtual::new(block, ring.local, directory);
-    let mut index = 0;
+    let directory = Directory::new(block.arguments, block.shard(local));
+    let shard = Virtual::new(block, local, directory);
+    // SAFETY: words of the warp's scratch, written by rank 0 before a sync.
+    let was_answered = unsafe { (&raw const (*scratch).errand).read() } == errand::ORDER_DONE;
+    // Every lane has read it.
+    warp.sync();
     if warp.rank() == 0 {
-        // SAFETY: the warp holds the turn, and this lane alone works; the order is staged.
-        index = unsafe { carry_out::<A>(&shard, block, scratch, stats, ring.local, base) };
-    }
-    loop {
-        // The stage is free for the next frame, and every lane has read what the last one was about.
-        warp.sync();
-        if !serves(warp, block.arguments) {
-            return 0;
-        }
-        let mut next = Next::Nothing;
-        if warp.rank() == 0 {
-            // SAFETY: as above.
-            next = unsafe { stage_next(&shard, scratch, index) };
-        }
-        let next = warp.broadcast(next as u32, 0);
-        if next == Next::Nothing as u32 {
-            break;
-        }
-        // SAFETY: rank 0 staged a frame before the broadcast, behind which all see it.
-        let flags = unsafe {
-            warp.sync();
-            staged_flags(scratch, 0)
-        };
-        let frames = Frames { count: 1, slots: flags.span(), start: 0, needs: 1 };
-        let is_large = flags.has(Flags::ARENA);
-        let done = run_window::<A, S, WHOLE>(warp, block, scratch, stats, clock, ring, position, 0, frames, is_large);
-        if warp.rank() == 0 {
-            // SAFETY: as above.
-            unsafe {
-                (&raw mut (*scratch).errand).write(errand::NONE);
-                if done == 0 {
-                    // A large payload, before which the kernel is to stop.
-                } else if next == Next::OfRequest as u32 {
-                    shard.pop::<A>(stats, &raw mut (*shard.request(index)).first);
-                } else {
-                    shard.pop_refused::<A>(stats);
-                }
+        // SAFETY: the warp holds the turn, and this lane alone works; at first the order is staged.
+        unsafe {
+            if done == STEP_FIRST {
+                copy_slot(staged(scratch, base).cast(), (&raw mut (*scratch).order).cast());
+                let index = carry_out::<A>(&shard, block, scratch, stats, local, base);
+                (&raw mut (*scratch).answered).write(index);
+            } else {
+                finish::<A>(&shard, scratch, stats, done);
             }
         }
-        if done == 0 || !warp.is_viable() || (WHOLE && warp.has_losses()) {
-            return 0;
-        }
     }
-    // SAFETY: the warp, which has all its lanes or counts those it has, holds the turn, and no window is under way.
-    unsafe { progress(&warp.damaged(), block, stats, ring.local) };
-    // Those who waited were staged over the order.
-    let wide = if FRAME_SLOTS < block.ring_shape().capacity() { FRAME_SLOTS } else { block.ring_shape().capacity() };
-    // SAFETY: the scratch is the warp's own; positions are masked into the ring. What was ready there still is.
-    let ready = unsafe {
-        look(warp, scratch, Way::Cache, wide, |slot| ring_slot(block, &ring, position.wrapping_add(slot.into())))
-    };
-    // SAFETY: the look staged the order's first slot.
-    let span = unsafe { staged_flags(scratch, 0) }.span();
-    if (!ready).trailing_zeros() < span {
-        return 0;
+    if was_answered && done != STEP_FIRST {
+        warp.sync();
+        return STEP_OVER;
     }
-    if warp.rank() == 0 {
-        // SAFETY: the scratch is the warp's own.
-        unsafe { (&raw mut (*scratch).errand).write(errand::ORDER_DONE) };
+    if done == 0 || !warp.is_viable() || (WHOLE && warp.has_losses()) {
+        return STEP_HELD;
     }
+    // The stage is free for the next frame.
     warp.sync();
-    let frames = Frames { count: 1, slots: span, start: 0, needs: 1 };
-    let done = run_window::<A, S, WHOLE>(warp, block, scratch, stats, clock, ring, position, 0, frames, false);
+    if !serves(warp, block.arguments) {
+        return STEP_HELD;
+    }
+    let mut is_staged = false;
     if warp.rank() == 0 {
         // SAFETY: as above.
-        unsafe { (&raw mut (*scratch).errand).write(errand::NONE) };
+        is_staged = unsafe { stage_next(&shard, scratch) };
+    }
+    if warp.any(is_staged) {
+        warp.sync();
+        // SAFETY: rank 0 staged a frame before the sync.
+        let flags = unsafe { staged_flags(scratch, 0) };
+        return flags.span() | if flags.has(Flags::ARENA) { STEP_LARGE } else { 0 };
+    }
+    // SAFETY: the warp, of which all lanes that live are here, holds the turn, and no window is under way.
+    unsafe { progress(&warp.damaged(), block, stats, local) };
+    if warp.rank() == 0 {
+        // SAFETY: the scratch is the warp's own. A reply to an order needs no more of it than its header.
+        unsafe {
+            copy_slot((&raw const (*scratch).order).cast(), staged(scratch, 0).cast());
+            (&raw mut (*scratch).errand).write(errand::ORDER_DONE);
+        }
     }
     warp.sync();
-    done
+    // SAFETY: rank 0 staged it before the sync.
+    unsafe { staged_flags(scratch, 0) }.span()
+}
+
+/// Copies the chunks of a slot.
+///
+/// # Safety
+/// Both are those of a slot.
+unsafe fn copy_slot(from: *const Chunk, to: *mut Chunk) {
+    let mut chunk = 0;
+    while chunk < CHUNKS_PER_SLOT {
+        // SAFETY: the caller vouches for both.
+        unsafe { to.wrapping_add(chunk).write(from.wrapping_add(chunk).read()) };
+        chunk = chunk.wrapping_add(1);
+    }
+}
+
+/// Notes that the window of the last step has run, of which `done` slots are done.
+///
+/// # Safety
+/// The warp holds the turn, and this lane alone works.
+#[inline(never)]
+unsafe fn finish<A: Arch>(shard: &Virtual<'_>, scratch: *mut WarpScratch, stats: Stats, done: u32) {
+    const OF_QUEUE: u32 = errand::REFUSE.wrapping_add(FailureCode::DirectoryFull as u32);
+    // SAFETY: the caller vouches for it; the frame that has run is the first of its list.
+    unsafe {
+        let about = (&raw mut (*scratch).errand).replace(errand::NONE);
+        match about {
+            // A large payload, before which the kernel is to stop; or the order itself.
+            _ if done == 0 => {}
+            errand::ORDER_DONE => {}
+            OF_QUEUE => shard.pop_refused::<A>(stats),
+            _ => shard.pop::<A>(stats, &raw mut (*shard.request((*scratch).answered)).first),
+        }
+    }
 }
 
 /// Does what the order says, unless that was done before; the request that it answers.
 ///
 /// # Safety
 /// The warp holds the turn, and this lane alone works; the order is staged at `base`.
+#[inline(never)]
 unsafe fn carry_out<A: Arch>(
     shard: &Virtual<'_>,
     block: &Block<'_>,
@@ -228,36 +241,37 @@ unsafe fn carry_out<A: Arch>(
     }
 }
 
-/// Stages the next frame that request `index` has to do with, or that is to be refused for want of room, and notes what it is about;
-/// ends the request when there is none.
+/// Stages the next frame that the request which the order answers has to do with, or that is to be refused for want of room, and notes
+/// what it is about; ends the request when there is none. Whether there is one.
 ///
 /// # Safety
 /// As for [`carry_out`].
-unsafe fn stage_next(shard: &Virtual<'_>, scratch: *mut WarpScratch, index: u32) -> Next {
+#[inline(never)]
+unsafe fn stage_next(shard: &Virtual<'_>, scratch: *mut WarpScratch) -> bool {
     // SAFETY: the caller vouches for the turn; a list holds nodes of the shard.
     unsafe {
+        let index = (*scratch).answered;
         let (state, request) = (shard.state, shard.request(index));
         let wakes = (*request).phase == phase::WAKING;
         if wakes || (*request).phase == phase::FAILING {
             let node = (*request).first;
-            if node == 0 {
-                shard.release(index, wakes);
-            } else {
+            if node != 0 {
                 let about = if wakes {
-                    errand::OF_REQUEST.wrapping_add(index)
+                    errand::OF_REQUEST.wrapping_add(index % REQUESTS_MAX)
                 } else {
                     errand::REFUSE.wrapping_add(FailureCode::FetchFailed as u32)
                 };
                 stage(scratch, shard.node(node), about);
-                return Next::OfRequest;
+                return true;
             }
+            shard.release(index, wakes);
         }
         if (*state).refused == 0 {
-            return Next::Nothing;
+            return false;
         }
         let about = errand::REFUSE.wrapping_add(FailureCode::DirectoryFull as u32);
         stage(scratch, shard.node((*state).queue_first), about);
-        Next::OfQueue
+        true
     }
 }
 

@@ -41,6 +41,7 @@ impl Directory {
     ///
     /// # Safety
     /// The caller's warp holds the shard's turn, and this lane alone uses the directory.
+    #[inline(never)]
     pub(crate) unsafe fn remove(&self, index: u32) {
         let (mut hole, mut next) = (index & self.mask, index);
         loop {
@@ -69,6 +70,7 @@ impl Directory {
     ///
     /// # Safety
     /// The caller's warp holds the shard's turn, and nobody writes the directory meanwhile.
+    #[inline(never)]
     pub(crate) unsafe fn oldest<A: Arch>(&self, warp: &Warp<A, false>) -> u32 {
         let (mut index, mut best, mut at) = (warp.rank(), u64::MAX, NOWHERE);
         while index <= self.mask {
@@ -96,6 +98,7 @@ impl Directory {
     ///
     /// # Safety
     /// As for [`oldest`](Self::oldest).
+    #[inline(never)]
     pub(crate) unsafe fn idle_from<A: Arch>(&self, warp: &Warp<A, false>, from: u32, buckets: u32, before: u64) -> u32 {
         let mut done = 0u32;
         while done < buckets {

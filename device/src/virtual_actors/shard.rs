@@ -242,6 +242,7 @@ impl<'k> Virtual<'k> {
     }
 
     /// Does a step for those who wait for room, or says what it takes.
+    #[inline(never)]
     pub(crate) unsafe fn step<A: Arch>(&self) -> Step {
         // SAFETY: the turn.
         unsafe {
@@ -337,6 +338,7 @@ impl<'k> Virtual<'k> {
     }
 
     /// Evicts the actor of bucket `found`, which `step` asked for; whether there may be more to do.
+    #[inline(never)]
     pub(crate) unsafe fn evict_found<A: Arch>(&self, stats: Stats, step: u32, found: u32) -> bool {
         // SAFETY: the turn; the bucket is that of an actor that nobody holds.
         unsafe {
