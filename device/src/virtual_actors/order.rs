@@ -53,7 +53,6 @@ pub(crate) const STEP_FIRST: u32 = u32::MAX;
 /// The caller runs the windows, not this: under one more function the handlers would have too few registers.
 #[cold]
 #[inline(never)]
-#[expect(clippy::too_many_arguments, reason = "the loop's state, handed down")]
 pub(crate) fn step_of_order<A: Arch, const WHOLE: bool>(
     warp: &Warp<A, WHOLE>,
     block: &Block<'_>,
