@@ -14,6 +14,8 @@ mod bad_input;
 mod bounded;
 #[path = "tests/clocks.rs"]
 mod clocks;
+#[path = "tests/dead_letters.rs"]
+mod dead_letters;
 #[path = "tests/exactly_once.rs"]
 mod exactly_once;
 #[path = "tests/faults.rs"]
@@ -30,10 +32,16 @@ mod gateway_spin;
 mod lanes;
 #[path = "tests/lifecycle.rs"]
 mod lifecycle;
+#[path = "tests/options.rs"]
+mod options;
 #[path = "tests/oracle.rs"]
 mod oracle;
 #[path = "tests/outbox.rs"]
 mod outbox;
+#[path = "tests/pools.rs"]
+mod pools;
+#[path = "tests/priorities.rs"]
+mod priorities;
 #[path = "tests/processing.rs"]
 mod processing;
 #[path = "tests/recorded.rs"]

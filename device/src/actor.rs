@@ -63,6 +63,9 @@ pub trait Actor: State {
     #[doc(hidden)]
     const STARTS_ZEROED: bool;
 
+    /// Whether its handlers use collections ([`PoolVec`](crate::PoolVec) and others), so that its messages never take the short way, where
+    /// there is no pool.
+    const POOLS: bool;
     /// What takes over the bytes of other versions, for hosts.
     const UPGRADE: Option<Upgrade<Self>>;
 
@@ -131,6 +134,11 @@ pub type ErrorOf<M> = <<M as Message>::Actor as Actor>::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct NoError(());
 
+impl NoError {
+    /// What stands in for an error that is not sent.
+    pub(crate) const VALUE: Self = Self(());
+}
+
 impl core::fmt::Display for NoError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("no error")
@@ -152,11 +160,15 @@ impl core::error::Error for NoError {}
 /// whose latency does not matter, is left out of it, and made a function of its own, by `#[outlined]`:
 /// `messages: { 0: Add, #[outlined] 1: Recompute }`.
 ///
+/// An actor whose state has collections says so behind its kind: `kind: 7, pools: true, error: ..`. Without it every operation on a
+/// collection fails with [`PoolError::Undeclared`](crate::PoolError). Its messages all take the long way, and should be `#[outlined]`.
+///
 /// What cannot be is refused when it is compiled: a message without a handler or larger than a frame, two of the same number, kind 0.
 #[macro_export]
 macro_rules! actor {
     ($actor:ident {
         kind: $kind:literal,
+        $(pools: $pools:literal,)?
         error: $error:ty,
         messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ $(,)? }
         $(, activate: $activate:expr)?
@@ -168,6 +180,7 @@ macro_rules! actor {
             const NAME: &'static str = stringify!($actor);
             type Error = $error;
             const STARTS_ZEROED: bool = $crate::is_absent!($($activate)?);
+            const POOLS: bool = false $(|| $pools)?;
             const UPGRADE: ::core::option::Option<$crate::actor::Upgrade<Self>> = $crate::optional!($($upgrade)?);
 
             const HANDLERS: &'static [$crate::probe::HandlerName] = &[

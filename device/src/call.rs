@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::large::Large;
 use crate::outbox;
 use crate::plain::Plain;
+use crate::pool::PoolError;
 
 /// How a message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +34,15 @@ pub enum Outcome {
     Invalid,
     /// The reply would not fit into the frame, or its payload into the arena.
     TooLarge,
-    /// Nothing was done, because the handler posts notices and this is the short way.
+    /// Nothing was done, because the handler posts notices, or its actor has not declared that it uses collections, and this is the
+    /// short way.
     Posts,
     /// The handler posted more notices than it may.
     TooManyNotices,
     /// A subscriber that refuses to lose notices has no room.
     OutboxFull,
+    /// An operation on a collection failed, and the handler with it.
+    Pool(PoolError),
 }
 
 /// Where the words of a frame are while its handler runs; a reply is written over its request.
@@ -251,16 +255,7 @@ impl<W: Words> Call<W> {
     /// A call for the frame of `header` whose words are `words`.
     #[inline(always)]
     pub(crate) fn new(words: W, header: Header, event_hlc: u64) -> Self {
-        let context = Context {
-            key: header.key,
-            hlc: event_hlc,
-            version: 0,
-            large: core::ptr::null_mut(),
-            is_over: false,
-            mail: core::ptr::null(),
-            lane: 0,
-            posted: 0,
-        };
+        let context = Context { hlc: event_hlc, ..Context::of(header.key) };
         Self { words, header, event_hlc, entry: core::ptr::null_mut(), is_new: false, context }
     }
 
@@ -325,7 +320,11 @@ impl<W: Words> Call<W> {
         }
         let fits = const {
             let (message, reply, error) = (size_of::<M>(), size_of::<A::Reply>(), size_of::<A::Error>() + 4);
-            slots_for(0, message) == 1 && slots_for(0, reply) == 1 && slots_for(0, error) == 1 && !M::OUTLINED
+            slots_for(0, message) == 1
+                && slots_for(0, reply) == 1
+                && slots_for(0, error) == 1
+                && !M::OUTLINED
+                && !A::POOLS
         };
         fits && self.selector() == const { selector(A::KIND, M::NUMBER, size_of::<M>()) }
     }
@@ -395,6 +394,10 @@ impl<W: Words> Call<W> {
                 self.words.state::<A>().unwrap_or_else(|| (*state).0)
             }
         };
+        if A::POOLS {
+            // SAFETY: messages of such actors come on the long way, which opened this lane's record.
+            unsafe { self.context.open_pool(self.entry) };
+        }
         match copy.handle(&message, &mut self.context) {
             // What the handler did to the state is thrown away with its copy. Nobody reads the reply to a tell.
             Ok(_) if self.context.is_over && !self.header.flags.has(Flags::TELL) => Outcome::TooLarge,
@@ -422,9 +425,15 @@ impl<W: Words> Call<W> {
                     let version = self.context.version.wrapping_add(1);
                     self.entry.write(EntryHeader { hlc: self.event_hlc, version });
                 }
+                if A::POOLS {
+                    self.context.commit_pool();
+                }
                 Outcome::Done
             }
             Err(error) => {
+                if let Some(failure) = self.context.pool_failure() {
+                    return if W::SPAN.is_some() { Outcome::Posts } else { Outcome::Pool(failure) };
+                }
                 if mutant!("outbox_sent_by_failures") && self.context.posted != 0 && self.words.reserve(&self.context) {
                     self.words.send(&self.header, &self.context);
                 }
@@ -524,14 +533,14 @@ impl<W: Words> Call<W> {
 
     /// Writes one payload word of the answer.
     #[inline(always)]
-    fn write_word(&mut self, index: u32, word: u32) {
+    pub(crate) fn write_word(&mut self, index: u32, word: u32) {
         // Every caller checked that its answer fits into the span.
         self.words.set_word(payload_start(Flags(0)).wrapping_add(index), word);
     }
 
     /// Writes the header of the answer over that of the request.
     #[inline(always)]
-    fn write_header(&mut self, role: u16, length: u16) {
+    pub(crate) fn write_header(&mut self, role: u16, length: u16) {
         let flags = Flags::new(self.span(), role);
         let words = Header { length, flags, hint: 0, hlc: self.event_hlc, ..self.header }.encode();
         let mut i = 0;
@@ -602,5 +611,6 @@ pub(crate) fn failure_of(outcome: Outcome) -> Option<FailureCode> {
         Outcome::Posts => Some(FailureCode::UnknownMessage),
         Outcome::TooManyNotices => Some(FailureCode::TooManyNotices),
         Outcome::OutboxFull => Some(FailureCode::OutboxFull),
+        Outcome::Pool(error) => Some(error.failure()),
     }
 }

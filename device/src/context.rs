@@ -1,12 +1,17 @@
 //! What a handler may know and do beside its own state.
 
+use core::cell::Cell;
 use core::ops::Range;
 
 use tourbillon_shared::frame::PAYLOAD_BYTES_MAX;
+use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::outbox::{Mail, Subscriber};
+use tourbillon_shared::pool::LanePool;
 
 use crate::large::Large;
 use crate::outbox::{self, Notice};
+use crate::pool::PoolError;
+use crate::pool::lane::Pool;
 
 /// What a handler may know and do beside its own state.
 #[derive(Debug)]
@@ -25,9 +30,33 @@ pub struct Context {
     pub(crate) lane: u32,
     /// Notices posted, as far as they were counted.
     pub(crate) posted: u32,
+    /// The lane's record of the shard's pool; null where the actor uses no collections, or the engine has no pools.
+    pub(crate) pool: *mut LanePool,
+    /// Whether the actor has declared that it uses collections.
+    pub(crate) is_pooled: bool,
+    /// The first [`PoolError`] of the message that was not forgiven, as a word; 0 for none.
+    pub(crate) pool_error: Cell<u32>,
 }
 
 impl Context {
+    /// That of a message to the actor `key`, of which nothing else is known yet.
+    #[inline(always)]
+    pub(crate) const fn of(key: u64) -> Self {
+        Self {
+            key,
+            hlc: 0,
+            version: 0,
+            large: core::ptr::null_mut(),
+            is_over: false,
+            mail: core::ptr::null(),
+            lane: 0,
+            posted: 0,
+            pool: core::ptr::null_mut(),
+            is_pooled: false,
+            pool_error: Cell::new(0),
+        }
+    }
+
     /// The key of the actor that runs.
     #[inline]
     pub fn key(&self) -> u64 {
@@ -99,6 +128,68 @@ impl Context {
         };
         self.is_over |= reply.is_none();
         reply
+    }
+
+    /// Forgets that an operation on a collection has failed, and says how the first one did; nothing when none has.
+    ///
+    /// Without this a handler that returns an error, any error, is answered with the failure of that operation
+    /// ([`PoolError::failure`]) in place of its error. After it the handler's own error is sent.
+    #[inline]
+    pub fn forgive(&mut self) -> Option<PoolError> {
+        PoolError::from_word(self.pool_error.replace(0))
+    }
+
+    /// The first failure of an operation on a collection, unless it was forgiven.
+    #[inline(always)]
+    pub(crate) fn pool_failure(&self) -> Option<PoolError> {
+        PoolError::from_word(self.pool_error.get())
+    }
+
+    /// Runs an operation on a collection, and notes how it fails.
+    #[inline(always)]
+    pub(crate) fn with_pool<R>(&self, operation: impl FnOnce(Pool) -> Result<R, PoolError>) -> Result<R, PoolError> {
+        let result = if !self.pool.is_null() {
+            // SAFETY: `open_pool` was told that the record is this lane's, and open; the actor that runs is in it.
+            operation(unsafe { Pool::new(self.pool) })
+        } else if self.is_pooled {
+            Err(PoolError::Exhausted)
+        } else {
+            Err(PoolError::Undeclared)
+        };
+        if let Err(error) = result
+            && self.pool_error.get() == 0
+        {
+            self.pool_error.set(error as u32);
+        }
+        result
+    }
+
+    /// Lets the handler use collections, for an actor at `entry` that has declared it.
+    ///
+    /// # Safety
+    /// The mail is that of the warp, or null; the record of the lane is open, and nobody else uses it while the context lives.
+    #[inline(always)]
+    pub(crate) unsafe fn open_pool(&mut self, entry: *const EntryHeader) {
+        self.is_pooled = true;
+        if self.mail.is_null() {
+            return;
+        }
+        // SAFETY: the caller vouches for the mail.
+        let records = unsafe { (*self.mail).pools } as *mut LanePool;
+        if !records.is_null() {
+            self.pool = records.wrapping_add(self.lane as usize);
+            // SAFETY: the caller vouches for the record.
+            unsafe { Pool::new(self.pool) }.begin(entry, self.hlc);
+        }
+    }
+
+    /// Makes what the message did to its collections last.
+    #[inline(always)]
+    pub(crate) fn commit_pool(&self) {
+        if !self.pool.is_null() {
+            // SAFETY: as in `with_pool`.
+            unsafe { Pool::new(self.pool) }.commit();
+        }
     }
 
     /// Posts a notice: a message to a client that did not ask for it. It is sent when the handler has succeeded, never when it fails or

@@ -74,7 +74,8 @@ pub(crate) fn header_of(slot: &Slot) -> Header {
     Header::decode(&[k, l, m, n, o, p, q, r])
 }
 
-/// Whether the frame that begins at the staged slot `index` is to be alone in its window: its payload is in an arena, or it is an order.
+/// Whether the frame that begins at the staged slot `index` is to be alone in its window: its payload is in an arena, it has options,
+/// or it is an order.
 ///
 /// # Safety
 /// As for [`staged_flags`].
@@ -82,11 +83,11 @@ pub(crate) fn header_of(slot: &Slot) -> Header {
 unsafe fn is_for_itself(scratch: *mut WarpScratch, index: u32, flags: Flags) -> bool {
     // SAFETY: the caller vouches for the slot.
     let kind = unsafe { staged_word(scratch, index, 2).read() } as u16;
-    flags.has(Flags::ARENA) || space_of(kind) == SPACE_ORDERS
+    flags.0 & Flags::APART != 0 || space_of(kind) == SPACE_ORDERS
 }
 
-/// Finds the frames in the `slots` ready slots from `base` on. With `apart`, a frame whose payload is in an arena is alone, and an
-/// order is.
+/// Finds the frames in the `slots` ready slots from `base` on. With `apart`, a frame whose payload is in an arena is alone, and so
+/// is one with options ([`Flags::APART`]), or an order.
 ///
 /// # Safety
 /// The slots are staged and nobody writes them meanwhile.

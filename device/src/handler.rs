@@ -1,5 +1,6 @@
 //! Running one handler: the only module of the engine from which user code is reached.
 
+use tourbillon_shared::dead_letter::is_dead;
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::{EntryHeader, WarpScratch};
 use tourbillon_shared::header::{Flags, Header};
@@ -12,6 +13,7 @@ use crate::call::{Call, Image, OneSlot, Outcome, Staged, Words, failure_of};
 use crate::frames::header_of;
 use crate::landing::{landing_buffer, refusal};
 use crate::large::Large;
+use crate::options;
 use crate::stats::Stats;
 use crate::system::System;
 use crate::virtual_actors::{failure_in, is_order_done};
@@ -20,7 +22,7 @@ use crate::virtual_actors::{failure_in, is_order_done};
 ///
 /// # Safety
 /// The frame, which `header` is that of, is staged in `scratch` and this lane's; `entry` is the actor's or says why there is none, and the warp holds the
-/// turn. The payload of a frame with a reference has landed or was refused.
+/// turn. The payload of a frame with a reference has landed or was refused. A frame with options is alone in its window.
 #[inline(always)]
 pub(crate) unsafe fn run_frame<A: Arch, S: System>(
     stats: Stats,
@@ -30,6 +32,54 @@ pub(crate) unsafe fn run_frame<A: Arch, S: System>(
     event_hlc: u64,
     scratch: *mut WarpScratch,
 ) {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        if header.flags.0 & Flags::OPTIONS != 0 {
+            run_with_options::<A, S>(stats, frame, entry, event_hlc, scratch);
+        } else {
+            run_bare::<A, S>(stats, frame, header, entry, event_hlc, scratch);
+        }
+    }
+}
+
+/// As [`run_frame`] for a frame with options: acts on them before and after. Out of line, so that frames without options pay nothing, not
+/// even in registers.
+///
+/// # Safety
+/// As for [`run_frame`].
+#[cold]
+#[inline(never)]
+unsafe fn run_with_options<A: Arch, S: System>(
+    stats: Stats,
+    frame: *mut Slot,
+    entry: *mut EntryHeader,
+    event_hlc: u64,
+    scratch: *mut WarpScratch,
+) {
+    // SAFETY: the caller vouches for all of it. When the handler has succeeded there is an entry, and the reply stands in the frame.
+    unsafe {
+        let header = header_of(&*frame);
+        if !options::answered::<A>(stats, frame, entry, event_hlc, scratch)
+            && run_bare::<A, S>(stats, frame, header, entry, event_hlc, scratch)
+        {
+            options::settle::<A>(frame, header.flags, entry, scratch);
+        }
+    }
+}
+
+/// As [`run_frame`], whatever the options say; whether the message was handled without a failure.
+///
+/// # Safety
+/// As for [`run_frame`].
+#[inline(always)]
+unsafe fn run_bare<A: Arch, S: System>(
+    stats: Stats,
+    frame: *mut Slot,
+    header: Header,
+    entry: *mut EntryHeader,
+    event_hlc: u64,
+    scratch: *mut WarpScratch,
+) -> bool {
     let flags = header.flags;
     let failure = if flags.has(Flags::MALFORMED) {
         Some(FailureCode::MalformedFrame)
@@ -58,11 +108,39 @@ pub(crate) unsafe fn run_frame<A: Arch, S: System>(
             // window of its own, and the turn gives this warp the buffer.
             outcome = Some(unsafe { run_handler::<A, S>(entry, frame, key, addressee, shape, event_hlc, scratch) });
         });
-        judge::<A>(stats, outcome.filter(|_| ended))
+        let outcome = outcome.filter(|_| ended);
+        if outcome == Some(Outcome::Done) {
+            return true;
+        }
+        judge::<A>(stats, outcome)
     };
     if let Some(code) = failure {
         // SAFETY: the caller vouches for the frame.
-        let mut call = Call::new(unsafe { Staged::<A>::new(frame) }, header, event_hlc);
+        unsafe { refuse::<A>(stats, frame, scratch, code, event_hlc) };
+    }
+    false
+}
+
+/// Answers a staged frame with a failure that no handler returned; one that no handler was run for becomes a dead letter, if it is one.
+///
+/// # Safety
+/// As for [`run_frame`].
+#[cold]
+#[inline(never)]
+unsafe fn refuse<A: Arch>(
+    stats: Stats,
+    frame: *mut Slot,
+    scratch: *const WarpScratch,
+    code: FailureCode,
+    event_hlc: u64,
+) {
+    // SAFETY: the caller vouches for the frame; what is dead was not run, so it stands as it came.
+    unsafe {
+        let header = header_of(&*frame);
+        if is_dead(code, header.flags.has(Flags::TELL)) {
+            options::bury::<A>(stats, frame, scratch, code, event_hlc);
+        }
+        let mut call = Call::new(Staged::<A>::new(frame), header, event_hlc);
         fail::<A, _>(stats, &mut call, code);
     }
 }
@@ -136,6 +214,9 @@ fn fail<A: Arch, W: Words>(stats: Stats, call: &mut Call<W>, code: FailureCode) 
     let place = if code == FailureCode::Panicked { A::last_panic() } else { PanicPlace::default() };
     if code == FailureCode::Panicked {
         stats.add::<A>(Counter::Panicked, 1);
+    }
+    if code == FailureCode::PoolExhausted {
+        stats.add::<A>(Counter::PoolExhausted, 1);
     }
     call.fail(code, place);
     note_failure::<A>(stats, code);

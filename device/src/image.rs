@@ -61,6 +61,8 @@ pub struct SystemImage {
     pub kinds: &'static [Kind],
     /// Bytes from one actor's entry to the next.
     pub entry_stride: u32,
+    /// Whether any of its kinds uses collections.
+    pub has_pools: bool,
     /// Its kernel for GPUs, for several chips; empty when there is none.
     pub ptx: &'static [PtxText],
     native: NativeRun,
@@ -82,6 +84,7 @@ impl SystemImage {
             name: S::NAME,
             kinds,
             entry_stride: (size_of::<EntryHeader>() + S::STATE_BYTES.next_multiple_of(16)) as u32,
+            has_pools: S::POOLS,
             ptx: &[],
             native: native::run_warp::<S>,
             #[cfg(feature = "simt")]

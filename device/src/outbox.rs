@@ -14,14 +14,17 @@ use tourbillon_shared::header::Header;
 use tourbillon_shared::lane::LaneHeader;
 use tourbillon_shared::mutant;
 use tourbillon_shared::outbox::{
-    Credit, Mail, NOTICES_MAX, OutboxState, Outgoing, OutgoingNotice, Owner, Subscriber, fate, notice_header,
+    Credit, LANES_OF_WARP_MAX, Mail, NOTICES_MAX, OutboxState, Outgoing, OutgoingNotice, Owner, Subscriber, fate,
+    notice_header,
 };
+use tourbillon_shared::pool::LanePool;
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
 use tourbillon_shared::telemetry::{Counter, WarpStats};
 use tourbillon_shared::virtual_actors::errand;
 
 use crate::arch::Arch;
+use crate::options::look_at_taken;
 use crate::plain::Plain;
 use crate::stats::Stats;
 
@@ -54,10 +57,14 @@ pub fn mail_of(arguments: &KernelArguments, in_grid: u32) -> Mail {
     let before = u64::from(in_grid).wrapping_mul(BYTES_A_WARP);
     let buffers = arguments.memory.wrapping_add(arguments.layout.outgoing).wrapping_add(before);
     let stats = arguments.memory.wrapping_add(arguments.layout.stats) as *mut WarpStats;
+    let lanes_before = u64::from(in_grid).wrapping_mul(LANES_OF_WARP_MAX.into());
+    let pools = arguments.memory.wrapping_add(arguments.layout.lane_pools);
+    let pools = pools.wrapping_add(lanes_before.wrapping_mul(size_of::<LanePool>() as u64));
     Mail {
         arguments: core::ptr::from_ref(arguments) as u64,
         outgoing: if arguments.geometry.outbox_log2 == 0 { 0 } else { buffers },
         stats: stats.wrapping_add(in_grid as usize) as u64,
+        pools: if arguments.geometry.pool_pages == 0 { 0 } else { pools },
     }
 }
 
@@ -84,6 +91,7 @@ pub(crate) unsafe fn fill_mails(
             let scratch = scratch.wrapping_add(warp as usize);
             (&raw mut (*scratch).mail).write(mail);
             (&raw mut (*scratch).errand).write(errand::NONE);
+            (*scratch).pool_open = 0;
         }
         warp = warp.wrapping_add(step);
     }
@@ -311,12 +319,17 @@ unsafe fn write<A: Arch>(
 }
 
 /// The control warp's look at the credits of the lanes `first`, `first + step` and so on: gives back the room that clients have read,
-/// and learns who they are. Also of lanes that nobody holds, for what their last holder said must not be missed.
+/// and learns who they are; and, by the lane whose `first` is 0, the same for the queue of dead letters. Also of lanes that nobody holds, for what their last holder said must not be missed.
 ///
 /// # Safety
 /// The arguments are those of the launch. Only the control warp calls this, each of its lanes for lanes of its own.
 #[inline(never)]
 pub unsafe fn look_at_credits<A: Arch>(arguments: &KernelArguments, first: u32, step: u32) {
+    if first == 0 {
+        // Here, for the loop of the control warp has no register to spare for another call.
+        // SAFETY: the caller vouches for it.
+        unsafe { look_at_taken::<A>(arguments) };
+    }
     let mut lane = if arguments.geometry.outbox_log2 == 0 { u32::MAX } else { first };
     while lane < arguments.geometry.lanes {
         // SAFETY: the lane exists; the caller vouches for the rest.

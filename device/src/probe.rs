@@ -6,6 +6,7 @@
 //! that does nothing, so that what is the engine's can be told from what is the handlers'.
 
 use tourbillon_shared::outbox::Mail;
+use tourbillon_shared::pool::LanePool;
 
 use crate::actor::{Handler, Message};
 use crate::context::Context;
@@ -35,6 +36,7 @@ pub struct Probe {
     version: u64,
     large: *mut Large,
     mail: *const Mail,
+    pool: *mut LanePool,
     lane: u32,
     /// Notices posted, and whether too large a reply was asked for.
     after: [u32; 2],
@@ -48,19 +50,18 @@ impl Probe {
     /// Runs the handler of message `M`.
     ///
     /// # Safety
-    /// All pointers lead to what the handler's types say, aligned to 16 bytes, and nobody else accesses it meanwhile; `large` and `mail`
-    /// may be null.
+    /// All pointers lead to what the handler's types say, aligned to 16 bytes, and nobody else accesses it meanwhile; `large`, `mail` and
+    /// `pool` may be null.
     #[inline(always)]
     pub unsafe fn run<M: Message>(&mut self) {
         let mut context = Context {
-            key: self.key,
             hlc: self.hlc,
             version: self.version,
             large: self.large,
-            is_over: false,
             mail: self.mail,
             lane: self.lane,
-            posted: 0,
+            pool: self.pool,
+            ..Context::of(self.key)
         };
         // SAFETY: the caller vouches for the pointers.
         unsafe {
@@ -243,6 +244,7 @@ mod tests {
             version: 0,
             large: core::ptr::null_mut(),
             mail: core::ptr::null(),
+            pool: core::ptr::null_mut(),
             lane: 0,
             after: [9; 2],
         };

@@ -12,6 +12,8 @@ pub trait System: 'static {
     const NAME: &'static str;
     /// Bytes of the largest state.
     const STATE_BYTES: usize;
+    /// Whether any of them uses collections.
+    const POOLS: bool;
 
     /// Its actors by name with their handlers, for builds.
     #[doc(hidden)]
@@ -26,6 +28,8 @@ pub trait System: 'static {
 
     /// Whether the system has a kind of this number.
     fn has_kind(kind: u16) -> bool;
+    /// Whether the actors of this kind use collections.
+    fn has_pools(kind: u16) -> bool;
 
     /// Runs the handler for the message in `call`.
     ///
@@ -53,6 +57,7 @@ macro_rules! system {
                 most
             };
 
+            const POOLS: bool = false $(|| <$actor as $crate::Actor>::POOLS)+;
             const HANDLERS: &'static [(&'static str, &'static [$crate::probe::HandlerName])] =
                 &[$((<$actor as $crate::Actor>::NAME, <$actor as $crate::Actor>::HANDLERS)),+];
 
@@ -72,6 +77,11 @@ macro_rules! system {
             #[inline]
             fn has_kind(kind: u16) -> bool {
                 false $(|| kind == <$actor as $crate::Actor>::KIND)+
+            }
+
+            #[inline]
+            fn has_pools(kind: u16) -> bool {
+                false $(|| (<$actor as $crate::Actor>::POOLS && kind == <$actor as $crate::Actor>::KIND))+
             }
 
             #[inline]

@@ -22,6 +22,8 @@ use crate::gate::{copy_out, lane_addresses};
 use crate::handler::{note_failure, run_frame};
 use crate::landing::{depart, refusal};
 use crate::look::Way;
+use crate::options::wakes_nobody;
+use crate::pool;
 use crate::stats::Stats;
 use crate::system::System;
 use crate::turn::{Ring, ring_slot};
@@ -64,10 +66,16 @@ pub(crate) fn run_groups<A: Arch, S: System, const WHOLE: bool>(
         let todo = if has_work { unsafe { read_word(&raw const (*scratch).group, mine) } } else { 0 };
         let (entry, todo) = resolve::<A, S, WHOLE>(warp, block, scratch, window, stats, todo);
         if todo != 0 {
+            if S::POOLS {
+                open_pool::<A, S>(scratch, block, window.ring.local, todo);
+            }
             run_frames::<A, S>(scratch, stats, todo, entry, window.first_hlc);
         }
         let runners = warp.live();
         let lost = warp.regather();
+        if S::POOLS {
+            pool::turn::close(&warp.damaged(), scratch, stats);
+        }
         if lost != 0 {
             if WHOLE {
                 let mut damaged = warp.damaged();
@@ -382,8 +390,15 @@ fn resolve<A: Arch, S: System, const WHOLE: bool>(
     }
     while new != 0 {
         if warp.rank() == lowest(new) {
-            // SAFETY: the warp holds the turn, and one lane after the other comes here.
-            if let Some(made) = unsafe { directory.insert(hashed, header.kind, header.key) } {
+            // SAFETY: the warp holds the turn, and one lane after the other comes here; the frames are staged.
+            let made = unsafe {
+                if wakes_nobody::<A>(scratch, lowest(todo)) {
+                    None
+                } else {
+                    directory.insert(hashed, header.kind, header.key)
+                }
+            };
+            if let Some(made) = made {
                 entry = made;
                 stats.add::<A>(Counter::Activated, 1);
             }
@@ -418,6 +433,18 @@ fn run_frames<A: Arch, S: System>(
             let start = read_word(&raw const (*scratch).start, frame);
             let event_hlc = first_hlc.wrapping_add(frame.into());
             run_frame::<A, S>(stats, staged(scratch, start), staged_header(scratch, start), entry, event_hlc, scratch);
+        }
+    }
+}
+
+/// Opens this lane's record of the shard's pool, if the actor of the frames `todo` uses collections.
+#[inline(always)]
+fn open_pool<A: Arch, S: System>(scratch: *mut WarpScratch, block: &Block<'_>, local: u32, todo: u32) {
+    // SAFETY: `take` noted the start of every frame, which is staged; the records were closed after the last batch.
+    unsafe {
+        let kind = staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo))).kind;
+        if S::has_pools(kind) {
+            pool::turn::open::<A>(scratch, block, local);
         }
     }
 }

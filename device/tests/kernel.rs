@@ -102,6 +102,9 @@ impl Bench {
             outbox_log2: 0,
             waiters: 0,
             store_log2: 0,
+            dedup_entries: 16,
+            dead_letters_log2: 4,
+            pool_pages: 0,
         };
         geometry.check().unwrap();
         let layout = DeviceLayout::new(&geometry);
@@ -135,6 +138,7 @@ impl Bench {
                 geometry,
                 refresh_ns: 1_000_000,
                 beat_ns: 10_000,
+                reserved: [0; 1],
             });
         }
         let doorbell = Arc::new(Doorbell::default());

@@ -12,6 +12,7 @@ use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use tourbillon_device::arch::ordering;
 use tourbillon_shared::control::{Command, Mode};
 use tourbillon_shared::litmus::{is_message_fresh, message_of};
+use tourbillon_shared::pool::{PoolWords, give_pages, take_page};
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::ring::{Cells, has_room, read_slot, write_slot};
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_SLOT, TAG_WORD};
@@ -430,4 +431,71 @@ fn an_outbox_has_room_behind_every_ticket() {
         WRAPPED.fetch_or(posted == 3, std::sync::atomic::Ordering::Relaxed);
     });
     assert!(WRAPPED.load(std::sync::atomic::Ordering::Relaxed), "no interleaving used a slot twice");
+}
+
+/// A pool of three pages.
+struct Pages {
+    free: AtomicU64,
+    begun: AtomicU64,
+    /// Plain memory: loom reports any access that nothing orders.
+    stack: [UnsafeCell<u32>; 3],
+}
+
+impl PoolWords for Pages {
+    fn free(&self) -> u64 {
+        self.free.load(Ordering::Relaxed)
+    }
+    fn add_free(&self, pages: u64) -> u64 {
+        self.free.fetch_add(pages, Ordering::Relaxed)
+    }
+    fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+    fn add_begun(&self, pages: u64) -> u64 {
+        self.begun.fetch_add(pages, Ordering::Relaxed)
+    }
+    fn read_place(&self, index: u64) -> u32 {
+        // SAFETY: nobody writes while pages are taken.
+        self.stack[index as usize].with(|page| unsafe { *page })
+    }
+    fn write_place(&self, index: u64, page: u32) {
+        // SAFETY: the place is the caller's.
+        self.stack[index as usize].with_mut(|place| unsafe { *place = page });
+    }
+}
+
+/// Lanes take pages at the same time, more than there are, and all come back; then they give them at the same time, and all come back:
+/// no page is held twice or lost, and no lane goes without while there is one.
+#[test]
+fn pages_are_taken_and_given_once() {
+    explore(|| {
+        const PAGES: u32 = 3;
+        let pool = Arc::new(Pages {
+            free: AtomicU64::new(1),
+            begun: AtomicU64::new(1),
+            stack: [UnsafeCell::new(1), UnsafeCell::new(0), UnsafeCell::new(0)],
+        });
+        let both = |step: fn(&Pages, Vec<u32>) -> Vec<u32>, mine: Vec<u32>, theirs: Vec<u32>| {
+            let other = {
+                let pool = Arc::clone(&pool);
+                loom::thread::spawn(move || step(&pool, theirs))
+            };
+            let mine = step(&pool, mine);
+            (mine, other.join().unwrap())
+        };
+        for _ in 0..2 {
+            let take = |pool: &Pages, _| (0..2).map_while(|_| take_page(pool, PAGES)).collect();
+            let (mine, theirs) = both(take, Vec::new(), Vec::new());
+            let mut all = [mine.clone(), theirs.clone()].concat();
+            all.sort_unstable();
+            assert_eq!(all, [1, 2, 3]);
+            let give = |pool: &Pages, pages: Vec<u32>| {
+                let first = give_pages(pool, pages.len() as u64);
+                (first..).zip(&pages).for_each(|(index, page)| pool.write_place(index, *page));
+                Vec::new()
+            };
+            both(give, mine, theirs);
+            assert_eq!((pool.free(), pool.begun()), (3, 3));
+        }
+    });
 }

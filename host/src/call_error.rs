@@ -107,6 +107,38 @@ pub enum CallError<E> {
         "the outbox of a subscriber is full, and it wants to lose nothing; send the message again when it has read"
     )]
     OutboxFull,
+    /// The message came after its deadline; its handler was not run, and it is a dead letter.
+    #[error("the message came after its deadline, and was not handled; give it more time, or send less at once")]
+    DeadlinePassed,
+    /// A message with this id was handled before, and the answer was too large to be kept, or was that of another message; the handler
+    /// was not run again.
+    #[error(
+        "a message with this id was handled before (the actor then had version {version}), and its answer was not kept; ask the          actor for its state, or use another id"
+    )]
+    Duplicate {
+        /// The actor's version after the message that was handled.
+        version: u64,
+    },
+    /// The actor has another version than the message expects; its handler was not run.
+    #[error(
+        "the actor has version {current}, not the one that the message expects; read it again, and repeat the update"
+    )]
+    StaleVersion {
+        /// The actor's version; 0 when it does not exist.
+        current: u64,
+    },
+    /// The shard's pool has no page left for a collection; the actor's state and its collections are as before the message.
+    #[error(
+        "the pool of the actor's shard has no page left; raise `pool_bytes_per_shard` of the engine's builder, or let actors of the \
+         shard give some back"
+    )]
+    PoolExhausted,
+    /// The actor uses a collection without having declared it; its state is as before the message.
+    #[error("the actor uses a collection; declare `pools: true` in its `actor!`, behind `kind`")]
+    PoolUndeclared,
+    /// A collection's handle leads to pages that are not its actor's; state and collections are as before the message.
+    #[error("the handle of a collection was copied; keep each in one place, and move elements instead")]
+    PoolStale,
     /// The message is past the limit of a batch; it was not sent.
     #[error("a batch has at most {limit} messages; send the rest in another, or raise `batch_limit`")]
     BatchTooLarge {
@@ -130,6 +162,14 @@ pub enum CallError<E> {
     TooManyWaiting {
         /// How many may.
         limit: u32,
+    },
+    /// No lane is free for urgent messages; it was not sent.
+    #[error(
+        "no lane is free for urgent messages ({lanes} in all); raise `lanes` of the engine's builder, or give a gateway `urgent_lanes`"
+    )]
+    NoUrgentLane {
+        /// Lanes of the engine.
+        lanes: u32,
     },
     /// The gateway was shut down. A request that was published already may have been executed.
     #[error(
@@ -168,6 +208,7 @@ impl<E: Plain> CallError<E> {
         let word = |i: usize| {
             payload.get(i * 4..i * 4 + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
         };
+        let version = || u64::from(word(1)) | u64::from(word(2)) << 32;
         match FailureCode::from_word(word(0)) {
             Some(FailureCode::Handler) => {
                 payload.get(4..).and_then(E::from_bytes).map_or(Self::InvalidReply, Self::Handler)
@@ -189,6 +230,12 @@ impl<E: Plain> CallError<E> {
             Some(FailureCode::ArenaStale) => Self::ArenaStale,
             Some(FailureCode::TooManyNotices) => Self::TooManyNotices { most: NOTICES_MAX },
             Some(FailureCode::OutboxFull) => Self::OutboxFull,
+            Some(FailureCode::DeadlinePassed) => Self::DeadlinePassed,
+            Some(FailureCode::Duplicate) => Self::Duplicate { version: version() },
+            Some(FailureCode::StaleVersion) => Self::StaleVersion { current: version() },
+            Some(FailureCode::PoolExhausted) => Self::PoolExhausted,
+            Some(FailureCode::PoolUndeclared) => Self::PoolUndeclared,
+            Some(FailureCode::PoolStale) => Self::PoolStale,
             Some(FailureCode::Panicked) | None => Self::InvalidReply,
         }
     }
@@ -243,6 +290,14 @@ pub enum SendError {
         /// How many may.
         limit: u32,
     },
+    /// No lane is free for urgent messages; it was not sent.
+    #[error(
+        "no lane is free for urgent messages ({lanes} in all); raise `lanes` of the engine's builder, or give a gateway `urgent_lanes`"
+    )]
+    NoUrgentLane {
+        /// Lanes of the engine.
+        lanes: u32,
+    },
     /// The gateway was shut down; the message was not sent.
     #[error("the gateway was shut down; ask the engine for another")]
     GatewayClosed,
@@ -289,6 +344,7 @@ impl<E> From<SendError> for CallError<E> {
             SendError::DroppedNewest => Self::DroppedNewest,
             SendError::TooManyWaiting { limit } => Self::TooManyWaiting { limit },
             SendError::GatewayClosed => Self::GatewayClosed,
+            SendError::NoUrgentLane { lanes } => Self::NoUrgentLane { lanes },
             SendError::PayloadTooLarge { bytes, most } => Self::PayloadTooLarge { bytes, most },
             SendError::ArenaTooSmall { bytes, most } => Self::ArenaTooSmall { bytes, most },
             SendError::ArenaExhausted { bytes, free } => Self::ArenaExhausted { bytes, free },
@@ -322,9 +378,16 @@ mod tests {
             (FailureCode::ClockDrift, CallError::ClockDrift),
             (FailureCode::InvalidPayload, CallError::InvalidPayload),
             (FailureCode::ReplyTooLarge, CallError::ReplyTooLarge),
+            (FailureCode::PoolExhausted, CallError::PoolExhausted),
+            (FailureCode::PoolUndeclared, CallError::PoolUndeclared),
+            (FailureCode::PoolStale, CallError::PoolStale),
         ] {
             assert_eq!(failure(&[code as u32, 0, 0, 0]), expected);
         }
+        assert_eq!(failure(&[FailureCode::DeadlinePassed as u32, 0, 0, 0]), CallError::DeadlinePassed);
+        let stale = CallError::StaleVersion { current: 7 | 1 << 32 };
+        assert_eq!(failure(&[FailureCode::StaleVersion as u32, 7, 1, 0]), stale);
+        assert_eq!(failure(&[FailureCode::Duplicate as u32, 9, 0, 0]), CallError::Duplicate { version: 9 });
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tourbillon_device::{Actor, ErrorOf, Message, NoError, ReplyOf};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, span_of_call};
@@ -35,6 +35,8 @@ pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Client {
     pub(crate) port: Port,
+    /// The lane of urgent messages, once there was one.
+    pub(crate) urgent: Option<Box<Port>>,
     pub(crate) shared: Arc<Shared>,
     strategy: WaitStrategy,
     timeout: Option<Duration>,
@@ -90,7 +92,7 @@ pub(crate) fn header_of<M: Message>(key: Key, flags: u16) -> Header {
 
 impl Client {
     pub(crate) fn new(port: Port, shared: Arc<Shared>, strategy: WaitStrategy, batch_limit: u32) -> Self {
-        Self { port, shared, strategy, timeout: Some(TIMEOUT_DEFAULT), backpressure: None, batch_limit }
+        Self { port, urgent: None, shared, strategy, timeout: Some(TIMEOUT_DEFAULT), backpressure: None, batch_limit }
     }
 
     /// Sends `message` to the actor `key` and waits for the reply.
@@ -120,8 +122,12 @@ impl Client {
     /// [`SendError`] says why the message was not sent.
     #[inline]
     pub fn send<M: Message>(&mut self, key: impl Into<Key>, message: M) -> Result<(), SendError> {
-        let header = header_of::<M>(key.into(), Flags::TELL);
-        let payload = message.as_bytes();
+        self.tell(header_of::<M>(key.into(), Flags::TELL), message.as_bytes())
+    }
+
+    /// Sends a tell.
+    #[inline(always)]
+    pub(crate) fn tell(&mut self, header: Header, payload: &[u8]) -> Result<(), SendError> {
         self.port.end_run();
         if !self.port.can_publish(header.flags.span()) || !self.shared.status.is_open() {
             return self.send_behind(header, payload);
@@ -189,6 +195,12 @@ impl Client {
     /// [`SendError`]; what was published is executed nevertheless. When the engine no longer accepts what is staged,
     /// [`SendError::EngineStopped`], and the tells are gone; [`counts`](Self::counts) says how many.
     pub fn flush(&mut self, timeout: Duration) -> Result<(), SendError> {
+        let began = Instant::now();
+        self.with_urgent(|client| client.flush_lane(timeout)).transpose()?;
+        self.flush_lane(timeout.saturating_sub(began.elapsed()))
+    }
+
+    fn flush_lane(&mut self, timeout: Duration) -> Result<(), SendError> {
         self.port.end_run();
         let shared = Arc::clone(&self.shared);
         let mut lost = 0;
@@ -218,6 +230,9 @@ impl Client {
     pub fn set_backpressure(&mut self, strategy: Backpressure, bound: u32) -> Result<(), EngineError> {
         check_bound(bound)?;
         self.port.set_staging_bound(bound);
+        if let Some(urgent) = &mut self.urgent {
+            urgent.set_staging_bound(bound);
+        }
         self.backpressure = Some(strategy);
         Ok(())
     }
@@ -289,6 +304,11 @@ impl Client {
 
     /// What became of messages that nobody waited for; brings the figures up to date.
     pub fn counts(&mut self) -> ClientCounts {
+        let urgent = self.with_urgent(Self::count_lane).unwrap_or_default();
+        self.count_lane().plus(&urgent)
+    }
+
+    fn count_lane(&mut self) -> ClientCounts {
         self.port.settle();
         if self.port.is_behind() && self.shared.status.is_open() {
             self.port.end_run();
@@ -362,7 +382,7 @@ impl Client {
 
     /// Publishes one request as the whole of the run.
     #[inline(always)]
-    fn publish(&mut self, header: Header, payload: &[u8]) -> Result<(), SendError> {
+    pub(crate) fn publish(&mut self, header: Header, payload: &[u8]) -> Result<(), SendError> {
         self.port.end_run();
         let span = header.flags.span();
         if !self.port.can_publish(span) || !self.shared.status.is_open() {
@@ -434,6 +454,17 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
+        self.leave_lane();
+        if let Some(urgent) = self.urgent.take() {
+            self.port = *urgent;
+            self.leave_lane();
+        }
+    }
+}
+
+impl Client {
+    /// Gives the lane back; nothing is sent by it any longer.
+    fn leave_lane(&mut self) {
         self.port.end_run();
         self.port.settle();
         if self.port.is_behind() && self.shared.status.is_open() {

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use tourbillon_device::SystemImage;
 use tourbillon_shared::arena::{ARENA_BYTES_MAX, ARENA_GRANULE, LARGE_BYTES_MAX};
+use tourbillon_shared::dead_letter::{DEAD_LETTERS_MAX, DEAD_LETTERS_MIN};
+use tourbillon_shared::dedup::{DEDUP_ENTRIES_MAX, DEDUP_ENTRIES_MIN};
 use tourbillon_shared::geometry::{
     ACTORS_PER_SHARD_MAX, BLOCKS_MAX, GATES_MAX, Geometry, GeometryError, WARPS_PER_BLOCK_MAX,
 };
 use tourbillon_shared::lane::LANES_MAX;
 use tourbillon_shared::outbox::is_outbox_log2;
 use tourbillon_shared::partition::SHARDS_MAX;
+use tourbillon_shared::pool::{POOL_PAGES_MAX, pool_bytes, pool_pages_for};
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::virtual_actors::{WAITERS_MAX, store_ring_log2};
 
@@ -32,6 +35,15 @@ pub const ARENA_BYTES_DEFAULT: u32 = LARGE_BYTES_MAX as u32 + (64 << 10);
 /// Slots of a lane's outbox unless told otherwise: enough for a burst while its reader sleeps for a millisecond. 16 lanes then pin
 /// 256 KiB.
 pub const OUTBOX_CAPACITY_DEFAULT: u32 = 256;
+/// Message ids that a shard remembers unless told otherwise: the most, 68 KiB of device memory a shard.
+pub const DEDUP_WINDOW_DEFAULT: u32 = DEDUP_ENTRIES_MAX;
+/// Dead letters that an engine keeps unless told otherwise: 128 KiB of device memory.
+pub const DEAD_LETTERS_DEFAULT: u32 = 1024;
+/// Bytes of each shard's pool unless told otherwise, in an engine whose system has an actor with collections: 948 pages. 256 shards then
+/// take 64 MiB.
+pub const POOL_BYTES_DEFAULT: u64 = 256 << 10;
+/// Most bytes of a shard's pool: those of the most pages that can be numbered.
+pub const POOL_BYTES_MAX: u64 = pool_bytes(POOL_PAGES_MAX);
 /// Lanes of an engine unless told otherwise.
 pub const LANES_DEFAULT: u32 = 16;
 /// Most threads that the CPU backend takes by itself; more is for the user to say.
@@ -205,6 +217,9 @@ pub struct EngineBuilder {
     lanes: u32,
     arena_bytes: u32,
     outbox_capacity: u32,
+    dedup_window: u32,
+    dead_letters: u32,
+    pool_bytes: Option<u64>,
     actors_per_shard: Option<u32>,
     cpu_threads: Option<u32>,
     gpu: Option<GpuGeometry>,
@@ -228,6 +243,9 @@ impl EngineBuilder {
             lanes: LANES_DEFAULT,
             arena_bytes: ARENA_BYTES_DEFAULT,
             outbox_capacity: OUTBOX_CAPACITY_DEFAULT,
+            dedup_window: DEDUP_WINDOW_DEFAULT,
+            dead_letters: DEAD_LETTERS_DEFAULT,
+            pool_bytes: None,
             actors_per_shard: None,
             cpu_threads: None,
             gpu: None,
@@ -282,6 +300,30 @@ impl EngineBuilder {
     /// While there are outboxes, each warp has 46 KiB of device memory for the notices of its running handlers.
     pub fn outbox_capacity(mut self, slots: u32) -> Self {
         self.outbox_capacity = slots;
+        self
+    }
+
+    /// Ids that each shard remembers of the messages that it handled ([`Options::message_id`](crate::Options::message_id)), 16 to 1,024;
+    /// [`DEDUP_WINDOW_DEFAULT`] without. Each takes 66 bytes of device memory.
+    pub fn dedup_window(mut self, ids: u32) -> Self {
+        self.dedup_window = ids;
+        self
+    }
+
+    /// Messages that could not be delivered that the engine keeps until [`Engine::dead_letters`] takes them, 16 to 65,536, rounded up to a
+    /// power of two; [`DEAD_LETTERS_DEFAULT`] without. Each takes 128 bytes of device memory.
+    pub fn dead_letters(mut self, letters: u32) -> Self {
+        self.dead_letters = letters;
+        self
+    }
+
+    /// Bytes of each shard's pool, which the collections in its actors' states share ([`PoolVec`](crate::PoolVec) and others): at most
+    /// [`POOL_BYTES_MAX`], 0 for none. Without: [`POOL_BYTES_DEFAULT`] where an actor of the system uses collections, else none.
+    ///
+    /// A page of 256 bytes takes 276, and a message that changes a page has the old one beside the new one until its batch ends.
+    /// While there are pools, each warp has 4 KiB of device memory more.
+    pub fn pool_bytes_per_shard(mut self, bytes: u64) -> Self {
+        self.pool_bytes = Some(bytes);
         self
     }
 
@@ -401,6 +443,11 @@ impl EngineBuilder {
         within("first_lap", self.first_lap, 1, u32::MAX)?;
         within("arena_bytes", self.arena_bytes, 0, ARENA_BYTES_MAX)?;
         self.outbox_log2()?;
+        within("dedup_window", self.dedup_window, DEDUP_ENTRIES_MIN, DEDUP_ENTRIES_MAX)?;
+        within("dead_letters", self.dead_letters, DEAD_LETTERS_MIN, DEAD_LETTERS_MAX)?;
+        if self.pool_pages()? != 0 && self.store.store.is_some() {
+            return Err(EngineError::StoreWithPools { system: self.image.name });
+        }
         if let Some(shards) = self.shards {
             within("shards", shards, 1, SHARDS_MAX)?;
         }
@@ -443,6 +490,17 @@ impl EngineBuilder {
             None => Ok(0),
             Some(log2) if slots.is_power_of_two() && log2 != 0 && is_outbox_log2(log2) => Ok(log2),
             Some(_) => Err(EngineError::OutboxCapacity { slots }),
+        }
+    }
+
+    /// Pages of a shard's pool.
+    fn pool_pages(&self) -> Result<u32, EngineError> {
+        let default = if self.image.has_pools { POOL_BYTES_DEFAULT } else { 0 };
+        let bytes = self.pool_bytes.unwrap_or(default);
+        match u32::try_from(pool_pages_for(bytes)) {
+            Ok(0) if bytes != 0 => Err(EngineError::PoolBytes { bytes, least: pool_bytes(1), most: POOL_BYTES_MAX }),
+            Ok(pages) if bytes <= POOL_BYTES_MAX => Ok(pages),
+            _ => Err(EngineError::PoolBytes { bytes, least: pool_bytes(1), most: POOL_BYTES_MAX }),
         }
     }
 
@@ -495,6 +553,8 @@ impl EngineBuilder {
             ring_log2: RING_LOG2,
             entry_stride: self.image.entry_stride,
             outbox_log2: self.outbox_log2()?,
+            dedup_entries: self.dedup_window,
+            dead_letters_log2: self.dead_letters.next_power_of_two().trailing_zeros(),
             ..base
         };
         if self.store.store.is_some() {
@@ -504,6 +564,7 @@ impl EngineBuilder {
         geometry.directory_log2 = Geometry::directory_log2_for(geometry.actors_per_shard);
         // Beside what the default number of actors aims at.
         geometry.landing_bytes = Geometry::landing_bytes_for(self.arena_length());
+        geometry.pool_pages = self.pool_pages()?;
         geometry.check()?;
         Ok(geometry)
     }
@@ -524,6 +585,9 @@ const EMPTY: Geometry = Geometry {
     outbox_log2: 0,
     waiters: 0,
     store_log2: 0,
+    dedup_entries: 0,
+    dead_letters_log2: 0,
+    pool_pages: 0,
 };
 
 fn within(figure: &'static str, value: u32, least: u32, most: u32) -> Result<(), GeometryError> {

@@ -100,6 +100,32 @@ fn the_sum_is_the_sum() {
 }
 
 #[test]
+fn pools_are_part_of_the_sum() {
+    let of = |builder: &EngineBuilder| {
+        let sum = builder.planned_memory(None).unwrap();
+        sum.iter().find(|(name, _)| *name == "pools of collections").map(|(_, bytes)| *bytes).unwrap()
+    };
+    // None of the shipped system's actors has collections.
+    assert_eq!(of(&builder()), 0);
+    let bytes = of(&builder().shards(4).pool_bytes_per_shard(1 << 20));
+    assert!(bytes > 4 * ((1 << 20) - 1024) && bytes <= (4 << 20) + (64 << 10), "{bytes}");
+    let mut pooled = builder();
+    pooled.image.has_pools = true;
+    let geometry = pooled.cpu_geometry().unwrap();
+    assert_eq!(geometry.pool_pages, 948);
+    assert_eq!(pooled.pool_bytes_per_shard(0).cpu_geometry().unwrap().pool_pages, 0);
+    for bytes in [1, 767, POOL_BYTES_MAX + 1, u64::MAX] {
+        match builder().pool_bytes_per_shard(bytes).cpu_geometry() {
+            Err(EngineError::PoolBytes { bytes: refused, .. }) => assert_eq!(refused, bytes),
+            other => panic!("{other:?}"),
+        }
+    }
+    for bytes in [768, POOL_BYTES_MAX] {
+        assert!(builder().pool_bytes_per_shard(bytes).cpu_geometry().unwrap().pool_pages > 0);
+    }
+}
+
+#[test]
 fn more_than_the_memory_is_refused_with_both_figures() {
     let error = builder().backend(Backend::Cpu).shards(1024).actors_per_shard(1 << 24).build().unwrap_err();
     let EngineError::TooLittleMemory { needed, free } = error else { panic!("{error}") };

@@ -9,6 +9,7 @@ use bytemuck::Zeroable;
 use tourbillon_device::{Actor, SystemImage};
 use tourbillon_shared::abi;
 use tourbillon_shared::control::Mode;
+use tourbillon_shared::dead_letter::DeadLetterState;
 use tourbillon_shared::geometry::{DeviceLayout, EntryHeader, Geometry, KernelArguments, LaneAddresses};
 use tourbillon_shared::outbox::OutboxState;
 use tourbillon_shared::partition::even_table;
@@ -24,12 +25,14 @@ use crate::backend::{Copies, Machine};
 use crate::client::Client;
 use crate::config::{Backend, BackendKind, EngineBuilder};
 use crate::control::Control;
+use crate::dead_letters::{self, DeadLetter};
 use crate::error::EngineError;
 use crate::keys::{ActorKey, Key, KeyError, KeyName, Names};
 use crate::lane::Lane;
 use crate::lane_table::LaneTable;
 use crate::memory::{arguments_offset, device_bytes, lanes_offset, memory_sum};
 use crate::monitor::Monitor;
+use crate::pools::PoolUsage;
 use crate::port::Port;
 use crate::shared::{EXIT_TIME_MAX, Shared};
 use crate::store::{Command, StoreCounts, StoreService};
@@ -358,6 +361,26 @@ impl Engine {
         Ok(sums)
     }
 
+    /// How full the pool of each shard is, read from device memory: exact while the engine is paused. Empty without pools.
+    ///
+    /// # Errors
+    /// What copying says.
+    pub fn pools(&self) -> Result<Vec<PoolUsage>, EngineError> {
+        crate::pools::usage(&self.shared)
+    }
+
+    /// Takes the messages that could not be delivered since the last call, oldest first: those that no handler was run for, with the
+    /// reason. `docs/options.md` says which. Also while the engine runs, is paused or has stopped; nothing stops for it.
+    ///
+    /// The queue has room for as many as [`EngineBuilder::dead_letters`] says. Past that letters are dropped, and counted
+    /// as [`Counter::DeadLettersDropped`].
+    ///
+    /// # Errors
+    /// [`EngineError::Stopped`], what copying says.
+    pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, EngineError> {
+        dead_letters::take(&self.shared)
+    }
+
     /// Copies between host and device memory since the engine was built.
     pub fn copies(&self) -> Copies {
         self.shared.core().machine.copies()
@@ -422,7 +445,8 @@ impl Engine {
     /// Device memory is `warps * 768 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`,
     /// where a ring has 256 slots, `buckets` is the power of two from twice `actors_per_shard` on, `stride` is 16 bytes and
     /// the largest state, and `landing` is the largest payload of an arena, 1 MiB unless arenas are shorter; the partition
-    /// table takes 32 KiB; with outboxes come `warps * 47104 + lanes * 128`, with a store `shards * (384 + waiters * 528)`. Pinned memory is
+    /// table takes 32 KiB; with outboxes come `warps * 47104 + lanes * 128`, with a store `shards * (384 + waiters * 528)`, for message ids
+    /// `shards * (128 + 64 * window + 2 * buckets)`, and for dead letters 128 bytes each. Pinned memory is
     /// `lanes * (4096 + 128 * ring_capacity + 2 * arena_bytes + 64 * outbox_capacity)` and two pages.
     pub fn memory_sum(&self) -> Vec<(&'static str, u64)> {
         memory_sum(&self.shared.geometry, self.shape, self.arena_bytes)
@@ -480,6 +504,8 @@ fn prepare(
     fill(machine, geometry, memory, &mapped, first_position)?;
     let outboxes: Vec<OutboxState> = lanes.iter().filter_map(Lane::new_outbox).collect();
     machine.write(DeviceLayout::new(geometry).outboxes, bytemuck::cast_slice(&outboxes))?;
+    let dead_letters = DeadLetterState::new(geometry.dead_letters_log2);
+    machine.write(DeviceLayout::new(geometry).dead_letters, bytemuck::cast_slice(&[dead_letters]))?;
     Ok(memory)
 }
 
@@ -508,6 +534,7 @@ fn fill(
         geometry: *geometry,
         refresh_ns: REFRESH_NS,
         beat_ns: BEAT_NS,
+        reserved: [0; 1],
     };
     machine.write(lanes_offset(geometry), bytemuck::cast_slice(&mapped.lanes))?;
     machine.write(arguments_offset(geometry), bytemuck::cast_slice(&[arguments]))

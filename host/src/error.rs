@@ -72,6 +72,14 @@ pub enum EngineError {
         /// Name of the device.
         device: String,
     },
+    /// A store for a system whose actors have collections: pages of a pool cannot go to a store.
+    #[error(
+        "actors of {system} keep collections in pools, which cannot go to a store; leave `store` out, or the pools"
+    )]
+    StoreWithPools {
+        /// Name of the system.
+        system: &'static str,
+    },
     /// The engine was built without a store.
     #[error("the engine has no store that actors could go to; build it with `store`")]
     NoStore,
@@ -114,6 +122,16 @@ pub enum EngineError {
     OutboxCapacity {
         /// What was asked for.
         slots: u32,
+    },
+    /// A shard's pool of this size does not exist.
+    #[error("a pool of {bytes} bytes does not exist; choose {least} to {most}, or 0 for none")]
+    PoolBytes {
+        /// What was asked for.
+        bytes: u64,
+        /// Bytes of a pool of one page.
+        least: u64,
+        /// Bytes of the largest.
+        most: u64,
     },
     /// A figure of the geometry is out of bounds.
     #[error("geometry: {0}")]
@@ -270,7 +288,11 @@ impl EngineError {
     pub(crate) fn is_of_configuration(&self) -> bool {
         matches!(
             self,
-            Self::RingCapacity(_) | Self::OutboxCapacity { .. } | Self::Geometry(_) | Self::SimulatedLanes { .. }
+            Self::RingCapacity(_)
+                | Self::OutboxCapacity { .. }
+                | Self::PoolBytes { .. }
+                | Self::Geometry(_)
+                | Self::SimulatedLanes { .. }
         )
     }
 }

@@ -7,12 +7,14 @@ pub mod backpressure;
 pub mod call_error;
 pub mod client;
 pub mod config;
+pub mod dead_letters;
 pub mod engine;
 pub mod error;
 #[cfg(feature = "async")]
 pub mod gateway;
 pub mod keys;
 pub mod lane;
+pub mod options;
 pub mod outbox;
 pub mod pipeline;
 pub mod processing;
@@ -33,7 +35,9 @@ pub(crate) mod lane_table;
 pub(crate) mod large;
 pub(crate) mod memory;
 pub(crate) mod monitor;
+pub(crate) mod pools;
 pub(crate) mod port;
+pub(crate) mod priority;
 pub(crate) mod ptx;
 pub(crate) mod shared;
 pub(crate) mod status;
@@ -41,6 +45,7 @@ pub(crate) mod status;
 pub use tourbillon_device::{AdoptError, Kind, PtxText, SystemImage};
 pub use tourbillon_shared as abi;
 pub use tourbillon_shared::control::Mode;
+pub use tourbillon_shared::error::FailureCode;
 pub use tourbillon_shared::geometry::EntryHeader;
 pub use tourbillon_shared::telemetry::{Counter, TelemetryPage};
 
@@ -50,16 +55,22 @@ pub use backpressure::{Backpressure, StagingCounts};
 pub use call_error::{CallError, SendError};
 pub use client::Client;
 pub use config::{Backend, BackendKind, DeviceSelector, EngineBuilder, GpuGeometry};
+pub use dead_letters::DeadLetter;
 pub use engine::{DrainReport, Engine, LaneRemainder};
 pub use error::EngineError;
 #[cfg(feature = "async")]
-pub use gateway::{Ask, AskLarge, Gateway, GatewayBuilder, GatewayCounts, GatewayUsage, KeyedMessage, Tell, TellLarge};
+pub use gateway::{
+    Ask, AskLarge, AskWith, Gateway, GatewayBuilder, GatewayCounts, GatewayUsage, KeyedMessage, Tell, TellLarge,
+    TellWith,
+};
 pub use keys::{ActorKey, Key, KeyError, KeyName};
 pub use large::{LargePipeline, LargeReply};
+pub use options::{Answer, Options};
 #[cfg(feature = "async")]
 pub use outbox::OutboxStream;
 pub use outbox::{Outbox, OutboxCounts, OutboxError, OutboxPolicy, Received};
 pub use pipeline::Pipeline;
+pub use pools::PoolUsage;
 pub use port::ClientCounts;
 pub use processing::Processing;
 pub use ptx::shipped_image;

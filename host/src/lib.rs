@@ -23,6 +23,8 @@
 //! | [`client`], [`pipeline`] | typed messages through a lane |
 //! | `gateway` | the engine for async code; with the feature `async` |
 //! | [`processing`] | how many messages are taken at once |
+//! | [`options`] | what may be said beside a message: deadline, id, expected version |
+//! | [`dead_letters`] | messages that could not be delivered |
 //! | [`outbox`] | what actors send without being asked |
 //! | [`keys`] | keys that are strings or wide ids |
 //! | [`store`] | where actors are that the device has no room for |
@@ -45,7 +47,8 @@ pub use tourbillon_actors as actors;
 #[doc(hidden)]
 pub use tourbillon_device as __device;
 pub use tourbillon_device::{
-    Actor, Context, ErrorOf, Handler, Message, NoError, Notice, ReplyOf, Subscriber, actor, system,
+    Actor, Context, ErrorOf, Handler, MapIter, Message, NoError, Notice, PoolError, PoolMap, PoolSet, PoolVec, ReplyOf,
+    Subscriber, VecIter, actor, system,
 };
 // The traits, and the derives of the same names as crates that depend on this one alone need them.
 pub use tourbillon_derive::{Plain, State};

@@ -32,6 +32,7 @@ use crate::backpressure::{Backpressure, StagingCounts};
 use crate::call_error::{CallError, reply_in};
 use crate::lane::{Lane, is_answered};
 use crate::lane_end::{LaneEnd, header_in};
+use crate::options::body_bytes;
 use crate::staging::{Admission, Leave, STAGING_DEFAULT, Staging, Ticket};
 
 /// A frame whose reply nobody waits for.
@@ -74,6 +75,22 @@ pub struct ClientCounts {
     pub arena_exhausted: u64,
     /// What became of tells for which the ring had no room at once.
     pub staging: StagingCounts,
+}
+
+impl ClientCounts {
+    /// The sums of both.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            sent: self.sent + other.sent,
+            tells_done: self.tells_done + other.tells_done,
+            tells_failed: self.tells_failed + other.tells_failed,
+            abandoned: self.abandoned + other.abandoned,
+            late: self.late + other.late,
+            arena_exhausted: self.arena_exhausted + other.arena_exhausted,
+            staging: self.staging.plus(&other.staging),
+        }
+    }
 }
 
 /// A tell in the staging queue.
@@ -175,6 +192,11 @@ impl Port {
         !self.staging.is_empty()
     }
 
+    /// How many tells may be staged.
+    pub(crate) fn staging_bound(&self) -> u32 {
+        self.staging.bound()
+    }
+
     /// Sets how many tells may be staged.
     pub(crate) fn set_staging_bound(&mut self, bound: u32) {
         self.staging.set_bound(bound);
@@ -209,7 +231,7 @@ impl Port {
         while self.staging.front().is_some_and(|staged| self.has_room(staged.header.flags.span())) {
             let Some(StagedTell { header, payload }) = self.staging.pop() else { break };
             self.run_span = header.flags.span();
-            self.publish(header, &payload[..usize::from(header.length).min(PAYLOAD_BYTES_MAX)]);
+            self.publish(header, &payload[..body_bytes(&header).min(PAYLOAD_BYTES_MAX)]);
             self.tell_next();
         }
         self.run_span = span_of_run;
@@ -370,6 +392,25 @@ impl Port {
         self.next = self.next.wrapping_add(u64::from(span));
         self.free();
         Some(reply)
+    }
+
+    /// As [`try_take`](Self::try_take), with the reply's header, for a run of one frame with options.
+    pub(crate) fn try_take_answer<R, E>(&mut self) -> Option<Result<(R, Header), CallError<E>>>
+    where
+        R: Plain,
+        E: Plain,
+    {
+        let span = self.run_span;
+        let mut words = [0; FRAME_WORDS_MAX];
+        if !self.end.copy_reply(self.next, span, &mut words) {
+            return None;
+        }
+        let header = header_in(&words);
+        let reply = reply_in::<R, E>(&words[..span as usize * DATA_WORDS_PER_SLOT]);
+        self.end.merge(header.hlc);
+        self.next = self.next.wrapping_add(u64::from(span));
+        self.free();
+        Some(reply.map(|value| (value, header)))
     }
 
     /// The reply at the head of the run as it is, if it has come.

@@ -118,6 +118,10 @@ impl<T> Staging<T> {
         self.bound = bound;
     }
 
+    pub(crate) fn bound(&self) -> u32 {
+        self.bound
+    }
+
     pub(crate) fn counts(&self) -> StagingCounts {
         self.counts
     }

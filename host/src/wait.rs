@@ -27,9 +27,9 @@ pub const SLEEP_MIN: Duration = Duration::from_micros(50);
 pub const SLEEP_MAX: Duration = Duration::from_millis(1);
 /// Looks between two readings of the clock while spinning.
 const LOOKS_PER_CHECK: u32 = 32;
-/// Looks at the beginning of a wait without anything in between: some microseconds, as a round trip to a GPU takes. A pause of the
+/// Looks at the beginning of a wait without anything in between: some microseconds, more than a round trip to a GPU takes. A pause of the
 /// processor takes up to 50 ns on some, and a reading of the clock as long; either would come on top of a reply that is just there.
-const EAGER_LOOKS: u32 = 512;
+const EAGER_LOOKS: u32 = 2048;
 
 /// One wait.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! The hash that two sides compare before they trust each other's memory.
 
 use crate::{
-    arena, control, frame, geometry, header, lane, outbox, partition, position, slot, telemetry, virtual_actors,
+    arena, control, dead_letter, dedup, frame, geometry, header, lane, outbox, partition, pool, position, slot,
+    telemetry, virtual_actors,
 };
 
 /// FNV-1a over the sizes of the layouts in this crate, the offsets that sizes do not pin, and the constants of the protocol. What a
@@ -38,8 +39,18 @@ pub const HASH: u64 = {
         size_of::<control::ControlBlock>() as u64,
         size_of::<telemetry::TelemetryPage>() as u64,
         size_of::<telemetry::WarpStats>() as u64,
-        telemetry::Counter::Claims as u64,
         telemetry::Counter::EvictFailures as u64,
+        telemetry::Counter::DeadLettersDropped as u64,
+        size_of::<dead_letter::DeadLetterState>() as u64,
+        size_of::<dead_letter::DeadLetterRecord>() as u64,
+        size_of::<dedup::DedupState>() as u64,
+        size_of::<dedup::DedupEntry>() as u64,
+        telemetry::Counter::PoolExhausted as u64,
+        pool::PAGE_BYTES as u64,
+        pool::POOL_HEAD_BYTES,
+        size_of::<pool::PoolState>() as u64,
+        size_of::<pool::PageNote>() as u64,
+        size_of::<pool::LanePool>() as u64,
         control::BATCH_WAIT_US_MAX as u64,
         size_of::<geometry::KernelArguments>() as u64,
         size_of::<geometry::Geometry>() as u64,

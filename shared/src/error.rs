@@ -32,6 +32,19 @@ pub enum FailureCode {
     TooManyNotices = 12,
     /// A subscriber that does not want to lose notices has no room for one; the state is as before the message, and none was sent.
     OutboxFull = 13,
+    /// The message came after its deadline; its handler was not run.
+    DeadlinePassed = 14,
+    /// A message with this id was handled before, and its answer was too large to be kept; the actor's version after that message
+    /// follows in two words. The handler was not run again.
+    Duplicate = 15,
+    /// The actor has another version than the message expects; its version follows in two words. The handler was not run.
+    StaleVersion = 16,
+    /// The shard's pool has no page left for a collection; state and collections are as before the message.
+    PoolExhausted = 28,
+    /// The actor uses a collection without having declared it; state and collections are as before the message.
+    PoolUndeclared = 29,
+    /// A collection's handle leads to pages that are not this actor's; state and collections are as before the message.
+    PoolStale = 30,
     /// The key is in a space that clients have no keys in.
     UnknownKeySpace = 20,
     /// So many messages wait already for actors that come or go that there is no place for one more.
@@ -57,6 +70,12 @@ impl FailureCode {
             11 => Self::ArenaStale,
             12 => Self::TooManyNotices,
             13 => Self::OutboxFull,
+            14 => Self::DeadlinePassed,
+            15 => Self::Duplicate,
+            16 => Self::StaleVersion,
+            28 => Self::PoolExhausted,
+            29 => Self::PoolUndeclared,
+            30 => Self::PoolStale,
             20 => Self::UnknownKeySpace,
             21 => Self::TooManyWaiting,
             22 => Self::FetchFailed,
@@ -81,6 +100,12 @@ impl core::fmt::Display for FailureCode {
             Self::ArenaStale => "the arena holds another payload where the reference leads",
             Self::TooManyNotices => "the handler posted more notices than one message may",
             Self::OutboxFull => "a subscriber's outbox has no room, and it wants to lose nothing",
+            Self::DeadlinePassed => "the message came after its deadline; its handler was not run",
+            Self::Duplicate => "a message with this id was handled before; its handler was not run again",
+            Self::StaleVersion => "the actor has another version than the message expects; its handler was not run",
+            Self::PoolExhausted => "the shard's pool has no page left; raise `pool_bytes_per_shard`",
+            Self::PoolUndeclared => "the actor uses a collection; declare `pools: true` in its `actor!`",
+            Self::PoolStale => "the handle of a collection was copied, and leads to pages that are not its own",
             Self::UnknownKeySpace => "clients have no keys in this key space",
             Self::TooManyWaiting => "too many messages of the shard wait for actors that come or go; raise `waiters`",
             Self::FetchFailed => "the store failed to bring the actor; the next message asks again",

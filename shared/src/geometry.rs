@@ -6,11 +6,14 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::arena::{LARGE_BYTES_MAX, payload_bytes_max};
+use crate::dead_letter::{DEAD_LETTERS_MAX, DEAD_LETTERS_MIN, dead_letter_bytes};
+use crate::dedup::{DEDUP_ENTRIES_MAX, DEDUP_ENTRIES_MIN, dedup_bytes};
 use crate::lane::{LANE_HEADER_BYTES, LANES_MAX, LaneHeader};
 use crate::outbox::{
     LANES_OF_WARP_MAX, Mail, OUTBOX_CAPACITY_MAX, OUTBOX_CAPACITY_MIN, OutboxState, Outgoing, is_outbox_log2,
 };
 use crate::partition::{PARTITIONS, SHARDS_MAX};
+use crate::pool::{LanePool, POOL_PAGES_MAX, pool_bytes};
 use crate::position::{RING_CAPACITY_MAX, RING_CAPACITY_MIN, RingShape};
 use crate::slot::SLOT_BYTES;
 use crate::telemetry::WarpStats;
@@ -55,6 +58,12 @@ pub struct Geometry {
     pub landing_bytes: u32,
     /// Binary logarithm of the capacity of a lane's outbox, in slots; 0 without outboxes.
     pub outbox_log2: u32,
+    /// Message ids that each shard remembers.
+    pub dedup_entries: u32,
+    /// Binary logarithm of the capacity of the queue of dead letters.
+    pub dead_letters_log2: u32,
+    /// Pages of a shard's pool; 0 without pools.
+    pub pool_pages: u32,
     /// Frames that may wait in a shard for actors that come or go; 0 without a store.
     pub waiters: u32,
     /// Binary logarithm of the capacity of the ring for requests to the store, in slots; 0 without one.
@@ -119,9 +128,12 @@ impl Geometry {
             Self::directory_log2_for(ACTORS_PER_SHARD_MAX)
         );
         within!(landing_bytes, 0, LARGE_BYTES_MAX);
+        within!(pool_pages, 0, POOL_PAGES_MAX);
         if !is_outbox_log2(self.outbox_log2) {
             within!(outbox_log2, OUTBOX_CAPACITY_MIN.trailing_zeros(), OUTBOX_CAPACITY_MAX.trailing_zeros());
         }
+        within!(dedup_entries, DEDUP_ENTRIES_MIN, DEDUP_ENTRIES_MAX);
+        within!(dead_letters_log2, DEAD_LETTERS_MIN.trailing_zeros(), DEAD_LETTERS_MAX.trailing_zeros());
         within!(waiters, 0, WAITERS_MAX);
         if self.waiters != 0 {
             within!(store_log2, store_ring_log2(self.shards), OUTBOX_CAPACITY_MAX.trailing_zeros());
@@ -263,12 +275,16 @@ pub struct KernelArguments {
     pub refresh_ns: u32,
     /// Nanoseconds between two beats and looks at the control block.
     pub beat_ns: u32,
+    /// Zero.
+    pub reserved: [u32; 1],
 }
 
 /// Byte offsets in the engine's device memory.
 ///
 /// The sum: `warps * 768 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`, with
-/// outboxes `warps * 47104 + lanes * 128`, with a store `shards * (384 + waiters * 528)`, and a little.
+/// outboxes `warps * 47104 + lanes * 128`, for message ids `shards * (128 + 64 * entries + 2 * buckets)`, for dead letters `128 * (1 +
+/// capacity)`, with pools `warps * 4096 + shards * pages * 276`, with a store
+/// `shards * (384 + waiters * 528)`, and a little.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct DeviceLayout {
@@ -302,6 +318,14 @@ pub struct DeviceLayout {
     pub landings: u64,
     /// With outboxes an [`Outgoing`] for each of the 32 lanes of each warp.
     pub outgoing: u64,
+    /// The window of message ids of each shard ([`crate::dedup`]).
+    pub dedups: u64,
+    /// The queue of dead letters ([`crate::dead_letter`]).
+    pub dead_letters: u64,
+    /// The pool of each shard: a [`PoolState`](crate::pool::PoolState), pages, notes, the stack of free pages.
+    pub pools: u64,
+    /// With pools a [`LanePool`] for each of the 32 lanes of each warp.
+    pub lane_pools: u64,
     /// With a store a [`VirtualShard`](crate::virtual_actors::VirtualShard) for each shard, and behind each its
     /// [`WaitingFrame`](crate::virtual_actors::WaitingFrame)s.
     pub virtuals: u64,
@@ -337,6 +361,11 @@ impl DeviceLayout {
         let landings = place(&mut next, shards * geometry.landing_bytes as u64);
         let posting_warps = if geometry.outbox_log2 == 0 { 0 } else { warps };
         let outgoing = place(&mut next, posting_warps * (LANES_OF_WARP_MAX as u64 * size_of::<Outgoing>() as u64));
+        let dedups = place(&mut next, shards * dedup_bytes(geometry.dedup_entries));
+        let dead_letters = place(&mut next, dead_letter_bytes(geometry.dead_letters_log2));
+        let pools = place(&mut next, shards * pool_bytes(geometry.pool_pages));
+        let pooling_warps = if geometry.pool_pages == 0 { 0 } else { warps };
+        let lane_pools = place(&mut next, pooling_warps * (LANES_OF_WARP_MAX as u64 * size_of::<LanePool>() as u64));
         let virtuals = place(&mut next, shards * virtual_bytes(geometry.waiters));
         Self {
             mirror,
@@ -354,6 +383,10 @@ impl DeviceLayout {
             slabs,
             landings,
             outgoing,
+            dedups,
+            dead_letters,
+            pools,
+            lane_pools,
             virtuals,
             total_bytes: next.next_multiple_of(256),
         }
@@ -489,6 +522,8 @@ pub struct WarpScratch {
     pub landing: Landing,
     /// What posting needs; the same for as long as the kernel runs.
     pub mail: Mail,
+    /// Not 0: a lane has opened its record of the shard's pool since the last time that all came back.
+    pub pool_open: u32,
     /// What the window is about, if it is about an actor that comes or goes: see [`errand`](crate::virtual_actors::errand).
     pub errand: u32,
     /// The frames of the window that wait now, for such an actor.
@@ -521,16 +556,16 @@ pub struct Landing {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Geometry>() == 56);
+    assert!(size_of::<Geometry>() == 68);
     assert!(size_of::<Bucket>() == 16 && size_of::<EntryHeader>() == 16);
     assert!(size_of::<ShardState>() == 128);
     assert!(size_of::<LaneAddresses>() == 32);
-    assert!(size_of::<DeviceLayout>() == 136);
-    assert!(size_of::<KernelArguments>() == 240);
+    assert!(size_of::<DeviceLayout>() == 168);
+    assert!(size_of::<KernelArguments>() == 288);
     assert!(offset_of!(KernelArguments, layout) == 40);
-    assert!(offset_of!(KernelArguments, geometry) == 176);
+    assert!(offset_of!(KernelArguments, geometry) == 208);
     assert!(size_of::<BlockWords>() == 128);
-    assert!(size_of::<WarpScratch>() == 3584);
+    assert!(size_of::<WarpScratch>() == 3712);
     assert!(core::mem::offset_of!(WarpScratch, near) % 16 == 0);
     assert!(LANES_MAX == 64);
 };
@@ -553,6 +588,9 @@ mod tests {
             directory_log2: 14,
             landing_bytes: 1 << 20,
             outbox_log2: 8,
+            dedup_entries: 1024,
+            dead_letters_log2: 10,
+            pool_pages: 0,
             waiters: 0,
             store_log2: 0,
         }
@@ -567,6 +605,17 @@ mod tests {
     }
 
     #[test]
+    fn pools_lie_behind_everything_else() {
+        let without = DeviceLayout::new(&geometry());
+        assert_eq!((without.pools, without.lane_pools), (without.total_bytes, without.total_bytes));
+        let with = DeviceLayout::new(&Geometry { pool_pages: 1000, ..geometry() });
+        assert_eq!(with.pools, without.total_bytes);
+        assert_eq!(with.lane_pools - with.pools, 256 * pool_bytes(1000));
+        assert_eq!(with.total_bytes - with.lane_pools, 132 * 4 * 32 * 128);
+        assert!(pool_bytes(1000).is_multiple_of(256));
+    }
+
+    #[test]
     fn figures_out_of_bounds_are_named() {
         let bad = [
             (Geometry { shards: 0, ..geometry() }, "shards"),
@@ -578,7 +627,12 @@ mod tests {
             (Geometry { combined: 1, ..geometry() }, "blocks"),
             (Geometry { ring_log2: 3, ..geometry() }, "ring_log2"),
             (Geometry { outbox_log2: 3, ..geometry() }, "outbox_log2"),
+            (Geometry { pool_pages: POOL_PAGES_MAX + 1, ..geometry() }, "pool_pages"),
             (Geometry { outbox_log2: 17, ..geometry() }, "outbox_log2"),
+            (Geometry { dedup_entries: 15, ..geometry() }, "dedup_entries"),
+            (Geometry { dedup_entries: 1025, ..geometry() }, "dedup_entries"),
+            (Geometry { dead_letters_log2: 3, ..geometry() }, "dead_letters_log2"),
+            (Geometry { dead_letters_log2: 17, ..geometry() }, "dead_letters_log2"),
             (Geometry { waiters: WAITERS_MAX + 1, ..geometry() }, "waiters"),
             (Geometry { waiters: 64, store_log2: 13, ..geometry() }, "store_log2"),
             (Geometry { landing_bytes: (1 << 20) + 256, ..geometry() }, "landing_bytes"),

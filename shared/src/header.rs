@@ -8,7 +8,8 @@
 //! | 4, 5 | hint: a guess of the actor's place from the sender; between gate and shard the [`ReturnAddress`] |
 //! | 6, 7 | the sender's timestamp ([`crate::hlc`]); between gate and shard an [`Arrival`] |
 //!
-//! After the header come the extensions that the flags announce, in the order of their flags, then the payload.
+//! After the header come the extensions that the flags announce, in the order of their flags, but that of [`Flags::ARENA`] last of all;
+//! then the payload. In a reply the hint may carry the actor's version ([`Flags::VERSION`]).
 
 /// Words of a header.
 pub const HEADER_WORDS: usize = 8;
@@ -41,8 +42,16 @@ impl Flags {
     pub const REPLY: u16 = 1 << 11;
     /// A reply that reports a failure.
     pub const FAILED: u16 = 1 << 12;
-    /// A reply that says: the answer comes later, elsewhere.
+    /// A reply that says: the answer comes later, elsewhere. Never sent yet.
     pub const DEFERRED: u16 = 1 << 13;
+    /// In requests. Extension of 2 words: the version that the actor must have, or [`ANY_VERSION`](crate::options::ANY_VERSION). The
+    /// reply says the version ([`VERSION`](Self::VERSION)). The bit is that of [`DEFERRED`](Self::DEFERRED), which only replies have.
+    pub const IF_VERSION: u16 = 1 << 13;
+    /// In replies: the hint is the actor's version after the message. The bit is that of [`URGENT`](Self::URGENT).
+    pub const VERSION: u16 = Self::URGENT;
+    /// In replies: the answer to an earlier message with the same id; this one was not run. The bit is that of
+    /// [`MESSAGE_ID`](Self::MESSAGE_ID).
+    pub const REPEATED: u16 = Self::MESSAGE_ID;
     /// Set by a gate, never accepted from a client: see [`FailureCode::MalformedFrame`](crate::error::FailureCode).
     pub const MALFORMED: u16 = 1 << 14;
     /// Set by a gate, never accepted from a client: see [`FailureCode::ClockDrift`](crate::error::FailureCode).
@@ -58,7 +67,12 @@ impl Flags {
         | Self::SENDER
         | Self::TRACE
         | Self::CAUSAL
-        | Self::ARENA;
+        | Self::ARENA
+        | Self::IF_VERSION;
+    /// Options on which the shard acts ([`crate::options`]); a frame without them costs nothing for them.
+    pub const OPTIONS: u16 = Self::DEADLINE | Self::MESSAGE_ID | Self::IF_VERSION;
+    /// Any of these makes a frame a window of its own.
+    pub const APART: u16 = Self::OPTIONS | Self::ARENA;
 
     /// The flags of a frame of `span` slots (1 to 8) with the bits `others`.
     #[inline(always)]
@@ -85,15 +99,20 @@ impl Flags {
         Self(self.0 | bits)
     }
 
-    /// Words of all extensions that these flags announce.
+    /// Words of all extensions that these flags announce; of those, replies have that of [`ARENA`](Self::ARENA) alone.
     #[inline(always)]
     pub const fn extension_words(self) -> u32 {
-        const EXTENSIONS: u16 =
-            Flags::DEADLINE | Flags::MESSAGE_ID | Flags::SENDER | Flags::TRACE | Flags::CAUSAL | Flags::ARENA;
+        const EXTENSIONS: u16 = Flags::OPTIONS | Flags::SENDER | Flags::TRACE | Flags::CAUSAL | Flags::ARENA;
         if self.0 & EXTENSIONS == 0 {
             return 0;
         }
         let mut words = 0;
+        if self.has(Self::ARENA) {
+            words += crate::arena::ARENA_REF_WORDS;
+        }
+        if self.has(Self::REPLY) {
+            return words;
+        }
         if self.has(Self::DEADLINE) {
             words += 2;
         }
@@ -109,8 +128,8 @@ impl Flags {
         if self.has(Self::CAUSAL) {
             words += 16;
         }
-        if self.has(Self::ARENA) {
-            words += crate::arena::ARENA_REF_WORDS;
+        if self.has(Self::IF_VERSION) {
+            words += 2;
         }
         words
     }
@@ -288,5 +307,7 @@ mod tests {
         assert_eq!(Flags::new(1, 0).extension_words(), 0);
         let all = Flags::DEADLINE | Flags::MESSAGE_ID | Flags::SENDER | Flags::TRACE | Flags::CAUSAL | Flags::ARENA;
         assert_eq!(Flags::new(1, all).extension_words(), 36);
+        assert_eq!(Flags::new(1, all | Flags::IF_VERSION).extension_words(), 38);
+        assert_eq!(Flags::new(1, Flags::REPLY | all | Flags::DEFERRED).extension_words(), 4, "only the reference");
     }
 }

@@ -14,8 +14,12 @@
 //! | [`lane`] | a client's lane in shared memory |
 //! | [`arena`] | payloads that are larger than a frame |
 //! | [`outbox`] | messages to a client that it did not ask for |
+//! | [`options`] | deadline, message id and expected version of a request |
+//! | [`dedup`] | the messages that were handled, by their ids |
+//! | [`dead_letter`] | messages that could not be delivered |
 //! | [`control`] | the words by which the host steers the ring kernel |
 //! | [`telemetry`] | the page that the device loop writes and anyone may read |
+//! | [`pool`] | memory in pages for collections in actors' states |
 //! | [`partition`] | key to partition to shard |
 //! | [`hlc`] | the hybrid logical clock |
 //! | [`error`] | failure codes that travel in replies |
@@ -34,6 +38,8 @@ extern crate std;
 pub mod abi;
 pub mod arena;
 pub mod control;
+pub mod dead_letter;
+pub mod dedup;
 pub mod error;
 pub mod floor;
 pub mod frame;
@@ -45,8 +51,10 @@ pub mod lane;
 pub mod litmus;
 #[doc(hidden)]
 pub mod mutants;
+pub mod options;
 pub mod outbox;
 pub mod partition;
+pub mod pool;
 pub mod position;
 pub mod ring;
 pub mod slot;

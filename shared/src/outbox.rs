@@ -271,6 +271,8 @@ pub struct Mail {
     pub outgoing: u64,
     /// Address of the warp's [`WarpStats`](crate::telemetry::WarpStats).
     pub stats: u64,
+    /// Address of the [`LanePool`](crate::pool::LanePool) of the warp's first lane; 0 where the engine has no pools.
+    pub pools: u64,
 }
 
 /// Bytes of an outbox ring whose capacity has this binary logarithm; 0 stands for no outbox.

@@ -70,6 +70,22 @@ pub enum Counter {
     FetchFailures = 21,
     /// Actors that the store failed to keep.
     EvictFailures = 22,
+    /// Messages that came after their deadline, and were not run.
+    Expired = 24,
+    /// Messages whose id was that of an earlier one, and that were not run again.
+    Duplicates = 25,
+    /// Messages that expected another version of their actor, and were not run.
+    StaleVersions = 26,
+    /// Dead letters that were kept ([`crate::dead_letter`]).
+    DeadLetters = 27,
+    /// Dead letters for which the queue had no room.
+    DeadLettersDropped = 28,
+    /// Pages that were taken from pools: less [`PagesGiven`](Self::PagesGiven), the pages in use.
+    PagesTaken = 29,
+    /// Pages that were given back to pools.
+    PagesGiven = 30,
+    /// Messages that failed because their shard's pool had no page left.
+    PoolExhausted = 31,
 }
 
 /// Written by the host.
@@ -180,7 +196,7 @@ const _: () = {
     assert!(offset_of!(TelemetryPage, latency) == 512);
     assert!(size_of::<TelemetryPage>() == 1024 && size_of::<TelemetryPage>() <= TELEMETRY_BYTES);
     assert!(size_of::<WarpStats>() == 768 && align_of::<WarpStats>() == LINE_BYTES);
-    assert!((Counter::EvictFailures as usize) < COUNTERS);
+    assert!((Counter::PoolExhausted as usize) < COUNTERS);
 };
 
 #[cfg(test)]

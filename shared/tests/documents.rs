@@ -4,6 +4,8 @@ use std::mem::offset_of;
 
 use tourbillon_shared::arena::ArenaRef;
 use tourbillon_shared::control::{ControlBlock, Mode, Processing};
+use tourbillon_shared::dead_letter::{DeadLetterRecord, DeadLetterState};
+use tourbillon_shared::dedup::{DedupEntry, DedupState};
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::geometry::{
     Bucket, DeviceLayout, EntryHeader, Geometry, KernelArguments, LaneAddresses, ShardState,
@@ -11,10 +13,13 @@ use tourbillon_shared::geometry::{
 use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
 use tourbillon_shared::lane::{LaneClient, LaneConstants};
 use tourbillon_shared::outbox::{LaneNotices, LaneOutbox, OutboxState, OutgoingNotice};
+use tourbillon_shared::pool::{LanePool, PageNote, PoolState};
 use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, SLOT_BYTES, Slot};
 use tourbillon_shared::telemetry::{Counter, TelemetryHost, TelemetryPage, TelemetryStatus, WarpStats};
 use tourbillon_shared::virtual_actors::{self, Ask, Order, StoreRequest, VirtualShard, WaitingFrame};
-use tourbillon_shared::{arena, frame, geometry, hlc, lane, outbox, partition, position, slot};
+use tourbillon_shared::{
+    arena, dead_letter, dedup, frame, geometry, hlc, lane, outbox, partition, pool, position, slot,
+};
 
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
 const README: &str = include_str!("../../README.md");
@@ -129,7 +134,8 @@ fn layouts_are_as_documented() {
         layout,
         geometry,
         refresh_ns,
-        beat_ns
+        beat_ns,
+        reserved
     }));
     check_layout(fields!(LaneAddresses { requests, replies, capacity_log2, arena_bytes, reserved }));
     check_layout(fields!(Geometry {
@@ -145,6 +151,9 @@ fn layouts_are_as_documented() {
         directory_log2,
         landing_bytes,
         outbox_log2,
+        dedup_entries,
+        dead_letters_log2,
+        pool_pages,
         waiters,
         store_log2
     }));
@@ -164,10 +173,48 @@ fn layouts_are_as_documented() {
         slabs,
         landings,
         outgoing,
+        dedups,
+        dead_letters,
+        pools,
+        lane_pools,
         virtuals,
         total_bytes
     }));
     check_layout(fields!(ShardState { hlc, actors, reserved }));
+    check_layout(fields!(PoolState { free, begun, reserved }));
+    check_layout(fields!(PageNote { stamp, holder }));
+    check_layout(fields!(LanePool {
+        pool,
+        slab,
+        stamp,
+        holder,
+        pages,
+        fresh,
+        retired,
+        dropped,
+        spare,
+        spares,
+        taken,
+        reserved
+    }));
+    check_layout(fields!(DedupState { pending, oldest, reserved }));
+    check_layout(fields!(DedupEntry { id, key, version, kind, message, is_kept, length, next, reserved, payload }));
+    check_layout(fields!(DeadLetterState { room, tail, taken, seen, reserved }));
+    check_layout(fields!(DeadLetterRecord {
+        sequence,
+        hlc,
+        key,
+        kind,
+        message,
+        hops,
+        length,
+        flags,
+        reason,
+        lane,
+        deadline,
+        message_id,
+        payload
+    }));
     check_layout(fields!(Bucket { key, kind, entry }));
     check_layout(fields!(EntryHeader { hlc, version }));
     check_layout(fields!(StoreRequest { key, kind, entry, phase, number, first, last }));
@@ -237,7 +284,7 @@ fn flags_are_as_documented() {
         ($($name:ident),+) => { [$((concat!("`", stringify!($name), "`"), Flags::$name)),+] };
     }
     let flags = flags!(
-        TELL, URGENT, DEADLINE, MESSAGE_ID, SENDER, TRACE, CAUSAL, ARENA, REPLY, FAILED, DEFERRED, MALFORMED, DRIFTED
+        TELL, URGENT, DEADLINE, MESSAGE_ID, SENDER, TRACE, CAUSAL, ARENA, REPLY, FAILED, IF_VERSION, MALFORMED, DRIFTED
     );
     let rows = rows("\n### Flags");
     assert_eq!(rows.len(), flags.len());
@@ -291,6 +338,14 @@ fn codes_modes_and_counters_are_as_documented() {
         Waiting,
         FetchFailures,
         EvictFailures,
+        Expired,
+        Duplicates,
+        StaleVersions,
+        DeadLetters,
+        DeadLettersDropped,
+        PagesTaken,
+        PagesGiven,
+        PoolExhausted,
     ];
     let counters = counters.map(|counter| ((counter as u32).to_string(), format!("`{counter:?}`")));
     assert_eq!(numbered("\n### Counters"), counters);
@@ -324,6 +379,13 @@ fn bounds_are_as_documented() {
         ("`OUTBOX_CAPACITY_MIN`", outbox::OUTBOX_CAPACITY_MIN.into()),
         ("`OUTBOX_CAPACITY_MAX`", outbox::OUTBOX_CAPACITY_MAX.into()),
         ("`GENERATION_MAX`", outbox::GENERATION_MAX.into()),
+        ("`DEDUP_ENTRIES_MIN`", dedup::DEDUP_ENTRIES_MIN.into()),
+        ("`DEDUP_ENTRIES_MAX`", dedup::DEDUP_ENTRIES_MAX.into()),
+        ("`DEAD_LETTERS_MIN`", dead_letter::DEAD_LETTERS_MIN.into()),
+        ("`DEAD_LETTERS_MAX`", dead_letter::DEAD_LETTERS_MAX.into()),
+        ("`DEAD_LETTER_PAYLOAD_BYTES`", dead_letter::DEAD_LETTER_PAYLOAD_BYTES as u64),
+        ("`PAGE_BYTES`", pool::PAGE_BYTES as u64),
+        ("`POOL_PAGES_MAX`", pool::POOL_PAGES_MAX.into()),
         ("`GATES_MAX`", geometry::GATES_MAX.into()),
         ("`WARPS_PER_BLOCK_MAX`", geometry::WARPS_PER_BLOCK_MAX.into()),
         ("`BLOCK_MEMORY_BYTES`", geometry::BLOCK_MEMORY_BYTES as u64),

@@ -96,6 +96,17 @@ pub struct FirstActor;
 #[doc = include_str!("../../docs/virtual-actors.md")]
 #[derive(Debug)]
 pub struct VirtualActors;
+/// So is that of the chapter on options.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/options.md")]
+#[derive(Debug)]
+pub struct MessageOptions;
+
+/// The code of the chapter on collections is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/collections.md")]
+#[derive(Debug)]
+pub struct Collections;
 
 pub mod bench;
 pub mod child;

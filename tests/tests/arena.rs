@@ -253,15 +253,23 @@ on_every_backend! {
         let reference = ArenaRef { offset: 0, length: 800, room: 800, ticket: 1 };
         let message = Mirror { word: 77 };
         let header = |flags| Header { key: 11, kind: Blob::KIND, length: 8, flags, ..Header::default() };
-        for extensions in [0, Flags::DEADLINE, Flags::SENDER | Flags::MESSAGE_ID, Flags::CAUSAL] {
+        for extensions in [0, Flags::DEADLINE | Flags::IF_VERSION, Flags::SENDER | Flags::MESSAGE_ID, Flags::CAUSAL] {
             let flags = Flags::new(8, Flags::ARENA | extensions);
-            let mut words = vec![0u32; (flags.extension_words() - ARENA_REF_WORDS) as usize];
+            // A deadline that never comes, an id that is new, any version.
+            let mut words = vec![u32::MAX; (flags.extension_words() - ARENA_REF_WORDS) as usize];
             words.extend(reference.encode());
             words.extend([77, 0]);
             let (reply, failure, answer) = exchange(&mut client, header(flags), bytemuck::cast_slice(&words));
             assert_eq!((failure, answer.len()), (None, size_of::<Seen>()), "{reply:?}");
             let seen = Seen::from_bytes(&answer).unwrap();
             assert_eq!(seen.word, message.word);
+            assert_eq!(reply.flags.has(Flags::VERSION), extensions & Flags::IF_VERSION != 0);
+            assert_eq!(reply.hint, if reply.flags.has(Flags::VERSION) { 3 } else { 0 });
+            if extensions & Flags::MESSAGE_ID != 0 {
+                // The payload of a reply is never kept.
+                let (_, failure, _) = exchange(&mut client, header(flags), bytemuck::cast_slice(&words));
+                assert_eq!(failure, Some(FailureCode::Duplicate));
+            }
         }
         // A span of one slot has room for a reference and nothing else.
         let (_, failure, _) = exchange(&mut client, header(Flags::new(1, Flags::ARENA)), &[0; 16]);

@@ -13,6 +13,9 @@
 //! | lane of another ABI, version, layout | `lane::tests::foreign_lanes_are_refused` and its neighbours |
 //! | staging queue of zero or too many, gateway of senseless bounds | `backpressure.rs` |
 //! | timeout in flight, future dropped in every state, gateway used after shutdown, too many that wait | `gateway.rs` |
+//! | deadline in the past, id reused in and outside the window, window or queue of senseless bounds, version of no actor | `options.rs` |
+//! | queue of dead letters full | `dead_letters.rs` |
+//! | urgent messages without a lane for them | `priorities.rs` |
 //! | hostile slots | here; random bytes in the codec: `shared/src/frame.rs` |
 //! | no driver, `cuda` without a GPU | here, `engine::tests::without_a_gpu_...` |
 //! | driver too old, GPU too old: the message | `error::tests::errors_name_cause_and_cure` |

@@ -79,6 +79,16 @@ pub struct EngineView {
     pub fetch_failures: u64,
     /// Actors that the store failed to keep.
     pub evict_failures: u64,
+    /// Messages that came after their deadline.
+    pub expired: u64,
+    /// Messages whose id was known, not run again.
+    pub duplicates: u64,
+    /// Messages that expected another version of their actor.
+    pub stale_versions: u64,
+    /// Messages that could not be delivered and were kept.
+    pub dead_letters: u64,
+    /// Those for which there was no room.
+    pub dead_letters_dropped: u64,
     /// Answers a second, between the readings.
     pub rate: f64,
     /// Share of the warps' time spent on turns with messages, 0 to 1, between the readings.
@@ -168,6 +178,11 @@ pub fn view(earlier: &TelemetryPage, later: &TelemetryPage, now_unix_ns: u64) ->
         waiting: (count(Counter::Waiting) as i64).max(0) as u64,
         fetch_failures: count(Counter::FetchFailures),
         evict_failures: count(Counter::EvictFailures),
+        expired: count(Counter::Expired),
+        duplicates: count(Counter::Duplicates),
+        stale_versions: count(Counter::StaleVersions),
+        dead_letters: count(Counter::DeadLetters),
+        dead_letters_dropped: count(Counter::DeadLettersDropped),
         rate: per_ns(grown(Counter::Processed)) * 1e9,
         busy_share: (per_ns(grown(Counter::BusyNs)) / f64::from(host.warps.max(1))).min(1.0),
         last_failure: count(Counter::LastFailure),
@@ -205,6 +220,7 @@ fn text(view: &EngineView) -> String {
         "process {}  {} on {}  {}{silence}\n  up {:.0} s, launches {}, {} shards, {} lanes, warps {}/{}\n  \
          processed {}, failed {}, panicked {}, dropped {}, queued {}, actors {}\n  \
          actors evicted {}, fetched {}, waiting messages {}, failures to fetch {}, to evict {}\n  \
+         late {}, repeated {}, stale {}, dead letters {}, of them dropped {}\n  \
          {}, busy {:.1} %, latency below: p50 {}, p90 {}, p99 {}, p99.9 {}",
         view.process,
         view.backend,
@@ -227,6 +243,11 @@ fn text(view: &EngineView) -> String {
         human_count(view.waiting),
         human_count(view.fetch_failures),
         human_count(view.evict_failures),
+        human_count(view.expired),
+        human_count(view.duplicates),
+        human_count(view.stale_versions),
+        human_count(view.dead_letters.saturating_add(view.dead_letters_dropped)),
+        human_count(view.dead_letters_dropped),
         human_rate(view.rate),
         view.busy_share * 100.0,
         human_ns(view.latency_ns.p50),
@@ -257,6 +278,9 @@ mod tests {
         page.status.device_ns = 5_000_000_000;
         page.counters[Counter::Claimed as usize] = 105;
         page.counters[Counter::Processed as usize] = 100;
+        page.counters[Counter::Expired as usize] = 3;
+        page.counters[Counter::DeadLetters as usize] = 4;
+        page.counters[Counter::DeadLettersDropped as usize] = 1;
         page
     }
 
@@ -282,6 +306,8 @@ mod tests {
         );
         assert_eq!((view.state.as_str(), view.is_beating, view.backend), ("active", true, "cpu"));
         assert_eq!((view.device.as_str(), view.queue_depth, view.processed), ("CPU", 5, 4_100));
+        assert_eq!((view.expired, view.dead_letters, view.dead_letters_dropped), (3, 4, 1));
+        assert!(text(&view).contains("late 3, repeated 0, stale 0, dead letters 5, of them dropped 1"));
         assert!((view.rate - 2_000.0).abs() < 1e-6 && (view.busy_share - 0.25).abs() < 1e-9);
         assert!((view.uptime_s - 60.0).abs() < 1e-9);
         assert_eq!(view.latency_ns.p50, 2_048);

@@ -10,24 +10,33 @@
 //! | [`Faulty`] | 4 | fails on demand, in every way that a handler can |
 //! | [`Blob`] | 5 | takes and gives payloads that are larger than a frame |
 //! | [`Herald`] | 6 | tells its subscribers without being asked |
+//! | [`Book`] | 7 | matches limit orders, in collections that grow |
+//! | [`Hoard`] | 8 | fails on demand while it changes collections |
+//!
+//! The last two are not in the system that every engine has by default: what a handler with collections calls takes more registers
+//! than the dispatch loop of the others leaves. `examples/market` is a system of them.
 
 #![cfg_attr(target_arch = "nvptx64", no_std)]
 
 pub mod account;
 pub mod blob;
+pub mod book;
 pub mod counter;
 pub mod echo;
 pub mod faulty;
 pub mod herald;
+pub mod hoard;
 
 pub use account::Account;
 pub use blob::Blob;
+pub use book::Book;
 pub use counter::Counter;
 pub use echo::Echo;
 pub use faulty::Faulty;
 pub use herald::Herald;
+pub use hoard::Hoard;
 
-/// Declares, where it is written, the system of all actors of this crate as `Shipped`.
+/// Declares, where it is written, the system of the actors of this crate without collections as `Shipped`.
 ///
 /// A macro, because a host gives its system the kernels that it was built with, and the kernels' crate gives its own an entry.
 #[macro_export]

@@ -27,6 +27,7 @@
 //! | [`try_take_cta`](Arch::try_take_cta), then [`acquire_fence_cta`](Arch::acquire_fence_cta) | relaxed compare-and-swap, acquire fence | block | [`release_cta`](Arch::release_cta) |
 //! | [`release_cta`](Arch::release_cta) | release store of 0 | block | [`try_acquire_cta`](Arch::try_acquire_cta), [`acquire_fence_cta`](Arch::acquire_fence_cta) |
 //! | [`decrement_cta`](Arch::decrement_cta) | acquire and release | block | the other decrements of the same word |
+//! | [`load_pool`](Arch::load_pool), [`store_pool`](Arch::store_pool), [`add_pool`](Arch::add_pool) | relaxed | block | nothing: ordered by the turn and the warp's syncs |
 //! | [`load_early`](Arch::load_early) | none, 16 bytes | device | ordered by the turn |
 //! | [`bring_near`](Arch::bring_near) | none, 16 bytes | device | nothing: nobody reads the copy |
 //! | [`load_staged`](Arch::load_staged), [`store_staged`](Arch::store_staged) | none, 16 bytes | block | ordered by the warp's syncs |
@@ -45,6 +46,15 @@ pub mod ordering;
 pub mod simt;
 
 use tourbillon_shared::slot::Chunk;
+
+/// The machine that this is compiled for: for operations that do not ask which lane runs, in code that users call and that is
+/// therefore not generic over machines. Simulated warps do them as threads do.
+#[cfg(target_arch = "nvptx64")]
+pub(crate) type Here = nvptx::Nvptx;
+/// The machine that this is compiled for: for operations that do not ask which lane runs, in code that users call and that is
+/// therefore not generic over machines. Simulated warps do them as threads do.
+#[cfg(not(target_arch = "nvptx64"))]
+pub(crate) type Here = native::Native;
 
 /// The operations that the three machines have in common.
 ///
@@ -255,6 +265,22 @@ pub trait Arch: Copy + 'static {
     /// # Safety
     /// `to` is a valid, aligned word of the block's memory.
     unsafe fn store_cta(to: *mut u64, value: u64);
+
+    /// Loads a word of a shard's pool: device memory that only warps of the shard's own block use.
+    ///
+    /// # Safety
+    /// `from` is a valid, aligned word of device memory.
+    unsafe fn load_pool(from: *const u64) -> u64;
+    /// Stores a word of a shard's pool.
+    ///
+    /// # Safety
+    /// As for [`load_pool`](Self::load_pool).
+    unsafe fn store_pool(to: *mut u64, value: u64);
+    /// Adds to a word of a shard's pool; the value before.
+    ///
+    /// # Safety
+    /// As for [`load_pool`](Self::load_pool).
+    unsafe fn add_pool(to: *mut u64, value: u64) -> u64;
 
     /// The value, which is found where this stands: what is needed only behind a branch may be found in front of it, while the machine
     /// waits for something else.

@@ -390,6 +390,21 @@ macro_rules! host_memory_operations {
             // SAFETY: the caller vouches for the pointer.
             unsafe { $crate::arch::native::double(to) }.store(value, std::sync::atomic::Ordering::Relaxed)
         }
+        #[inline(always)]
+        unsafe fn load_pool(from: *const u64) -> u64 {
+            // SAFETY: the caller vouches for the pointer.
+            unsafe { $crate::arch::native::double(from) }.load(std::sync::atomic::Ordering::Relaxed)
+        }
+        #[inline(always)]
+        unsafe fn store_pool(to: *mut u64, value: u64) {
+            // SAFETY: the caller vouches for the pointer.
+            unsafe { $crate::arch::native::double(to) }.store(value, std::sync::atomic::Ordering::Relaxed)
+        }
+        #[inline(always)]
+        unsafe fn add_pool(to: *mut u64, value: u64) -> u64 {
+            // SAFETY: the caller vouches for the pointer.
+            unsafe { $crate::arch::native::double(to) }.fetch_add(value, std::sync::atomic::Ordering::Relaxed)
+        }
     };
 }
 #[cfg_attr(not(feature = "simt"), allow(unused_imports, reason = "the simulated machine uses it too"))]

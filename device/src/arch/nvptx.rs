@@ -391,6 +391,29 @@ impl Arch for Nvptx {
     }
 
     #[inline(always)]
+    unsafe fn load_pool(from: *const u64) -> u64 {
+        let value;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("ld.relaxed.cta.global.u64 {0}, [{1}];", out(reg64) value, in(reg64) from, options(nostack)) };
+        value
+    }
+    #[inline(always)]
+    unsafe fn store_pool(to: *mut u64, value: u64) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("st.relaxed.cta.global.u64 [{0}], {1};", in(reg64) to, in(reg64) value, options(nostack)) };
+    }
+    #[inline(always)]
+    unsafe fn add_pool(to: *mut u64, value: u64) -> u64 {
+        let before;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("atom.relaxed.cta.global.add.u64 {0}, [{1}], {2};",
+                out(reg64) before, in(reg64) to, in(reg64) value, options(nostack));
+        }
+        before
+    }
+
+    #[inline(always)]
     fn pin_u64(value: u64) -> u64 {
         let pinned;
         // SAFETY: moves a register.

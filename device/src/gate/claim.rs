@@ -1,7 +1,10 @@
 //! The critical section of a gate: which frames of a look are taken, and where they go.
 
 use tourbillon_shared::control::Processing;
+use tourbillon_shared::frame::FRAME_SLOTS_MAX;
 use tourbillon_shared::geometry::WarpScratch;
+use tourbillon_shared::header::Flags;
+use tourbillon_shared::position::{RING_CAPACITY_MAX, RING_CAPACITY_MIN};
 use tourbillon_shared::ring::has_room;
 
 use super::{Gate, Visit};
@@ -9,6 +12,22 @@ use crate::arch::Arch;
 use crate::block::Block;
 use crate::frames::{Frames, staged_flags};
 use crate::warp::{Warp, low_bits, lowest};
+
+/// Slots of a shard's ring of `capacity` slots that only urgent frames may take: those of the longest frame, and an eighth of a small
+/// ring. A shard tells of room by quarters of its ring, so the longest frame must find its room although less than a quarter more
+/// seems taken than is.
+const fn urgent_room(capacity: u32) -> u32 {
+    let eighth = capacity / 8;
+    if eighth < FRAME_SLOTS_MAX as u32 { eighth } else { FRAME_SLOTS_MAX as u32 }
+}
+
+const _: () = {
+    let mut capacity = RING_CAPACITY_MIN;
+    while capacity <= RING_CAPACITY_MAX {
+        assert!(FRAME_SLOTS_MAX as u32 + urgent_room(capacity) + capacity / 4 <= capacity);
+        capacity *= 2;
+    }
+};
 
 impl Gate {
     /// The critical section: takes room for as many frames as have it, in order, and moves the lane's head past them.
@@ -44,7 +63,7 @@ impl Gate {
             return Err(head);
         }
         let ring_shape = self.routes.ring_shape;
-        let span = if is_mine { self.span_of(scratch, frames.start) } else { 0 };
+        let (span, needed) = if is_mine { self.needs_of(scratch, frames.start) } else { (0, 0) };
         let before = peers & low_bits(rank);
         let ahead = if frames.count == frames.slots { before.count_ones() } else { self.spans_of(scratch, before) };
         let mut fits = false;
@@ -54,14 +73,14 @@ impl Gate {
             tail = unsafe { A::load_cta(block.ring_tail(shard)) }.wrapping_add(ahead.into());
             // SAFETY: as above.
             let mut freed = unsafe { A::load_cta(block.ring_freed(shard)) };
-            if !has_room(ring_shape, tail, freed, span) {
+            if !has_room(ring_shape, tail, freed, needed) {
                 let published = block.pair(block.arguments.layout.ring_freed, block.number, shard);
                 // SAFETY: a word of device memory. Acquire pairs with the shard's Release after it has read the slots.
                 freed = unsafe { A::load_acquire_gpu(published) };
                 // SAFETY: as above. Peers may write different values, each of them true.
                 unsafe { A::store_cta(block.ring_freed(shard), freed) };
             }
-            fits = has_room(ring_shape, tail, freed, span);
+            fits = has_room(ring_shape, tail, freed, needed);
         }
         let stuck = !warp.ballot(fits) & low_bits(frames.count);
         let taken = if stuck == 0 { frames.count } else { lowest(stuck) };
@@ -111,6 +130,23 @@ impl Gate {
             // SAFETY: the warp holds the lock.
             unsafe { A::release_cta(block.gate_lock()) };
         }
+    }
+
+    /// Slots of a frame, and room that its shard's ring must have for it: urgent ones find some that others leave them, for a lane
+    /// with a backlog takes what there is.
+    #[inline(always)]
+    fn needs_of(&self, scratch: *mut WarpScratch, start: u32) -> (u32, u32) {
+        // SAFETY: as in `span_of`.
+        let flags = unsafe { staged_flags(scratch, start) };
+        let span = flags.span();
+        (
+            span,
+            if flags.has(Flags::URGENT) {
+                span
+            } else {
+                span.wrapping_add(urgent_room(self.routes.ring_shape.capacity()))
+            },
+        )
     }
 
     #[inline(always)]

@@ -207,18 +207,21 @@ impl LoneRings {
         let (mut found, mut found_last) = (false, false);
         let mut left = rounds;
         // The next look begins when the last is there, before it is known what that found: a look is a round trip to the second-level
-        // cache, and what it found is looked into meanwhile.
-        let mut next = self.look::<A>(from);
+        // cache, and what it found is looked into meanwhile. A lane without a ring looks at another's: a load on a condition is
+        // compiled into a wait for its tag right behind it.
+        // SAFETY: a chunk of a slot of a ring.
+        let mut next = unsafe { A::load_chunk_gpu(from) };
         while left != 0 {
             left = left.wrapping_sub(1);
             let chunk = next;
-            next = self.look::<A>(from);
+            // SAFETY: as above.
+            next = unsafe { A::load_chunk_gpu(from) };
             let began_ns = A::now_ns();
             let (physical, is_quick) = clock.physical_at_once(began_ns);
             let physical = (A::pin_u64(physical), is_quick);
             // A slower lane may still read what the last look staged.
             warp.sync();
-            let has_come = chunk.tag() == lap;
+            let has_come = self.looks & (chunk.tag() == lap);
             let votes = warp.ballot(has_come);
             if votes == 0 {
                 found_last = false;
@@ -259,21 +262,10 @@ impl LoneRings {
             }
             (found, found_last) = (true, true);
             // The one under way is for the slot before.
-            next = self.look::<A>(from);
+            // SAFETY: as above.
+            next = unsafe { A::load_chunk_gpu(from) };
         }
         if found { Looked::Some } else { Looked::Nothing }
-    }
-
-    /// This lane's chunk of the slot at `from`; nothing for a lane that looks at no ring.
-    #[inline(always)]
-    fn look<A: Arch>(&self, from: *const Chunk) -> Chunk {
-        // Lap 0 is that of no slot.
-        let mut chunk = Chunk { words: [0; 4] };
-        if self.looks {
-            // SAFETY: a chunk of a slot of the ring.
-            chunk = unsafe { A::load_chunk_gpu(from) };
-        }
-        chunk
     }
 
     /// Hands the staged message, which the lanes `votes` looked at, to the long way.

@@ -204,6 +204,9 @@ mod tests {
                 directory_log2: Geometry::directory_log2_for(ACTORS),
                 landing_bytes: 0,
                 outbox_log2: 0,
+                dedup_entries: 16,
+                dead_letters_log2: 4,
+                pool_pages: 0,
                 waiters: 0,
                 store_log2: 0,
             };
@@ -219,6 +222,7 @@ mod tests {
                 geometry,
                 refresh_ns: 0,
                 beat_ns: 0,
+                reserved: [0; 1],
             };
             let directory = Directory::new(&arguments, 0);
             Self { _words: words, directory }

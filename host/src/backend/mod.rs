@@ -67,7 +67,7 @@ pub(crate) trait Machine: Debug + Send {
     fn has_exited(&mut self) -> Result<bool, EngineError>;
     /// Reads device memory at `offset`, a multiple of 8, also while the kernel runs.
     fn read(&mut self, offset: u64, into: &mut [u64], purpose: Purpose) -> Result<(), EngineError>;
-    /// Writes device memory at `offset`, a multiple of 8. Not while the kernel runs.
+    /// Writes device memory at `offset`, a multiple of 8. While the kernel runs only a word that it expects to change.
     fn write(&mut self, offset: u64, from: &[u64]) -> Result<(), EngineError>;
     /// Copies so far.
     fn copies(&self) -> Copies;

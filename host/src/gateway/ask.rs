@@ -60,11 +60,24 @@ impl<M: Message> Pending<M> {
         large: impl FnOnce() -> Option<LargePart>,
         read: impl FnOnce(&[u32], Option<Vec<u8>>) -> T,
     ) -> Poll<Result<T, Failure>> {
+        self.poll_body(context, header, None, large, read)
+    }
+
+    /// As [`poll`](Self::poll), with what follows the header where that is more than the message.
+    #[inline(always)]
+    pub(super) fn poll_body<T>(
+        &mut self,
+        context: &Context<'_>,
+        header: Header,
+        body: Option<&[u8]>,
+        large: impl FnOnce() -> Option<LargePart>,
+        read: impl FnOnce(&[u32], Option<Vec<u8>>) -> T,
+    ) -> Poll<Result<T, Failure>> {
         let waker = context.waker();
         if let Stage::Unsent = self.stage {
             let large = large();
             let is_large = large.is_some();
-            let payload = self.message.as_bytes();
+            let payload = body.unwrap_or_else(|| self.message.as_bytes());
             let request = Request { header, payload, timeout: self.timeout, large };
             let result = match self.core.begin(request, waker) {
                 (lane, Begun::Waiting(waiter)) => {

@@ -130,7 +130,7 @@ impl Gateway {
 impl Core {
     /// Bytes of the arena of a key's lane, of one direction.
     fn arena_bytes(&self, key: Key) -> u32 {
-        self.inner.lanes[self.inner.lane_of(key.number()) as usize].memory.bytes()
+        self.inner.lanes[self.inner.lane_of(key.number(), false) as usize].memory.bytes()
     }
 }
 

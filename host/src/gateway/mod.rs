@@ -46,6 +46,7 @@
 
 mod ask;
 mod ask_large;
+mod ask_with;
 mod copying;
 mod counts;
 mod flights;
@@ -60,10 +61,12 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use tourbillon_device::Message;
+use tourbillon_shared::header::Flags;
 use tourbillon_shared::lane::LANES_MAX;
 
 pub use ask::{Ask, KeyedMessage, Tell};
 pub use ask_large::{AskLarge, TellLarge};
+pub use ask_with::{AskWith, TellWith};
 pub use counts::{GatewayCounts, GatewayUsage};
 pub use spin::SPIN_MAX;
 
@@ -108,6 +111,7 @@ pub struct Gateway {
 pub struct GatewayBuilder<'e> {
     engine: &'e Engine,
     lanes: Option<u32>,
+    urgent_lanes: u32,
     strategy: Backpressure,
     staging: u32,
     waiting: u32,
@@ -123,7 +127,10 @@ pub(crate) struct Core {
 /// What the reaper shares with them.
 struct Inner {
     shared: Arc<Shared>,
+    /// First those of ordinary messages, then those of urgent ones.
     lanes: Box<[PaddedLane]>,
+    /// How many are of the first sort.
+    ordinary: u32,
     bell: Bell,
     timeout: Option<Duration>,
     /// How long the poll that sends a request looks for its reply.
@@ -146,6 +153,7 @@ impl Gateway {
         GatewayBuilder {
             engine,
             lanes: None,
+            urgent_lanes: 0,
             strategy: Backpressure::Block { timeout: TIMEOUT_DEFAULT },
             staging: STAGING_DEFAULT,
             waiting: WAITING_DEFAULT,
@@ -192,7 +200,7 @@ impl Gateway {
         self.core.inner.bell.is_closed()
     }
 
-    /// How many lanes it holds.
+    /// How many lanes it holds, those of urgent messages included.
     pub fn lanes(&self) -> u32 {
         self.core.inner.lanes.len() as u32
     }
@@ -209,6 +217,13 @@ impl GatewayBuilder<'_> {
     /// [`GATEWAY_LANES_DEFAULT`] and at least one.
     pub fn lanes(mut self, lanes: u32) -> Self {
         self.lanes = Some(lanes);
+        self
+    }
+
+    /// Lanes for urgent messages ([`Options::urgent`](crate::Options::urgent)), up to [`LANES_MAX`], beside the others; none without, and
+    /// then urgent messages are refused with [`CallError::NoUrgentLane`](crate::CallError::NoUrgentLane).
+    pub fn urgent_lanes(mut self, lanes: u32) -> Self {
+        self.urgent_lanes = lanes;
         self
     }
 
@@ -260,16 +275,23 @@ impl GatewayBuilder<'_> {
         let spin_us = u32::try_from(self.spin.as_nanos().div_ceil(1_000)).unwrap_or(u32::MAX);
         EngineError::check_bounds("a gateway's spinning in microseconds", spin_us, 0, SPIN_MAX.as_micros() as u32)?;
         EngineError::check_bounds("the gateway's number of lanes", self.lanes.unwrap_or(1), 1, LANES_MAX)?;
+        EngineError::check_bounds(
+            "the gateway's number of lanes for urgent messages",
+            self.urgent_lanes,
+            0,
+            LANES_MAX,
+        )?;
         let shared = self.engine.shared();
         if !shared.status.is_open() {
             return Err(shared.stopped());
         }
         let mut ends = Vec::new();
         let most = self.lanes.unwrap_or((shared.geometry.lanes / 4).clamp(1, GATEWAY_LANES_DEFAULT));
-        while ends.len() < most as usize {
+        let urgent = self.urgent_lanes as usize;
+        while ends.len() < urgent + most as usize {
             match shared.lanes.take(&shared.control) {
                 Ok(lane) => ends.push(LaneEnd::new(lane, shared.doorbell.clone())),
-                Err(_) if self.lanes.is_none() && !ends.is_empty() => break,
+                Err(_) if self.lanes.is_none() && ends.len() > urgent => break,
                 Err(error) => {
                     for end in ends {
                         shared.lanes.give_back(end.lane(), Default::default(), &shared.control);
@@ -286,6 +308,7 @@ impl GatewayBuilder<'_> {
         };
         let inner = Arc::new(Inner {
             shared: Arc::clone(shared),
+            ordinary: ends.len() as u32 - self.urgent_lanes,
             lanes: ends.into_iter().map(lane).collect(),
             bell: Bell::default(),
             timeout: self.timeout,
@@ -315,11 +338,20 @@ impl Inner {
         self.began.elapsed().as_nanos() as u64
     }
 
-    /// The lane of a key.
-    fn lane_of(&self, key: u64) -> u32 {
+    /// Whether there are lanes for urgent messages.
+    fn has_urgent(&self) -> bool {
+        self.lanes.len() > self.ordinary as usize
+    }
+
+    /// The lane of a key, for messages of either priority; urgent ones come only where there are lanes for them.
+    fn lane_of(&self, key: u64, is_urgent: bool) -> u32 {
+        let (first, lanes) = match is_urgent {
+            true => (self.ordinary, self.lanes.len() as u32 - self.ordinary),
+            false => (0, self.ordinary),
+        };
         // The upper half of a product with an odd number depends on all bits of the key.
         let mixed = (key ^ key >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        ((mixed * self.lanes.len() as u64) >> 32) as u32
+        first + ((mixed * u64::from(lanes)) >> 32) as u32
     }
 
     /// Looks at every lane once: takes replies, publishes what is staged, ends what is to end.
@@ -395,7 +427,7 @@ impl Core {
     /// Begins a request; its lane and how it began.
     fn begin(&self, request: Request<'_>, waker: &Waker) -> (u32, Begun) {
         let inner = &*self.inner;
-        let lane = inner.lane_of(request.header.key);
+        let lane = inner.lane_of(request.header.key, request.header.flags.has(Flags::URGENT));
         let (mut copies, mut wakes) = (Copies::default(), Wakes::default());
         let is_large = request.large.is_some();
         let is_open = inner.shared.status.is_open();

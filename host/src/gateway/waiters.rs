@@ -11,6 +11,7 @@ use tourbillon_shared::header::Header;
 
 use super::copying::Large;
 use crate::lane_end::FrameWords;
+use crate::options::body_bytes;
 use crate::staging::Ticket;
 
 /// Places that are made at a time: some 30 KiB, so that making them under the lane's lock is short.
@@ -93,7 +94,7 @@ impl Waiter {
     /// The payload of the request that it keeps.
     pub(super) fn payload(&self) -> &[u8] {
         let bytes: &[u8] = bytemuck::cast_slice(&self.words);
-        bytes.get(..usize::from(self.header.length)).unwrap_or_default()
+        bytes.get(..body_bytes(&self.header)).unwrap_or_default()
     }
 }
 

@@ -147,7 +147,10 @@ fn check_text(
 fn check_quiet(workspace: &Path, toolchain: &Toolchain, chip: Chip) -> Outcome {
     let body = compile(workspace, toolchain, chip, QUIET)?;
     let module = Module::parse(&body).map_err(one)?;
-    done(calls::panics(&module).into_iter().map(|fault| format!("{QUIET}: {fault}")).collect())
+    let mut faults = calls::panics(&module);
+    // The only text that is checked in which an actor has collections.
+    faults.extend(check::pooled(&module));
+    done(faults.into_iter().map(|fault| format!("{QUIET}: {fault}")).collect())
 }
 
 /// Compiles the kernels of the folder `device/{name}` so that the text depends on nothing but sources, flags and compiler.

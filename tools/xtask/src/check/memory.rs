@@ -15,6 +15,10 @@ const CHUNK_ACCESSES: [&str; 4] = [
 /// What reserves room in an outbox, and what gives a place in it: their orderings are what keeps unread slots from being overwritten.
 const OUTBOX_ACCESSES: [&str; 2] = ["atom.acquire.gpu.global.add.u64", "atom.acq_rel.gpu.global.add.u64"];
 
+/// What takes pages out of a pool and gives them back, and reads whose they are: words that lanes of one block use at the same time.
+const POOL_ACCESSES: [&str; 3] =
+    ["atom.relaxed.cta.global.add.u64", "ld.relaxed.cta.global.u64", "st.relaxed.cta.global.u64"];
+
 /// Every read-modify-write names its ordering and its scope.
 ///
 /// Without them it is relaxed and of device scope, which is what the compiler makes of the language's own atomics
@@ -44,6 +48,11 @@ pub fn chunks(module: &Module) -> Vec<String> {
 /// The ring kernel, of which an actor posts notices, reserves room and takes places with the orderings that this needs.
 pub fn outboxes(module: &Module) -> Vec<String> {
     missing(module, &OUTBOX_ACCESSES, "unread notices may be overwritten")
+}
+
+/// The ring kernel, of which an actor has collections, uses the words of pools as what they are.
+pub fn pools(module: &Module) -> Vec<String> {
+    missing(module, &POOL_ACCESSES, "lanes may take the same page")
 }
 
 /// Accesses that the ring kernel lacks, and what that means.
@@ -108,5 +117,13 @@ mod tests {
         let floors = [(".entry tourbillon_floor_gate", all.as_str()), (".entry tourbillon_ring_kernel", "ret;")];
         assert_eq!(chunks(&module(&floors)).len(), 4);
         assert_eq!(chunks(&module(&floors[..1])).len(), 1);
+    }
+
+    #[test]
+    fn pools_without_their_accesses_are_seen() {
+        let all = POOL_ACCESSES.map(|access| format!("{access} x;")).concat();
+        assert_eq!(pools(&module(&[(".entry tourbillon_ring_kernel", all.as_str())])), [""; 0]);
+        let weaker = all.replace("atom.relaxed.cta", "atom.relaxed.gpu");
+        assert_eq!(pools(&module(&[(".entry tourbillon_ring_kernel", weaker.as_str())])).len(), 1);
     }
 }

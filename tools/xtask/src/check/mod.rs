@@ -24,6 +24,17 @@ pub fn text(module: &Module) -> Vec<String> {
     faults
 }
 
+/// What is wrong in a text with collections, which is none of those that are shipped.
+pub fn pooled(module: &Module) -> Vec<String> {
+    let mut faults = memory::orderings(module);
+    faults.extend(memory::pools(module));
+    faults.extend(calls::traps(module));
+    faults.extend(calls::recursion(module));
+    faults.extend(collectives::guarded(module));
+    faults.extend(collectives::in_handlers(module));
+    faults
+}
+
 /// Whether a function is the boundary between the engine and a user's handlers.
 pub fn is_handler_boundary(name: &str) -> bool {
     name.contains(HANDLER_BOUNDARY)

@@ -1,0 +1,46 @@
+//! Collections that grow, for actors' states: [`PoolVec`], [`PoolMap`] and [`PoolSet`], whose elements lie in the pool of the actor's
+//! shard.
+//!
+//! The pool's protocol is in [`tourbillon_shared::pool`].
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `lane` | pages, as the message on one lane takes, copies and frees them |
+//! | `turn` | before the handlers of a batch and after them |
+//! | `tree` | pages in a row, found by number |
+//! | `row`, `table`, `bytes` | sequences and hash tables of elements of any size |
+//! | `vec`, `map`, `set` | the collections: types and borrows around those |
+//!
+//! # What a handler may do with them
+//! A collection's handle is plain data, as the whole state is, and all zero is the empty collection. It belongs to the actor in whose
+//! state it lies. Every operation takes the context, and fails with a [`PoolError`] when the pool has no page left. When a handler then
+//! returns an error, any error, the message fails with [`FailureCode::PoolExhausted`](tourbillon_shared::error::FailureCode):
+//! the handler's error is thrown away, so that `?` is all that is needed. A handler that has an answer of its own to an exhausted
+//! pool says so by [`Context::forgive`](crate::Context::forgive).
+//!
+//! An operation that fails leaves its collection as it was. A message that fails, however it does, leaves all collections as they
+//! were, and takes no page.
+//!
+//! # What is refused
+//! Whatever words a handle has, an operation touches no page but those of the actor that runs, and panics nowhere. The pages of a
+//! handle that was copied into another actor's state or to another shard, or of a copy whose original has changed, are found not to be
+//! there ([`PoolError::Stale`]), unless the same actor has used them again meanwhile, for what then are its own elements. Elements are
+//! [`Pod`](bytemuck::Pod), so any bytes are some value.
+
+mod bytes;
+mod error;
+pub(crate) mod lane;
+mod map;
+mod row;
+mod set;
+mod table;
+#[cfg(test)]
+mod tests;
+mod tree;
+pub(crate) mod turn;
+mod vec;
+
+pub use error::PoolError;
+pub use map::{MapIter, PoolMap};
+pub use set::PoolSet;
+pub use vec::{PoolVec, VecIter};
