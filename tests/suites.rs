@@ -52,3 +52,5 @@ mod stuck;
 mod telemetry;
 #[path = "tests/typed.rs"]
 mod typed;
+#[path = "tests/virtual_actors.rs"]
+mod virtual_actors;

@@ -5,6 +5,7 @@
 
 mod asks;
 mod bulk;
+mod comings;
 mod cuda;
 mod engine;
 mod floor;
@@ -56,6 +57,9 @@ enum Phase {
     Rate,
     /// The ways of processing.
     Modes,
+    /// Actors that come: first messages, and fetches from a store.
+    #[value(name = "virtual")]
+    Comings,
     /// Payloads of 1 MiB.
     Payloads,
 }
@@ -128,6 +132,7 @@ fn run(program: &Program) -> Result<(), String> {
             Phase::Asks => asks::measure(setup, &mut results),
             Phase::Rate => engine::measure_rate(setup, &mut results),
             Phase::Modes => modes::measure(setup, &mut results),
+            Phase::Comings => comings::measure(setup, &mut results),
             Phase::Payloads => bulk::measure(setup, &mut results),
         };
         // What a phase that failed had found by then is evidence too.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tourbillon_benches::results::{Entry, Results, human};
 
 /// What a result is called in the table; those that are not here are left out.
-const NAMES: [(&str, &str); 42] = [
+const NAMES: [(&str, &str); 45] = [
     ("rtt_64b_p50", "call to an actor and back, median"),
     ("rtt_64b_p99", "call to an actor and back, 99 %"),
     ("rtt_async_64b_p50", "the same through a gateway, awaited, median; beside it the call"),
@@ -41,6 +41,9 @@ const NAMES: [(&str, &str); 42] = [
     ("store_release_sys_ns", "store to host memory, release"),
     ("jit_ms", "compiling the kernels, without the driver's cache"),
     ("registers_per_thread", "registers of a thread of the ring kernel"),
+    ("activation_p50", "first message to an actor and back, median; beside it the call"),
+    ("activations_per_s", "first messages to actors a second"),
+    ("fetch_p50", "call to an actor that is with a store in memory, median; beside it the call"),
     ("throughput_1mib_bytes_per_s", "payloads of 1 MiB to an actor and back, compared"),
     ("floor_copy_bytes_per_s", "bare copies of 1 MiB there and back"),
     ("rtt_and_rate_continuous_depth_1", "continuous, one message in flight"),

@@ -149,7 +149,7 @@ impl core::error::Error for NoError {}
 
 /// Makes a state type an [`Actor`](crate::Actor) and types its messages.
 ///
-/// `kind` is the kind's number (1 to 65,535), `messages` gives each message its number (0 to 255). Both are part of the
+/// `kind` is the kind's number (1 to 16,383), `messages` gives each message its number (0 to 255). Both are part of the
 /// protocol between programs and must not change. Two more are optional, behind the messages and in this order:
 ///
 /// - `activate`: a function from the key to the first state; without it that is all zero, which must then be a value of the state.
@@ -229,7 +229,11 @@ macro_rules! actor {
 
         const _: () = {
             use $crate::actor::check;
-            assert!($kind != 0, concat!("kind 0 means no kind: give `", stringify!($actor), "` a number from 1 to 65535"));
+            assert!($kind != 0, concat!("kind 0 means no kind: give `", stringify!($actor), "` a number from 1 to 16383"));
+            assert!(
+                $kind <= $crate::shared::virtual_actors::KIND_MAX,
+                concat!("the kind of `", stringify!($actor), "` is above 16383: the two bits above that are the key space")
+            );
             assert!(
                 check::are_different(&[$($number),+]),
                 concat!("two messages of `", stringify!($actor), "` have the same number: give each one of its own")

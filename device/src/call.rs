@@ -11,6 +11,7 @@ use tourbillon_shared::header::{Flags, Header};
 use tourbillon_shared::mutant;
 use tourbillon_shared::outbox::{Mail, NOTICES_MAX};
 use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
+use tourbillon_shared::virtual_actors::kind_of;
 
 use crate::actor::{Actor, Handler, Message};
 use crate::arch::Arch;
@@ -315,7 +316,7 @@ impl<W: Words> Call<W> {
     #[inline(always)]
     pub fn is<A: Handler<M>, M: Message>(&self) -> bool {
         if W::SPAN.is_none() {
-            return self.header.kind == A::KIND && self.header.message == M::NUMBER;
+            return kind_of(self.header.kind) == A::KIND && self.header.message == M::NUMBER;
         }
         let fits = const {
             let (message, reply, error) = (size_of::<M>(), size_of::<A::Reply>(), size_of::<A::Error>() + 4);
@@ -548,6 +549,12 @@ impl<W: Words> Call<W> {
             self.words.set_word(i as u32, unsafe { *words.get_unchecked(i) });
             i += 1;
         }
+    }
+
+    /// Answers that what no handler is for was done.
+    #[inline(always)]
+    pub(crate) fn acknowledge(&mut self) {
+        self.write_header(Flags::REPLY, 0);
     }
 
     /// Answers with a failure that no handler caused.

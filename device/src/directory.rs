@@ -1,20 +1,21 @@
 //! From a key to an actor's place.
 //!
 //! Open addressing with linear probing in device memory, one table for each shard, written only by the holder of the shard's
-//! turn. The table has at least twice as many buckets as the shard may have actors, so a probe always ends at an empty one.
+//! turn. The table has at least twice as many buckets as the shard may have actors, so a probe always ends at an empty one. What
+//! actors that leave need of it is in [`virtual_actors`](crate::virtual_actors).
 
 use tourbillon_shared::geometry::{Bucket, EntryHeader, KernelArguments, ShardState};
 
 /// The directory and the slab of one shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Directory {
-    buckets: *mut Bucket,
+    pub(crate) buckets: *mut Bucket,
     /// Number of buckets minus one.
-    mask: u32,
+    pub(crate) mask: u32,
     slab: *mut u8,
-    stride: u32,
-    capacity: u32,
-    shard: *mut ShardState,
+    pub(crate) stride: u32,
+    pub(crate) capacity: u32,
+    pub(crate) shard: *mut ShardState,
 }
 
 /// Where a probe ended.
@@ -47,7 +48,7 @@ impl Directory {
     }
 
     #[inline(always)]
-    fn entry(&self, index: u32) -> *mut EntryHeader {
+    pub(crate) fn entry(&self, index: u32) -> *mut EntryHeader {
         let offset = u64::from(index).wrapping_mul(u64::from(self.stride));
         self.slab.wrapping_add(offset as usize).cast()
     }

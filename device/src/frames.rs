@@ -3,6 +3,7 @@
 use tourbillon_shared::geometry::WarpScratch;
 use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
 use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, Slot};
+use tourbillon_shared::virtual_actors::{SPACE_ORDERS, space_of};
 
 use crate::arch::Arch;
 use crate::warp::Warp;
@@ -73,8 +74,20 @@ pub(crate) fn header_of(slot: &Slot) -> Header {
     Header::decode(&[k, l, m, n, o, p, q, r])
 }
 
+/// Whether the frame that begins at the staged slot `index` is to be alone in its window: its payload is in an arena, it has options,
+/// or it is an order.
+///
+/// # Safety
+/// As for [`staged_flags`].
+#[inline(always)]
+unsafe fn is_for_itself(scratch: *mut WarpScratch, index: u32, flags: Flags) -> bool {
+    // SAFETY: the caller vouches for the slot.
+    let kind = unsafe { staged_word(scratch, index, 2).read() } as u16;
+    flags.0 & Flags::APART != 0 || space_of(kind) == SPACE_ORDERS
+}
+
 /// Finds the frames in the `slots` ready slots from `base` on. With `apart`, a frame whose payload is in an arena is alone, and so
-/// is one with options ([`Flags::APART`]).
+/// is one with options ([`Flags::APART`]), or an order.
 ///
 /// # Safety
 /// The slots are staged and nobody writes them meanwhile.
@@ -93,8 +106,11 @@ pub unsafe fn split<A: Arch, const WHOLE: bool>(
         // Mostly every frame is one slot. When each slot would be a frame of one slot if it began a frame, then each does:
         // the first begins one, and so on.
         // SAFETY: the caller vouches for the slots.
-        let flags = unsafe { staged_flags(scratch, base.wrapping_add(if rank < slots { rank } else { 0 })) };
-        let is_other = rank < slots && (flags.span() != 1 || (apart && flags.0 & Flags::APART != 0));
+        let is_other = unsafe {
+            let index = base.wrapping_add(if rank < slots { rank } else { 0 });
+            let flags = staged_flags(scratch, index);
+            rank < slots && (flags.span() != 1 || (apart && is_for_itself(scratch, index, flags)))
+        };
         if !warp.any(is_other) {
             return Frames { count: slots, slots, start: base.wrapping_add(rank), needs: 1 };
         }
@@ -102,8 +118,11 @@ pub unsafe fn split<A: Arch, const WHOLE: bool>(
     let mut frames = Frames { count: 0, slots: 0, start: base, needs: 1 };
     while frames.slots < slots && frames.count < size {
         // SAFETY: the caller vouches for the slots.
-        let flags = unsafe { staged_flags(scratch, base.wrapping_add(frames.slots)) };
-        let (span, is_apart) = (flags.span(), apart && flags.0 & Flags::APART != 0);
+        let (span, is_apart) = unsafe {
+            let index = base.wrapping_add(frames.slots);
+            let flags = staged_flags(scratch, index);
+            (flags.span(), apart && is_for_itself(scratch, index, flags))
+        };
         if is_apart && frames.count != 0 {
             break;
         }

@@ -517,10 +517,11 @@ fn note_refusal<A: Arch>(stats: Stats, flags: Flags) {
     stats.add::<A>(if flags.has(Flags::MALFORMED) { Counter::Malformed } else { Counter::Drifted }, 1);
 }
 
-/// Stores the staged slots `base .. base + slots` to their targets, all lanes together, each chunk under its target's lap.
+/// Stores the staged slots `base .. base + slots` to their targets, all lanes together, each chunk under its target's lap; those
+/// that go over the bus and have no target stay.
 ///
 /// # Safety
-/// Targets and laps of these slots are set and valid for writes; the slots are the warp's alone.
+/// Targets and laps of these slots are set, and targets null or valid for writes; the slots are the warp's alone.
 #[inline(always)]
 #[track_caller]
 pub unsafe fn copy_out<A: Arch, const WHOLE: bool>(
@@ -539,6 +540,11 @@ pub unsafe fn copy_out<A: Arch, const WHOLE: bool>(
         unsafe {
             let target = (&raw const (*scratch).target).cast::<u64>().wrapping_add(index as usize).read() as *mut Chunk;
             let lap = (&raw const (*scratch).target_lap).cast::<u32>().wrapping_add(index as usize).read();
+            if matches!(way, Way::Bus) && target.is_null() {
+                // A slot of a frame that waits for its actor: such frames are a shard's alone.
+                chunk = chunk.wrapping_add(warp.size());
+                continue;
+            }
             let [a, b, c, _] = staged(scratch, index).cast::<Chunk>().wrapping_add(part).read().words;
             let value = Chunk::new([a, b, c], lap);
             match way {

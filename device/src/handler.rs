@@ -6,6 +6,7 @@ use tourbillon_shared::geometry::{EntryHeader, WarpScratch};
 use tourbillon_shared::header::{Flags, Header};
 use tourbillon_shared::slot::{Chunk, Slot};
 use tourbillon_shared::telemetry::Counter;
+use tourbillon_shared::virtual_actors::{SPACE_ORDERS, kind_of, space_of};
 
 use crate::arch::Arch;
 use crate::call::{Call, Image, OneSlot, Outcome, Staged, Words, failure_of};
@@ -15,11 +16,12 @@ use crate::large::Large;
 use crate::options;
 use crate::stats::Stats;
 use crate::system::System;
+use crate::virtual_actors::{failure_in, is_order_done};
 
 /// Runs the handler of the staged frame at `frame` and writes its answer, or the failure that stands in its place.
 ///
 /// # Safety
-/// The frame, which `header` is that of, is staged in `scratch` and this lane's; `entry` is null or the actor's, and the warp holds the
+/// The frame, which `header` is that of, is staged in `scratch` and this lane's; `entry` is the actor's or says why there is none, and the warp holds the
 /// turn. The payload of a frame with a reference has landed or was refused. A frame with options is alone in its window.
 #[inline(always)]
 pub(crate) unsafe fn run_frame<A: Arch, S: System>(
@@ -85,10 +87,18 @@ unsafe fn run_bare<A: Arch, S: System>(
         Some(FailureCode::ClockDrift)
     } else if let Some(code) = if flags.has(Flags::ARENA) { refusal(scratch) } else { None } {
         Some(code)
-    } else if !S::has_kind(header.kind) {
+    } else if space_of(header.kind) == SPACE_ORDERS {
+        if is_order_done(entry) {
+            // SAFETY: the caller vouches for the frame.
+            unsafe { Call::new(Staged::<A>::new(frame), header, event_hlc) }.acknowledge();
+            None
+        } else {
+            Some(FailureCode::UnknownKeySpace)
+        }
+    } else if !S::has_kind(kind_of(header.kind)) {
         Some(FailureCode::UnknownKind)
-    } else if entry.is_null() {
-        Some(FailureCode::DirectoryFull)
+    } else if let Some(code) = failure_in(entry) {
+        Some(code)
     } else {
         let [key_low, key_high, addressee, shape, ..] = header.encode();
         let key = u64::from(key_low) | u64::from(key_high) << 32;

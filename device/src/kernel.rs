@@ -360,12 +360,19 @@ fn read_mirror<A: Arch>(arguments: &KernelArguments) -> Orders {
     let mirror = mirror(arguments);
     // SAFETY: two chunks at the beginning of the engine's memory.
     let (command, offset) = unsafe { (A::load_chunk_gpu(mirror), A::load_chunk_gpu(mirror.wrapping_add(1))) };
-    let command = Command::decode(command);
     let [low, high, ..] = offset.words;
-    Orders {
-        command,
-        mode: Mode::from_word(command.mode).unwrap_or(Mode::Resident),
-        clock_offset: u64::from(low) | u64::from(high) << 32,
+    let clock_offset = u64::from(low) | u64::from(high) << 32;
+    let command = Command::decode(command);
+    Orders { command, mode: mode_of(&command, clock_offset), clock_offset }
+}
+
+/// The mode of a command, for a warp that knows of this clock offset. The mirror's two chunks are not ordered: a command that comes
+/// before the offset, after a launch, must wait for it, for by a clock that shows the wrong decade everything would be refused.
+#[inline(always)]
+fn mode_of(command: &Command, clock_offset: u64) -> Mode {
+    match Mode::from_word(command.mode) {
+        Some(mode) if !mode.serves() || clock_offset != 0 => mode,
+        _ => Mode::Resident,
     }
 }
 
@@ -379,11 +386,8 @@ fn agree<A: Arch, const WHOLE: bool>(warp: &Warp<A, WHOLE>, orders: Orders) -> O
     let lanes = warp.broadcast_u64(u64::from(low) | u64::from(high) << 32, 0);
     let words = [warp.broadcast(first, 0), lanes as u32, (lanes >> 32) as u32];
     let command = Command::decode(Chunk::new(words, warp.broadcast(epoch, 0)));
-    Orders {
-        command,
-        mode: Mode::from_word(command.mode).unwrap_or(Mode::Resident),
-        clock_offset: warp.broadcast_u64(orders.clock_offset, 0),
-    }
+    let clock_offset = warp.broadcast_u64(orders.clock_offset, 0);
+    Orders { command, mode: mode_of(&command, clock_offset), clock_offset }
 }
 
 /// Whether the kernel is still commanded to serve: for work that is too long to be begun before a stop.

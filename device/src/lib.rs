@@ -26,6 +26,7 @@
 //! | `pool` | collections that grow, in the pools of the shards |
 //! | `lone` | the short way of a message that comes alone |
 //! | [`directory`] | from a key to an actor's place |
+//! | `virtual_actors` | actors that come and go, with the store of the host |
 //! | `probe` | each handler as a kernel of its own, for a build to find out what it takes |
 //! | [`stats`] | what a warp counts |
 //! | [`kernel`] | the dispatch loop |
@@ -68,6 +69,7 @@ pub mod probe;
 pub mod stats;
 pub mod system;
 pub mod turn;
+mod virtual_actors;
 pub mod warp;
 mod window;
 
@@ -91,3 +93,10 @@ pub use pool::{MapIter, PoolError, PoolMap, PoolSet, PoolVec, VecIter};
 pub use system::System;
 pub use tourbillon_derive::{PlainOfDevice as Plain, StateOfDevice as State};
 pub use tourbillon_shared::outbox::Subscriber;
+
+/// The kind that a request is for, without the space of its key.
+#[doc(hidden)]
+#[inline(always)]
+pub fn kind_of(header: &tourbillon_shared::header::Header) -> u16 {
+    tourbillon_shared::virtual_actors::kind_of(header.kind)
+}

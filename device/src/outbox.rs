@@ -21,6 +21,7 @@ use tourbillon_shared::pool::LanePool;
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
 use tourbillon_shared::telemetry::{Counter, WarpStats};
+use tourbillon_shared::virtual_actors::errand;
 
 use crate::arch::Arch;
 use crate::options::look_at_taken;
@@ -67,7 +68,7 @@ pub fn mail_of(arguments: &KernelArguments, in_grid: u32) -> Mail {
     }
 }
 
-/// Fills the mails of the warps `first`, `first + step` and so on of block `block`, whose scratches begin at `scratch`.
+/// Fills the mails, and clears the errands, of the warps `first`, `first + step` and so on of block `block`, whose scratches begin at `scratch`.
 ///
 /// Out of line, for the kernel's entry has few registers to spare.
 ///
@@ -87,8 +88,10 @@ pub(crate) unsafe fn fill_mails(
         let mail = mail_of(arguments, block.wrapping_mul(warps).wrapping_add(warp));
         // SAFETY: the caller vouches for the scratch.
         unsafe {
-            (&raw mut (*scratch.wrapping_add(warp as usize)).mail).write(mail);
-            (*scratch.wrapping_add(warp as usize)).pool_open = 0;
+            let scratch = scratch.wrapping_add(warp as usize);
+            (&raw mut (*scratch).mail).write(mail);
+            (&raw mut (*scratch).errand).write(errand::NONE);
+            (*scratch).pool_open = 0;
         }
         warp = warp.wrapping_add(step);
     }

@@ -86,7 +86,7 @@ macro_rules! system {
 
             #[inline]
             unsafe fn dispatch<W: $crate::Words>(state: *mut u8, call: &mut $crate::Call<W>) -> $crate::Outcome {
-                $(if W::SPAN.is_some() || call.header().kind == <$actor as $crate::Actor>::KIND {
+                $(if W::SPAN.is_some() || $crate::kind_of(call.header()) == <$actor as $crate::Actor>::KIND {
                     // SAFETY: the caller vouches that the state is one of the message's kind and that nobody else uses it.
                     let outcome = unsafe { <$actor as $crate::Actor>::dispatch(state.cast(), call) };
                     if W::SPAN.is_none() || outcome != $crate::Outcome::Unknown {

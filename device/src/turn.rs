@@ -28,6 +28,9 @@ use crate::lone::run::{Home, Tried, run_one};
 use crate::look::{Way, agreed, glance, look};
 use crate::stats::Stats;
 use crate::system::System;
+use crate::virtual_actors::{
+    STEP_FIRST, STEP_HELD, STEP_LARGE, STEP_OVER, STEP_SLOTS, is_order, progress, step_of_order,
+};
 use crate::warp::{Warp, lowest};
 use crate::window::{Window, recover, run_groups, take};
 
@@ -188,7 +191,7 @@ impl Turns {
 
 /// Works off a ring whose turn this warp holds, and gives the turn back; whether there was anything, and whether the stage was
 /// filled anew. `lost` is how the short way ended for the staged head, if a handler was lost there.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
     warp: &mut Warp<A, WHOLE>,
     block: &Block<'_>,
@@ -199,7 +202,80 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
     lost: Option<Tried>,
 ) -> (bool, bool) {
     let ring = visit.ring;
+    let (found, looked, order) = run_to_order::<A, S, WHOLE>(warp, block, scratch, stats, clock, visit, lost);
+    if order == NO_ORDER {
+        return (found, looked);
+    }
+    // Those who waited for it are staged over what the look found.
+    (run_order::<A, S, WHOLE>(warp, block, scratch, stats, clock, ring, order) || found, true)
+}
+
+/// No order stands at a ring's head.
+const NO_ORDER: (u64, u32) = (u64::MAX, 0);
+
+/// Carries out the order that stands at a position of `ring` and is staged there, unless another warp does or has done so; whether it
+/// is done. Not under [`run_to_order`], for the handlers that it runs need the registers.
+#[cold]
+#[inline(never)]
+fn run_order<A: Arch, S: System, const WHOLE: bool>(
+    warp: &mut Warp<A, WHOLE>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    clock: &Clock,
+    ring: Ring,
+    (position, base): (u64, u32),
+) -> bool {
+    // SAFETY: the turn is a word of the block's memory.
+    let got = unsafe { A::try_acquire_cta(block.turn(ring.local), warp.rank() == 0) };
+    if !warp.any(got) {
+        return false;
+    }
+    warp.sync();
+    let mut done = 0;
+    // SAFETY: a position of the block's memory, under the turn. While it stands there, the order is what it was.
+    let head = warp.broadcast_u64(unsafe { A::load_cta(block.ring_head(ring.local, ring.gate)) }, 0);
+    if head == position {
+        done = STEP_FIRST;
+        loop {
+            let step = step_of_order(warp, block, scratch, stats, ring.local, base, done);
+            if step == STEP_OVER {
+                break;
+            }
+            if step == STEP_HELD {
+                done = 0;
+                break;
+            }
+            let frames = Frames { slots: step & STEP_SLOTS, start: 0, ..Frames::ONE };
+            let is_large = step & STEP_LARGE != 0;
+            done = run_window::<A, S, WHOLE>(warp, block, scratch, stats, clock, ring, position, 0, frames, is_large);
+        }
+    }
+    if warp.rank() == 0 && done != 0 {
+        advance::<A>(block, ring, position.wrapping_add(done.into()));
+    }
+    warp.sync();
+    if warp.rank() == 0 {
+        // SAFETY: this warp holds the turn.
+        unsafe { A::release_cta(block.turn(ring.local)) };
+    }
+    done != 0
+}
+
+/// As [`run_ring`], up to the first order: its position, and where it is staged, or [`NO_ORDER`].
+#[inline(never)]
+fn run_to_order<A: Arch, S: System, const WHOLE: bool>(
+    warp: &mut Warp<A, WHOLE>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    clock: &Clock,
+    visit: Visit,
+    lost: Option<Tried>,
+) -> (bool, bool, (u64, u32)) {
+    let ring = visit.ring;
     let mut lost = lost;
+    let mut order = NO_ORDER;
     warp.sync();
     let head = block.ring_head(ring.local, ring.gate);
     let (mut found, mut looked) = (false, false);
@@ -228,6 +304,12 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
             };
             // SAFETY: as above. Such a frame is alone.
             let is_large = frames.count == 1 && unsafe { staged_flags(scratch, base) }.has(Flags::ARENA);
+            // SAFETY: as above; so is an order.
+            let is_order = frames.count == 1 && result == Tried::Left && unsafe { is_order(block, scratch, base) };
+            if is_order {
+                order = (position, base);
+                break;
+            }
             let mut is_held = false;
             if frames.count != 0 {
                 let done = match result {
@@ -254,7 +336,13 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
                 windows = windows.wrapping_add(1);
             }
             // A large payload takes as long as many windows.
-            if is_large || is_held || windows >= WINDOWS_MAX || !warp.is_viable() || (WHOLE && warp.has_losses()) {
+            if is_large
+                || is_order
+                || is_held
+                || windows >= WINDOWS_MAX
+                || !warp.is_viable()
+                || (WHOLE && warp.has_losses())
+            {
                 break;
             }
             // A look for more would overwrite what the first look found in other rings; those come first, unless this
@@ -285,7 +373,7 @@ pub(crate) fn run_ring<A: Arch, S: System, const WHOLE: bool>(
         // SAFETY: this warp holds the turn.
         unsafe { A::release_cta(block.turn(ring.local)) };
     }
-    (found, looked)
+    (found, looked, order)
 }
 
 /// Moves the head of a ring, and tells its gate now and then. One lane calls it, under the turn, when all have read the slots
@@ -349,7 +437,7 @@ fn one<A: Arch, S: System, const WHOLE: bool>(
 /// Out of the loop of [`run_ring`], as [`one`] is, for together they need more registers than there are.
 #[inline(never)]
 #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down")]
-fn run_window<A: Arch, S: System, const WHOLE: bool>(
+pub(crate) fn run_window<A: Arch, S: System, const WHOLE: bool>(
     warp: &mut Warp<A, WHOLE>,
     block: &Block<'_>,
     scratch: *mut WarpScratch,
@@ -369,7 +457,13 @@ fn run_window<A: Arch, S: System, const WHOLE: bool>(
     let directory = Directory::new(block.arguments, block.shard(ring.local));
     let (groups, first_hlc) = take(warp, block, scratch, ring.local, began_ns, clock, frames);
     let window = Window { ring, position, base, frames, groups, first_hlc, began_ns, directory };
-    run_groups::<A, S, WHOLE>(warp, block, scratch, stats, &window, 0)
+    let done = run_groups::<A, S, WHOLE>(warp, block, scratch, stats, &window, 0);
+    // SAFETY: a word of the warp's scratch, written before a sync.
+    if unsafe { (&raw const (*scratch).parked).read() } != 0 {
+        // SAFETY: the warp holds the turn, and the window is done.
+        unsafe { progress(&warp.damaged(), block, stats, ring.local) };
+    }
+    done
 }
 
 /// Slots of the longest frame.

@@ -10,6 +10,7 @@ use tourbillon_shared::partition::hash;
 use tourbillon_shared::position::{RingShape, lap_after};
 use tourbillon_shared::slot::SLOT_BYTES;
 use tourbillon_shared::telemetry::Counter;
+use tourbillon_shared::virtual_actors::{SPACE_ORDERS, kind_of, space_of};
 
 use crate::arch::Arch;
 use crate::block::Block;
@@ -26,6 +27,7 @@ use crate::pool;
 use crate::stats::Stats;
 use crate::system::System;
 use crate::turn::{Ring, ring_slot};
+use crate::virtual_actors::{are_on, entry_of_errand, no_entry, settle};
 use crate::warp::{Warp, low_bits, lowest};
 
 /// A window whose frames are grouped.
@@ -62,7 +64,7 @@ pub(crate) fn run_groups<A: Arch, S: System, const WHOLE: bool>(
         next = if end < groups { end } else { groups };
         // SAFETY: `take` filled the groups before a sync.
         let todo = if has_work { unsafe { read_word(&raw const (*scratch).group, mine) } } else { 0 };
-        let entry = resolve::<A, S, WHOLE>(warp, scratch, &window.directory, stats, todo);
+        let (entry, todo) = resolve::<A, S, WHOLE>(warp, block, scratch, window, stats, todo);
         if todo != 0 {
             if S::POOLS {
                 open_pool::<A, S>(scratch, block, window.ring.local, todo);
@@ -92,6 +94,9 @@ pub(crate) fn run_groups<A: Arch, S: System, const WHOLE: bool>(
     } else {
         (0, 0)
     };
+    // Who waits for an actor is answered when it comes.
+    // SAFETY: a word of the scratch, written before a sync.
+    let left = left | unsafe { (&raw const (*scratch).parked).read() };
     // SAFETY: the window is staged; a frame with a payload in an arena is alone in it.
     if frames.count == 1 && unsafe { staged_flags(scratch, window.base) }.has(Flags::REPLY | Flags::ARENA) {
         depart(warp, scratch, window.base);
@@ -332,6 +337,10 @@ pub(crate) fn take<A: Arch, const WHOLE: bool>(
     // SAFETY: a word of the block's memory; the turn makes this warp the only one that uses it.
     let last = unsafe { A::load_cta(shard_clock) };
     let first = hlc::update(last, most, physical);
+    if rank == 0 {
+        // SAFETY: a word of the warp's scratch, which rank 0 alone writes.
+        unsafe { (&raw mut (*scratch).parked).write(0) };
+    }
     warp.sync();
     if rank == 0 {
         // SAFETY: as above; every lane read it before the sync.
@@ -340,16 +349,19 @@ pub(crate) fn take<A: Arch, const WHOLE: bool>(
     (groups, first)
 }
 
-/// Phase two: the entry of the actor of the frames `todo`; null when it has none.
+/// Phase two: the entry of the actor of the frames `todo`, or why there is none; and those of the frames that are to be run or
+/// answered, for others may have to wait.
 #[inline(always)]
 fn resolve<A: Arch, S: System, const WHOLE: bool>(
     warp: &Warp<A, WHOLE>,
+    block: &Block<'_>,
     scratch: *mut WarpScratch,
-    directory: &Directory,
+    window: &Window,
     stats: Stats,
     todo: u32,
-) -> *mut EntryHeader {
-    let mut entry = core::ptr::null_mut();
+) -> (*mut EntryHeader, u32) {
+    let directory = &window.directory;
+    let mut entry = no_entry(0);
     let mut missing = false;
     let mut header = Header::default();
     let mut hashed = 0;
@@ -358,7 +370,10 @@ fn resolve<A: Arch, S: System, const WHOLE: bool>(
         header = unsafe { staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo))) };
         // A message whose payload was refused wakes no actor.
         let is_refused = header.flags.has(Flags::ARENA) && refusal(scratch).is_some();
-        if S::has_kind(header.kind) && !is_refused {
+        let is_known = S::has_kind(kind_of(header.kind)) && space_of(header.kind) != SPACE_ORDERS;
+        if let Some(instead) = entry_of_errand(scratch) {
+            entry = instead;
+        } else if is_known && !is_refused {
             hashed = hash(header.kind, header.key);
             // SAFETY: the warp holds the turn.
             match unsafe { directory.find(hashed, header.kind, header.key) } {
@@ -368,6 +383,11 @@ fn resolve<A: Arch, S: System, const WHOLE: bool>(
         }
     }
     let mut new = warp.ballot(missing);
+    if new != 0 && are_on(block) {
+        let (local, found) = (window.ring.local, (entry, todo));
+        // SAFETY: the warp holds the turn; the frames are staged, and grouped by actor.
+        return unsafe { settle(warp, block, scratch, stats, local, new, (header, hashed), found) };
+    }
     while new != 0 {
         if warp.rank() == lowest(new) {
             // SAFETY: the warp holds the turn, and one lane after the other comes here; the frames are staged.
@@ -386,7 +406,7 @@ fn resolve<A: Arch, S: System, const WHOLE: bool>(
         new &= new.wrapping_sub(1);
         warp.sync();
     }
-    entry
+    (entry, todo)
 }
 
 /// Phase three: runs the handlers of the frames `todo` of one actor, in order.

@@ -67,6 +67,8 @@ impl Memory {
             directory_log2: 1,
             landing_bytes: 0,
             outbox_log2: OUTBOX_LOG2,
+            waiters: 0,
+            store_log2: 0,
             dedup_entries: 16,
             dead_letters_log2: 4,
             pool_pages: 0,

@@ -39,6 +39,17 @@ pub enum CallError<E> {
     /// The shard has no room for one more actor.
     #[error("the shard has no room for one more actor; raise `actors_per_shard`")]
     DirectoryFull,
+    /// The key is in the engine's own space.
+    #[error("clients have no keys in this key space")]
+    UnknownKeySpace,
+    /// Too many messages of the shard wait for actors on their way to or from the store.
+    #[error(
+        "too many messages wait for actors on their way to or from the store; raise `waiters`, or send less at a time"
+    )]
+    TooManyWaiters,
+    /// The store failed to bring the actor.
+    #[error("the store failed to bring the actor; the next message asks again")]
+    FetchFailed,
     /// The request contradicts itself.
     #[error("the request contradicts itself: flags, span and length do not fit each other")]
     MalformedFrame,
@@ -208,6 +219,9 @@ impl<E: Plain> CallError<E> {
             Some(FailureCode::UnknownKind) => Self::UnknownKind,
             Some(FailureCode::UnknownMessage) => Self::UnknownMessage,
             Some(FailureCode::DirectoryFull) => Self::DirectoryFull,
+            Some(FailureCode::UnknownKeySpace) => Self::UnknownKeySpace,
+            Some(FailureCode::TooManyWaiting) => Self::TooManyWaiters,
+            Some(FailureCode::FetchFailed) => Self::FetchFailed,
             Some(FailureCode::MalformedFrame) => Self::MalformedFrame,
             Some(FailureCode::ClockDrift) => Self::ClockDrift,
             Some(FailureCode::InvalidPayload) => Self::InvalidPayload,
@@ -357,6 +371,9 @@ mod tests {
             (FailureCode::UnknownKind, CallError::UnknownKind),
             (FailureCode::UnknownMessage, CallError::UnknownMessage),
             (FailureCode::DirectoryFull, CallError::DirectoryFull),
+            (FailureCode::UnknownKeySpace, CallError::UnknownKeySpace),
+            (FailureCode::TooManyWaiting, CallError::TooManyWaiters),
+            (FailureCode::FetchFailed, CallError::FetchFailed),
             (FailureCode::MalformedFrame, CallError::MalformedFrame),
             (FailureCode::ClockDrift, CallError::ClockDrift),
             (FailureCode::InvalidPayload, CallError::InvalidPayload),

@@ -13,6 +13,7 @@ use crate::backpressure::Backpressure;
 use crate::call_error::{CallError, SendError};
 use crate::config::BATCH_LIMIT_DEFAULT;
 use crate::error::EngineError;
+use crate::keys::Key;
 use crate::lane::Lane;
 use crate::outbox::{Outbox, OutboxPolicy};
 use crate::pipeline::Pipeline;
@@ -76,10 +77,10 @@ pub(crate) const fn span_of<M: Message>() -> u32 {
 
 /// The header of a request `M` to actor `key`; the timestamp is left to the port.
 #[inline(always)]
-pub(crate) fn header_of<M: Message>(key: u64, flags: u16) -> Header {
+pub(crate) fn header_of<M: Message>(key: Key, flags: u16) -> Header {
     Header {
-        key,
-        kind: <M::Actor as Actor>::KIND,
+        key: key.number(),
+        kind: key.kind_word(<M::Actor as Actor>::KIND),
         message: M::NUMBER,
         hops: 0,
         length: size_of::<M>() as u16,
@@ -99,9 +100,9 @@ impl Client {
     /// # Errors
     /// [`CallError`]: what the handler returned, or why there is no reply.
     #[inline]
-    pub fn call<M: Message>(&mut self, key: u64, message: M) -> Result<ReplyOf<M>, CallError<ErrorOf<M>>> {
+    pub fn call<M: Message>(&mut self, key: impl Into<Key>, message: M) -> Result<ReplyOf<M>, CallError<ErrorOf<M>>> {
         let span = const { span_of::<M>() };
-        self.publish(header_of::<M>(key, 0), message.as_bytes())?;
+        self.publish(header_of::<M>(key.into(), 0), message.as_bytes())?;
         let taken = self.wait(self.timeout, |port| port.try_take::<ReplyOf<M>, ErrorOf<M>>(span));
         match taken {
             Ok(reply) => reply,
@@ -120,8 +121,8 @@ impl Client {
     /// # Errors
     /// [`SendError`] says why the message was not sent.
     #[inline]
-    pub fn send<M: Message>(&mut self, key: u64, message: M) -> Result<(), SendError> {
-        self.tell(header_of::<M>(key, Flags::TELL), message.as_bytes())
+    pub fn send<M: Message>(&mut self, key: impl Into<Key>, message: M) -> Result<(), SendError> {
+        self.tell(header_of::<M>(key.into(), Flags::TELL), message.as_bytes())
     }
 
     /// Sends a tell.
@@ -243,7 +244,7 @@ impl Client {
     /// its place.
     pub fn call_many<M: Message>(
         &mut self,
-        messages: impl IntoIterator<Item = (u64, M)>,
+        messages: impl IntoIterator<Item = (impl Into<Key>, M)>,
     ) -> Vec<Result<ReplyOf<M>, CallError<ErrorOf<M>>>> {
         let messages = messages.into_iter();
         let limit = self.batch_limit;
@@ -252,6 +253,7 @@ impl Client {
         let mut left = limit;
         let mut pipeline = self.pipeline::<M>();
         for (key, message) in messages {
+            let key = key.into();
             if left == 0 {
                 replies.extend(std::iter::from_fn(|| pipeline.pop()));
                 replies.push(Err(CallError::BatchTooLarge { limit }));

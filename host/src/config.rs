@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tourbillon_device::SystemImage;
 use tourbillon_shared::arena::{ARENA_BYTES_MAX, ARENA_GRANULE, LARGE_BYTES_MAX};
@@ -15,11 +17,14 @@ use tourbillon_shared::outbox::is_outbox_log2;
 use tourbillon_shared::partition::SHARDS_MAX;
 use tourbillon_shared::pool::{POOL_PAGES_MAX, pool_bytes, pool_pages_for};
 use tourbillon_shared::position::RingShape;
+use tourbillon_shared::virtual_actors::{WAITERS_MAX, store_ring_log2};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::keys::KEY_NAMES_DEFAULT;
 use crate::memory::{memory_sum, most_actors};
 use crate::processing::Processing;
+use crate::store::{Clock, Store, StoreConfig};
 use crate::wait::WaitStrategy;
 
 /// Slots of a lane's rings unless told otherwise: deep enough that one client keeps a GPU busy over the bus.
@@ -205,6 +210,8 @@ pub struct EngineBuilder {
     pub(crate) batch_limit: u32,
     pub(crate) is_resident: bool,
     pub(crate) processing: Processing,
+    pub(crate) store: StoreConfig,
+    pub(crate) key_names: u64,
     shards: Option<u32>,
     ring_capacity: u32,
     lanes: u32,
@@ -229,6 +236,8 @@ impl EngineBuilder {
             batch_limit: BATCH_LIMIT_DEFAULT,
             is_resident: false,
             processing: Processing::default(),
+            store: StoreConfig::default(),
+            key_names: KEY_NAMES_DEFAULT,
             shards: None,
             ring_capacity: RING_CAPACITY_DEFAULT,
             lanes: LANES_DEFAULT,
@@ -324,6 +333,48 @@ impl EngineBuilder {
         self
     }
 
+    /// Where actors go that the device has no room for, or that nobody has asked for in a while, and where they come from: see
+    /// [`store`](crate::store). Without, every actor stays for as long as the engine lives, and a shard that is full answers
+    /// [`CallError::DirectoryFull`](crate::CallError::DirectoryFull).
+    ///
+    /// It takes one lane beside those for clients, which are then at most [`LANES_MAX`] less one.
+    pub fn store(mut self, store: Arc<impl Store + 'static>) -> Self {
+        self.store.store = Some(store);
+        self
+    }
+
+    /// After how long without a message an actor goes to the store; [`IDLE_AFTER_DEFAULT`](crate::store::IDLE_AFTER_DEFAULT) without.
+    pub fn idle_after(mut self, time: Duration) -> Self {
+        self.store.idle_after = time;
+        self
+    }
+
+    /// How often is looked for actors that were idle for so long; [`IDLE_CHECK_DEFAULT`](crate::store::IDLE_CHECK_DEFAULT) without.
+    pub fn idle_check(mut self, period: Duration) -> Self {
+        self.store.idle_check = period;
+        self
+    }
+
+    /// The clock by which actors are idle; that of the machine without.
+    pub fn clock(mut self, clock: Arc<impl Clock + 'static>) -> Self {
+        self.store.clock = clock;
+        self
+    }
+
+    /// Messages that may wait in each shard for actors on their way to or from the store, 1 to [`WAITERS_MAX`];
+    /// [`WAITERS_DEFAULT`](crate::store::WAITERS_DEFAULT) without. One more is answered with
+    /// [`CallError::TooManyWaiters`](crate::CallError::TooManyWaiters). Each has 528 bytes of device memory, where there is a store.
+    pub fn waiters(mut self, messages: u32) -> Self {
+        self.store.waiters = messages;
+        self
+    }
+
+    /// Strings and wide ids that the engine may know as keys; [`KEY_NAMES_DEFAULT`] without.
+    pub fn key_names(mut self, names: u64) -> Self {
+        self.key_names = names;
+        self
+    }
+
     /// Threads of the CPU backend, 1 to 8. Without: processors minus one, at least one and at most [`CPU_THREADS_DEFAULT_MAX`].
     pub fn cpu_threads(mut self, threads: u32) -> Self {
         self.cpu_threads = Some(threads);
@@ -386,13 +437,17 @@ impl EngineBuilder {
     pub(crate) fn check(&self) -> Result<(), EngineError> {
         self.ring_shape()?;
         self.processing.to_command()?;
-        within("lanes", self.lanes, 1, LANES_MAX)?;
+        let of_store = u32::from(self.store.store.is_some());
+        within("lanes", self.lanes, 1, LANES_MAX - of_store)?;
+        within("waiters", self.store.waiters, 1, WAITERS_MAX)?;
         within("first_lap", self.first_lap, 1, u32::MAX)?;
         within("arena_bytes", self.arena_bytes, 0, ARENA_BYTES_MAX)?;
         self.outbox_log2()?;
         within("dedup_window", self.dedup_window, DEDUP_ENTRIES_MIN, DEDUP_ENTRIES_MAX)?;
         within("dead_letters", self.dead_letters, DEAD_LETTERS_MIN, DEAD_LETTERS_MAX)?;
-        self.pool_pages()?;
+        if self.pool_pages()? != 0 && self.store.store.is_some() {
+            return Err(EngineError::StoreWithPools { system: self.image.name });
+        }
         if let Some(shards) = self.shards {
             within("shards", shards, 1, SHARDS_MAX)?;
         }
@@ -494,7 +549,7 @@ impl EngineBuilder {
         self.check()?;
         let mut geometry = Geometry {
             shards: self.shards.unwrap_or(shards),
-            lanes: self.lanes,
+            lanes: self.lanes + u32::from(self.store.store.is_some()),
             ring_log2: RING_LOG2,
             entry_stride: self.image.entry_stride,
             outbox_log2: self.outbox_log2()?,
@@ -502,6 +557,9 @@ impl EngineBuilder {
             dead_letters_log2: self.dead_letters.next_power_of_two().trailing_zeros(),
             ..base
         };
+        if self.store.store.is_some() {
+            (geometry.waiters, geometry.store_log2) = (self.store.waiters, store_ring_log2(geometry.shards));
+        }
         geometry.actors_per_shard = self.actors_per_shard.unwrap_or_else(|| most_actors(&geometry, memory));
         geometry.directory_log2 = Geometry::directory_log2_for(geometry.actors_per_shard);
         // Beside what the default number of actors aims at.
@@ -525,6 +583,8 @@ const EMPTY: Geometry = Geometry {
     directory_log2: 0,
     landing_bytes: 0,
     outbox_log2: 0,
+    waiters: 0,
+    store_log2: 0,
     dedup_entries: 0,
     dead_letters_log2: 0,
     pool_pages: 0,

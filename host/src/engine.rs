@@ -15,6 +15,7 @@ use tourbillon_shared::outbox::OutboxState;
 use tourbillon_shared::partition::even_table;
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::telemetry::{COUNTERS, Counter, TELEMETRY_MAGIC, TelemetryHost, TelemetryPage};
+use tourbillon_shared::virtual_actors::STORE_LANE;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::cuda::Cuda;
@@ -26,6 +27,7 @@ use crate::config::{Backend, BackendKind, EngineBuilder};
 use crate::control::Control;
 use crate::dead_letters::{self, DeadLetter};
 use crate::error::EngineError;
+use crate::keys::{ActorKey, Key, KeyError, KeyName, Names};
 use crate::lane::Lane;
 use crate::lane_table::LaneTable;
 use crate::memory::{arguments_offset, device_bytes, lanes_offset, memory_sum};
@@ -33,6 +35,7 @@ use crate::monitor::Monitor;
 use crate::pools::PoolUsage;
 use crate::port::Port;
 use crate::shared::{EXIT_TIME_MAX, Shared};
+use crate::store::{Command, StoreCounts, StoreService};
 use crate::telemetry::{OwnPage, unix_ns};
 use crate::wait::WaitStrategy;
 use crate::{clock, inspect};
@@ -62,6 +65,7 @@ pub struct Engine {
     shape: RingShape,
     arena_bytes: u32,
     fallback: Option<EngineError>,
+    store: Option<StoreService>,
 }
 
 /// What a drain has left.
@@ -147,7 +151,12 @@ impl Engine {
         }
         let (first_position, arena_bytes) = (builder.first_position()?, builder.arena_length());
         let lanes: Vec<Lane> = (0..geometry.lanes)
-            .map(|lane| Lane::create(lane, shape, first_position, arena_bytes, geometry.outbox_log2))
+            .map(|lane| {
+                // The ring for requests to the store is the outbox ring of the lane that answers them.
+                let is_stores = geometry.waiters != 0 && lane == STORE_LANE;
+                let outbox_log2 = if is_stores { geometry.store_log2 } else { geometry.outbox_log2 };
+                Lane::create(lane, shape, first_position, arena_bytes, outbox_log2)
+            })
             .collect::<Result<_, _>>()?;
         let control = Control::create()?;
         let (processing, batch_wait_us) = builder.processing.to_command()?;
@@ -164,7 +173,12 @@ impl Engine {
         };
 
         let lanes = LaneTable::new(lanes);
-        let shared = Arc::new(Shared::new(builder.image.clone(), geometry, machine, control, lanes, page, memory));
+        // Before any client: the device knows the store's lane by its number.
+        let stores = builder.store.store.clone().map(|store| Ok::<_, EngineError>((store, lanes.take(&control)?)));
+        let stores = stores.transpose()?;
+        let names = Names::new(builder.key_names);
+        let shared =
+            Arc::new(Shared::new(builder.image.clone(), geometry, machine, control, lanes, page, names, memory));
         // From here on dropping the engine stops the kernel and takes everything back.
         let mut engine = Self {
             shared,
@@ -174,10 +188,14 @@ impl Engine {
             shape,
             arena_bytes,
             fallback: None,
+            store: None,
         };
         engine.shared.launch(&mut engine.shared.core())?;
         clock::calibrate(&engine.shared)?;
         engine.monitor = Some(Monitor::start(Arc::clone(&engine.shared))?);
+        if let Some((store, lane)) = stores {
+            engine.store = Some(StoreService::start(&engine.shared, lane, store, &builder.store)?);
+        }
         if !builder.is_resident {
             engine.activate()?;
         }
@@ -379,8 +397,47 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::NoSuchKind`], [`EngineError::TransitionTimeout`], [`EngineError::Stopped`], what copying says.
-    pub fn inspect<A: Actor>(&self, key: u64) -> Result<Option<(EntryHeader, A)>, EngineError> {
-        inspect::inspect(&self.shared, key)
+    pub fn inspect<A: Actor>(&self, key: impl Into<Key>) -> Result<Option<(EntryHeader, A)>, EngineError> {
+        inspect::inspect(&self.shared, key.into())
+    }
+
+    /// The key of an actor that is called by a string of at most [`KEY_BYTES_MAX`](crate::keys::KEY_BYTES_MAX) bytes, or by an id of 128
+    /// bits (`u128`). The same name has the same key for as long as the engine lives, in whatever thread; keep it, for this looks it up.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn key(&self, name: impl KeyName) -> Result<Key, KeyError> {
+        name.key_in(&self.shared.names)
+    }
+
+    /// Strings and wide ids that the engine knows as keys.
+    pub fn key_names(&self) -> u64 {
+        self.shared.names.known()
+    }
+
+    /// What the actor with this key is called; nothing where no name has this key.
+    pub fn name_of(&self, key: impl Into<Key>) -> Option<ActorKey> {
+        self.shared.names.name_of(key.into())
+    }
+
+    /// Sends `count` actors to the store, those that were used least recently of each shard, which have equal shares; fewer when there are
+    /// not so many. Returns when every shard has been told; [`store_counts`](Self::store_counts) says how many have gone.
+    ///
+    /// # Errors
+    /// [`EngineError::NoStore`], [`EngineError::Stopped`].
+    pub fn evict(&self, count: u64) -> Result<(), EngineError> {
+        let store = self.store.as_ref().ok_or(EngineError::NoStore)?;
+        let (done, told) = std::sync::mpsc::channel();
+        if !store.command(Command::Evict(count, done)) || told.recv().is_err() {
+            return Err(self.shared.stopped());
+        }
+        Ok(())
+    }
+
+    /// What became of actors that came and went; all zero without a store. The device's own counts are in its
+    /// [`telemetry`](Self::telemetry).
+    pub fn store_counts(&self) -> StoreCounts {
+        self.store.as_ref().map(|store| store.counted().read()).unwrap_or_default()
     }
 
     /// The engine's memory in bytes by purpose; what ends in "(host)" is pinned host memory, the rest device memory.
@@ -388,8 +445,8 @@ impl Engine {
     /// Device memory is `warps * 768 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`,
     /// where a ring has 256 slots, `buckets` is the power of two from twice `actors_per_shard` on, `stride` is 16 bytes and
     /// the largest state, and `landing` is the largest payload of an arena, 1 MiB unless arenas are shorter; the partition
-    /// table takes 32 KiB; with outboxes come `warps * 47104 + lanes * 128`, for message ids `shards * (128 + 64 * window + 2 * buckets)`,
-    /// and for dead letters 128 bytes each. Pinned memory is
+    /// table takes 32 KiB; with outboxes come `warps * 47104 + lanes * 128`, with a store `shards * (384 + waiters * 528)`, for message ids
+    /// `shards * (128 + 64 * window + 2 * buckets)`, and for dead letters 128 bytes each. Pinned memory is
     /// `lanes * (4096 + 128 * ring_capacity + 2 * arena_bytes + 64 * outbox_capacity)` and two pages.
     pub fn memory_sum(&self) -> Vec<(&'static str, u64)> {
         memory_sum(&self.shared.geometry, self.shape, self.arena_bytes)
@@ -402,6 +459,10 @@ impl Drop for Engine {
         if !self.shared.close() {
             // The kernel that was left behind goes on using lanes, control block and telemetry page.
             std::mem::forget(Arc::clone(&self.shared));
+        }
+        if let Some(store) = &mut self.store {
+            // The engine has ended, and so does the thread, when the store returns.
+            store.join();
         }
     }
 }

@@ -72,6 +72,17 @@ pub enum EngineError {
         /// Name of the device.
         device: String,
     },
+    /// A store for a system whose actors have collections: pages of a pool cannot go to a store.
+    #[error(
+        "actors of {system} keep collections in pools, which cannot go to a store; leave `store` out, or the pools"
+    )]
+    StoreWithPools {
+        /// Name of the system.
+        system: &'static str,
+    },
+    /// The engine was built without a store.
+    #[error("the engine has no store that actors could go to; build it with `store`")]
+    NoStore,
     /// The engine would not fit into the device's memory.
     #[error(
         "the engine needs {} MiB of device memory, {} MiB are free; lower `actors_per_shard` or `shards`",

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod error;
 #[cfg(feature = "async")]
 pub mod gateway;
+pub mod keys;
 pub mod lane;
 pub mod options;
 pub mod outbox;
@@ -19,6 +20,7 @@ pub mod pipeline;
 pub mod processing;
 pub mod shared_memory;
 pub mod staging;
+pub mod store;
 pub mod telemetry;
 pub mod wait;
 
@@ -61,6 +63,7 @@ pub use gateway::{
     Ask, AskLarge, AskWith, Gateway, GatewayBuilder, GatewayCounts, GatewayUsage, KeyedMessage, Tell, TellLarge,
     TellWith,
 };
+pub use keys::{ActorKey, Key, KeyError, KeyName};
 pub use large::{LargePipeline, LargeReply};
 pub use options::{Answer, Options};
 #[cfg(feature = "async")]
@@ -72,5 +75,6 @@ pub use port::ClientCounts;
 pub use processing::Processing;
 pub use ptx::shipped_image;
 pub use shared::{DROP_TIME_MAX, EXIT_TIME_MAX, TRANSITION_TIME_MAX};
+pub use store::{Store, StoreCounts, StoreError, StoredActor};
 pub use telemetry::{RunningEngine, running_engines};
 pub use wait::WaitStrategy;

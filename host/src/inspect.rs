@@ -4,9 +4,11 @@ use tourbillon_device::Actor;
 use tourbillon_shared::control::Mode;
 use tourbillon_shared::geometry::{Bucket, EntryHeader};
 use tourbillon_shared::partition::{even_table, hash, partition_of};
+use tourbillon_shared::virtual_actors::holder;
 
 use crate::backend::Purpose;
 use crate::error::EngineError;
+use crate::keys::Key;
 use crate::shared::Shared;
 
 /// Buckets that are read at a time: a probe rarely goes further.
@@ -15,7 +17,7 @@ const BUCKETS_PER_READ: usize = 32;
 const WORDS: usize = 2;
 
 /// The actor `A` at `key` between two messages, if it was ever activated. Pauses an engine that is active.
-pub(crate) fn inspect<A: Actor>(shared: &Shared, key: u64) -> Result<Option<(EntryHeader, A)>, EngineError> {
+pub(crate) fn inspect<A: Actor>(shared: &Shared, key: Key) -> Result<Option<(EntryHeader, A)>, EngineError> {
     let kind = shared.image.kinds.iter().find(|kind| kind.number == A::KIND && kind.state_bytes == size_of::<A>());
     if kind.is_none() {
         return Err(EngineError::NoSuchKind { system: shared.image.name, kind: A::KIND, name: A::NAME });
@@ -35,13 +37,14 @@ pub(crate) fn inspect<A: Actor>(shared: &Shared, key: u64) -> Result<Option<(Ent
 }
 
 /// Looks the actor up as the device does.
-fn find<A: Actor>(shared: &Shared, key: u64) -> Result<Option<(EntryHeader, A)>, EngineError> {
+fn find<A: Actor>(shared: &Shared, key: Key) -> Result<Option<(EntryHeader, A)>, EngineError> {
     let (geometry, layout) = (&shared.geometry, &shared.layout);
     let mut core = shared.core();
     if core.is_closed {
         return Err(shared.stopped());
     }
-    let hash = hash(A::KIND, key);
+    let (word, key) = (key.kind_word(A::KIND), key.number());
+    let hash = hash(word, key);
     let shard = u64::from(even_table(geometry.shards)[partition_of(hash)]);
     let buckets = 1u64 << geometry.directory_log2;
     let directory = layout.directories + shard * buckets * size_of::<Bucket>() as u64;
@@ -57,7 +60,7 @@ fn find<A: Actor>(shared: &Shared, key: u64) -> Result<Option<(EntryHeader, A)>,
             if kind == 0 {
                 return Ok(None);
             }
-            if pair[0] == key && kind == u32::from(A::KIND) {
+            if pair[0] == key && kind as u16 == word {
                 if entry >= u64::from(geometry.actors_per_shard) {
                     return Err(EngineError::Damaged { what: "a directory bucket points outside its slab" });
                 }
@@ -68,9 +71,14 @@ fn find<A: Actor>(shared: &Shared, key: u64) -> Result<Option<(EntryHeader, A)>,
                 shared.publish(&core);
                 let bytes: &[u8] = bytemuck::cast_slice(&words);
                 let (header, state) = bytes.split_at(size_of::<EntryHeader>());
+                let header: EntryHeader = bytemuck::pod_read_unaligned(header);
+                // Of an actor that is being fetched there is nothing yet.
+                if holder(kind).is_some() && header.hlc == 0 {
+                    return Ok(None);
+                }
                 let state = A::from_bytes(&state[..size_of::<A>()]);
                 let state = state.ok_or(EngineError::Damaged { what: "the bytes of a state are no value of it" })?;
-                return Ok(Some((bytemuck::pod_read_unaligned(header), state)));
+                return Ok(Some((header, state)));
             }
         }
         seen += count as u64;

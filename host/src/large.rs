@@ -10,6 +10,7 @@ use tourbillon_shared::header::{Flags, Header};
 use crate::arena::{Block, NoBlock};
 use crate::call_error::{CallError, SendError};
 use crate::client::Client;
+use crate::keys::Key;
 
 /// What a call with a large payload comes to: the reply and what was read of its payload.
 pub type LargeReply<M, T> = Result<(ReplyOf<M>, T), CallError<ErrorOf<M>>>;
@@ -22,7 +23,7 @@ const fn span_of<M: Message>() -> u32 {
 }
 
 /// The header of a request `M` to actor `key` with a payload in the arena.
-pub(crate) fn header_of<M: Message>(key: u64, flags: u16) -> Header {
+pub(crate) fn header_of<M: Message>(key: Key, flags: u16) -> Header {
     let flags = Flags::new(const { span_of::<M>() }, flags | Flags::ARENA);
     Header { flags, ..crate::client::header_of::<M>(key, 0) }
 }
@@ -50,7 +51,7 @@ impl Client {
     /// [`CallError::ArenaExhausted`]; [`CallError::ReplyTooLarge`] when the handler made more than `reply` has room for.
     pub fn call_large_into<M: Message>(
         &mut self,
-        key: u64,
+        key: impl Into<Key>,
         message: M,
         payload: &[u8],
         reply: &mut [u8],
@@ -81,7 +82,7 @@ impl Client {
     /// As there.
     pub fn call_large<M: Message>(
         &mut self,
-        key: u64,
+        key: impl Into<Key>,
         message: M,
         payload: &[u8],
         reply_room: usize,
@@ -96,13 +97,13 @@ impl Client {
     /// As there.
     pub fn call_large_with<M: Message, T>(
         &mut self,
-        key: u64,
+        key: impl Into<Key>,
         message: M,
         payload: &[u8],
         reply_room: usize,
         read: impl FnOnce(&[u8]) -> T,
     ) -> LargeReply<M, T> {
-        self.publish_large::<M>(header_of::<M>(key, 0), &message, payload, reply_room)?;
+        self.publish_large::<M>(header_of::<M>(key.into(), 0), &message, payload, reply_room)?;
         self.take_large::<M, T>(read)
     }
 
@@ -111,8 +112,8 @@ impl Client {
     ///
     /// # Errors
     /// [`SendError`] says why the message was not sent.
-    pub fn send_large<M: Message>(&mut self, key: u64, message: M, payload: &[u8]) -> Result<(), SendError> {
-        self.publish_large::<M>(header_of::<M>(key, Flags::TELL), &message, payload, 0)?;
+    pub fn send_large<M: Message>(&mut self, key: impl Into<Key>, message: M, payload: &[u8]) -> Result<(), SendError> {
+        self.publish_large::<M>(header_of::<M>(key.into(), Flags::TELL), &message, payload, 0)?;
         self.port.tell_next();
         Ok(())
     }
@@ -193,7 +194,13 @@ impl<M: Message> LargePipeline<'_, M> {
     ///
     /// # Errors
     /// [`SendError::PayloadTooLarge`], [`SendError::ArenaTooSmall`], [`SendError::EngineStopped`]: nothing was sent.
-    pub fn push(&mut self, key: u64, message: &M, payload: &[u8], reply_room: usize) -> Result<bool, SendError> {
+    pub fn push(
+        &mut self,
+        key: impl Into<Key>,
+        message: &M,
+        payload: &[u8],
+        reply_room: usize,
+    ) -> Result<bool, SendError> {
         let client = &mut *self.client;
         if !client.shared.status.is_open() {
             return Err(SendError::EngineStopped { reason: client.shared.status.reason() });
@@ -211,7 +218,7 @@ impl<M: Message> LargePipeline<'_, M> {
         }
         match client.reserve(payload.len(), reply_room) {
             Ok(block) => {
-                client.port.publish_large(header_of::<M>(key, 0), message.as_bytes(), payload, block);
+                client.port.publish_large(header_of::<M>(key.into(), 0), message.as_bytes(), payload, block);
                 Ok(true)
             }
             Err(NoBlock::Exhausted { .. }) => Ok(false),

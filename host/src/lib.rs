@@ -26,6 +26,8 @@
 //! | [`options`] | what may be said beside a message: deadline, id, expected version |
 //! | [`dead_letters`] | messages that could not be delivered |
 //! | [`outbox`] | what actors send without being asked |
+//! | [`keys`] | keys that are strings or wide ids |
+//! | [`store`] | where actors are that the device has no room for |
 //! | [`wait`] | how a client waits |
 //! | [`backpressure`], [`staging`] | what happens when a lane is full |
 //! | [`error`], [`call_error`] | what can go wrong |

@@ -4,6 +4,7 @@ use tourbillon_shared::control::ControlBlock;
 use tourbillon_shared::geometry::{ACTORS_PER_SHARD_MAX, DeviceLayout, Geometry, KernelArguments, LaneAddresses};
 use tourbillon_shared::lane::LaneConstants;
 use tourbillon_shared::position::RingShape;
+use tourbillon_shared::slot::SLOT_BYTES;
 use tourbillon_shared::telemetry::TELEMETRY_BYTES;
 
 /// The most actors a shard may have so that everything stays below `memory` bytes; at least one.
@@ -44,11 +45,16 @@ pub(crate) fn memory_sum(geometry: &Geometry, shape: RingShape, arena_bytes: u32
         ("notices of running handlers", layout.dedups - layout.outgoing),
         ("message ids", layout.dead_letters - layout.dedups),
         ("dead letters", layout.pools - layout.dead_letters),
-        ("pools of collections", layout.total_bytes - layout.pools),
+        ("pools of collections", layout.virtuals - layout.pools),
+        ("messages that wait for actors", layout.total_bytes - layout.virtuals),
         ("arguments", device_bytes(geometry) - layout.total_bytes),
         ("lanes (host)", lane.arena_offset * lanes),
         ("arenas (host)", (lane.outbox_offset - lane.arena_offset) * lanes),
-        ("outbox rings (host)", (lane.total_bytes - lane.outbox_offset) * lanes),
+        ("outbox rings (host)", (lane.total_bytes - lane.outbox_offset) * (lanes - u64::from(geometry.waiters != 0))),
+        (
+            "requests to the store (host)",
+            if geometry.waiters == 0 { 0 } else { (SLOT_BYTES as u64) << geometry.store_log2 },
+        ),
         ("control block and telemetry (host)", (size_of::<ControlBlock>() + TELEMETRY_BYTES) as u64),
     ]
 }

@@ -37,6 +37,7 @@ use tourbillon_shared::mutant;
 use tourbillon_shared::options::{ANY_VERSION, Extensions, OPTION_WORDS_MAX};
 
 use crate::call_error::{CallError, SendError};
+use crate::keys::Key;
 use crate::telemetry::unix_ns;
 
 /// Options of one message. Nothing is set at first.
@@ -152,7 +153,13 @@ impl Options {
     }
 
     /// The request of `message` to the actor `key`: a call, or a tell where `role` says so.
-    pub(crate) fn request<M: Message>(&self, key: u64, message: &M, role: u16) -> Result<OptionedRequest, SendError> {
+    pub(crate) fn request<M: Message>(
+        &self,
+        key: impl Into<Key>,
+        message: &M,
+        role: u16,
+    ) -> Result<OptionedRequest, SendError> {
+        let key: Key = key.into();
         let mut extensions = self.extensions;
         if role & Flags::TELL == 0 {
             // Who waits for an answer gets the version.
@@ -168,8 +175,8 @@ impl Options {
             return Err(SendError::PayloadTooLarge { bytes: message.len(), most });
         }
         let header = Header {
-            key,
-            kind: <M::Actor as Actor>::KIND,
+            key: key.number(),
+            kind: key.kind_word(<M::Actor as Actor>::KIND),
             message: M::NUMBER,
             length: message.len() as u16,
             flags: Flags::new(span, role | extensions.flags() | if self.is_urgent { Flags::URGENT } else { 0 }),

@@ -6,6 +6,7 @@ use tourbillon_device::{ErrorOf, Message, ReplyOf};
 
 use crate::call_error::{CallError, SendError};
 use crate::client::{Client, header_of, span_of};
+use crate::keys::Key;
 
 /// Many outstanding messages of one type, with their replies in the order of the messages.
 ///
@@ -26,14 +27,14 @@ impl<M: Message> Pipeline<'_, M> {
     /// # Errors
     /// [`SendError::EngineStopped`]: nothing was sent.
     #[inline(always)]
-    pub fn push(&mut self, key: u64, message: &M) -> Result<bool, SendError> {
+    pub fn push(&mut self, key: impl Into<Key>, message: &M) -> Result<bool, SendError> {
         if !self.client.shared.status.is_open() {
             return Err(self.stopped());
         }
         if !self.client.port.can_publish(Self::SPAN) && !self.settle() {
             return Ok(false);
         }
-        self.client.port.publish(header_of::<M>(key, 0), message.as_bytes());
+        self.client.port.publish(header_of::<M>(key.into(), 0), message.as_bytes());
         Ok(true)
     }
 

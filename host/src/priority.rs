@@ -13,6 +13,7 @@ use tourbillon_shared::mutant;
 use crate::call_error::{CallError, SendError};
 use crate::client::Client;
 use crate::error::EngineError;
+use crate::keys::Key;
 use crate::lane::Lane;
 use crate::options::{Answer, OptionedRequest, Options, answer_of};
 use crate::port::Port;
@@ -29,13 +30,13 @@ impl Client {
     /// [`CallError::PayloadTooLarge`], [`CallError::NoUrgentLane`].
     pub fn call_with<M: Message>(
         &mut self,
-        key: u64,
+        key: impl Into<Key>,
         message: M,
         options: Options,
     ) -> Result<Answer<ReplyOf<M>>, CallError<ErrorOf<M>>> {
         let mut options = options;
         let correlation = options.correlate();
-        let request = options.request(key, &message, 0)?;
+        let request = options.request(key.into(), &message, 0)?;
         let call = |client: &mut Self| client.call_request::<M>(&request, correlation);
         if !is_urgent(&request) {
             return call(self);
@@ -64,8 +65,13 @@ impl Client {
     ///
     /// # Errors
     /// As for [`send`](Self::send), and [`SendError::PayloadTooLarge`], [`SendError::NoUrgentLane`].
-    pub fn send_with<M: Message>(&mut self, key: u64, message: M, options: Options) -> Result<(), SendError> {
-        let request = options.request(key, &message, Flags::TELL)?;
+    pub fn send_with<M: Message>(
+        &mut self,
+        key: impl Into<Key>,
+        message: M,
+        options: Options,
+    ) -> Result<(), SendError> {
+        let request = options.request(key.into(), &message, Flags::TELL)?;
         let send = |client: &mut Self| client.tell(request.header, request.body());
         if !is_urgent(&request) {
             return send(self);

@@ -18,6 +18,7 @@ use crate::backend::{Machine, Purpose, mark_unusable};
 use crate::config::BackendKind;
 use crate::control::{Control, is_obeyed};
 use crate::error::EngineError;
+use crate::keys::Names;
 use crate::lane_table::LaneTable;
 use crate::memory::arguments_offset;
 use crate::status::Status;
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) control: Control,
     pub(crate) lanes: LaneTable,
     pub(crate) page: OwnPage,
+    pub(crate) names: Names,
     pub(crate) arguments: u64,
     pub(crate) launches: AtomicU64,
     pub(crate) steps: Mutex<()>,
@@ -66,6 +68,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    #[expect(clippy::too_many_arguments, reason = "its parts, each made by somebody else")]
     pub(crate) fn new(
         image: SystemImage,
         geometry: Geometry,
@@ -73,6 +76,7 @@ impl Shared {
         control: Control,
         lanes: LaneTable,
         page: OwnPage,
+        names: Names,
         memory: u64,
     ) -> Self {
         Self {
@@ -86,6 +90,7 @@ impl Shared {
             control,
             lanes,
             page,
+            names,
             arguments: memory + arguments_offset(&geometry),
             launches: AtomicU64::new(0),
             steps: Mutex::new(()),

@@ -2,7 +2,7 @@
 
 use crate::{
     arena, control, dead_letter, dedup, frame, geometry, header, lane, outbox, partition, pool, position, slot,
-    telemetry,
+    telemetry, virtual_actors,
 };
 
 /// FNV-1a over the sizes of the layouts in this crate, the offsets that sizes do not pin, and the constants of the protocol. What a
@@ -39,6 +39,7 @@ pub const HASH: u64 = {
         size_of::<control::ControlBlock>() as u64,
         size_of::<telemetry::TelemetryPage>() as u64,
         size_of::<telemetry::WarpStats>() as u64,
+        telemetry::Counter::EvictFailures as u64,
         telemetry::Counter::DeadLettersDropped as u64,
         size_of::<dead_letter::DeadLetterState>() as u64,
         size_of::<dead_letter::DeadLetterRecord>() as u64,
@@ -58,6 +59,10 @@ pub const HASH: u64 = {
         size_of::<geometry::ShardState>() as u64,
         size_of::<geometry::Bucket>() as u64,
         size_of::<geometry::EntryHeader>() as u64,
+        virtual_actors::ORDER_KIND as u64,
+        virtual_actors::REQUESTS_MAX as u64,
+        size_of::<virtual_actors::VirtualShard>() as u64,
+        size_of::<virtual_actors::WaitingFrame>() as u64,
     ];
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut i = 0;

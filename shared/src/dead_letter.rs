@@ -96,6 +96,9 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::InvalidPayload
         | FailureCode::ArenaOutOfBounds
         | FailureCode::ArenaStale
+        | FailureCode::UnknownKeySpace
+        | FailureCode::TooManyWaiting
+        | FailureCode::FetchFailed
         | FailureCode::DeadlinePassed => true,
         FailureCode::StaleVersion => is_tell,
         FailureCode::Handler

@@ -45,6 +45,12 @@ pub enum FailureCode {
     PoolUndeclared = 29,
     /// A collection's handle leads to pages that are not this actor's; state and collections are as before the message.
     PoolStale = 30,
+    /// The key is in a space that clients have no keys in.
+    UnknownKeySpace = 20,
+    /// So many messages wait already for actors that come or go that there is no place for one more.
+    TooManyWaiting = 21,
+    /// The store failed to bring the actor; the next message asks again.
+    FetchFailed = 22,
 }
 
 impl FailureCode {
@@ -70,6 +76,9 @@ impl FailureCode {
             28 => Self::PoolExhausted,
             29 => Self::PoolUndeclared,
             30 => Self::PoolStale,
+            20 => Self::UnknownKeySpace,
+            21 => Self::TooManyWaiting,
+            22 => Self::FetchFailed,
             _ => return None,
         })
     }
@@ -97,6 +106,9 @@ impl core::fmt::Display for FailureCode {
             Self::PoolExhausted => "the shard's pool has no page left; raise `pool_bytes_per_shard`",
             Self::PoolUndeclared => "the actor uses a collection; declare `pools: true` in its `actor!`",
             Self::PoolStale => "the handle of a collection was copied, and leads to pages that are not its own",
+            Self::UnknownKeySpace => "clients have no keys in this key space",
+            Self::TooManyWaiting => "too many messages of the shard wait for actors that come or go; raise `waiters`",
+            Self::FetchFailed => "the store failed to bring the actor; the next message asks again",
         })
     }
 }

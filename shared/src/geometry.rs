@@ -17,6 +17,7 @@ use crate::pool::{LanePool, POOL_PAGES_MAX, pool_bytes};
 use crate::position::{RING_CAPACITY_MAX, RING_CAPACITY_MIN, RingShape};
 use crate::slot::SLOT_BYTES;
 use crate::telemetry::WarpStats;
+use crate::virtual_actors::{WAITERS_MAX, store_ring_log2, virtual_bytes};
 
 /// Most gate blocks: a warp looks at the rings of all gates to one shard with one load of each lane (8 slots of 4 chunks).
 pub const GATES_MAX: u32 = 8;
@@ -63,6 +64,10 @@ pub struct Geometry {
     pub dead_letters_log2: u32,
     /// Pages of a shard's pool; 0 without pools.
     pub pool_pages: u32,
+    /// Frames that may wait in a shard for actors that come or go; 0 without a store.
+    pub waiters: u32,
+    /// Binary logarithm of the capacity of the ring for requests to the store, in slots; 0 without one.
+    pub store_log2: u32,
 }
 
 impl Geometry {
@@ -129,6 +134,10 @@ impl Geometry {
         }
         within!(dedup_entries, DEDUP_ENTRIES_MIN, DEDUP_ENTRIES_MAX);
         within!(dead_letters_log2, DEAD_LETTERS_MIN.trailing_zeros(), DEAD_LETTERS_MAX.trailing_zeros());
+        within!(waiters, 0, WAITERS_MAX);
+        if self.waiters != 0 {
+            within!(store_log2, store_ring_log2(self.shards), OUTBOX_CAPACITY_MAX.trailing_zeros());
+        }
         if self.combined == 1 {
             within!(blocks, 1, 1);
         } else {
@@ -174,7 +183,7 @@ impl core::error::Error for GeometryError {}
 pub struct Bucket {
     /// Key of the actor.
     pub key: u64,
-    /// Kind of the actor; 0 when the bucket is empty.
+    /// Kind word of the actor, above it the request that [holds](crate::virtual_actors::held) it; 0 when the bucket is empty.
     pub kind: u32,
     /// Index of the actor's entry in the shard's slab.
     pub entry: u32,
@@ -196,7 +205,7 @@ pub struct EntryHeader {
 pub struct ShardState {
     /// Last timestamp that the shard gave, as of the last exit of the kernel; while it runs, the block keeps it.
     pub hlc: u64,
-    /// Actors in the directory.
+    /// Entries of the slab that were ever used; without a store, actors in the directory.
     pub actors: u32,
     /// Zero.
     pub reserved: [u32; 29],
@@ -274,7 +283,8 @@ pub struct KernelArguments {
 ///
 /// The sum: `warps * 768 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`, with
 /// outboxes `warps * 47104 + lanes * 128`, for message ids `shards * (128 + 64 * entries + 2 * buckets)`, for dead letters `128 * (1 +
-/// capacity)`, with pools `warps * 4096 + shards * pages * 276`, and a little.
+/// capacity)`, with pools `warps * 4096 + shards * pages * 276`, with a store
+/// `shards * (384 + waiters * 528)`, and a little.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct DeviceLayout {
@@ -316,6 +326,9 @@ pub struct DeviceLayout {
     pub pools: u64,
     /// With pools a [`LanePool`] for each of the 32 lanes of each warp.
     pub lane_pools: u64,
+    /// With a store a [`VirtualShard`](crate::virtual_actors::VirtualShard) for each shard, and behind each its
+    /// [`WaitingFrame`](crate::virtual_actors::WaitingFrame)s.
+    pub virtuals: u64,
     /// Bytes in all.
     pub total_bytes: u64,
 }
@@ -353,6 +366,7 @@ impl DeviceLayout {
         let pools = place(&mut next, shards * pool_bytes(geometry.pool_pages));
         let pooling_warps = if geometry.pool_pages == 0 { 0 } else { warps };
         let lane_pools = place(&mut next, pooling_warps * (LANES_OF_WARP_MAX as u64 * size_of::<LanePool>() as u64));
+        let virtuals = place(&mut next, shards * virtual_bytes(geometry.waiters));
         Self {
             mirror,
             table,
@@ -373,6 +387,7 @@ impl DeviceLayout {
             dead_letters,
             pools,
             lane_pools,
+            virtuals,
             total_bytes: next.next_multiple_of(256),
         }
     }
@@ -509,10 +524,16 @@ pub struct WarpScratch {
     pub mail: Mail,
     /// Not 0: a lane has opened its record of the shard's pool since the last time that all came back.
     pub pool_open: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// What the window is about, if it is about an actor that comes or goes: see [`errand`](crate::virtual_actors::errand).
+    pub errand: u32,
+    /// The frames of the window that wait now, for such an actor.
+    pub parked: u32,
+    /// The request that the order answers which is carried out.
+    pub answered: u32,
     /// Copies of an entry's chunks, over each other, that nobody reads: what brings them near ends here, some time.
     pub near: crate::slot::Chunk,
+    /// The first slot of the order that is carried out: what it led to is staged over it.
+    pub order: [crate::slot::Chunk; crate::slot::CHUNKS_PER_SLOT],
 }
 
 /// Where the payload of a frame is while its handler runs.
@@ -531,16 +552,16 @@ pub struct Landing {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Geometry>() == 60);
+    assert!(size_of::<Geometry>() == 68);
     assert!(size_of::<Bucket>() == 16 && size_of::<EntryHeader>() == 16);
     assert!(size_of::<ShardState>() == 128);
     assert!(size_of::<LaneAddresses>() == 32);
-    assert!(size_of::<DeviceLayout>() == 160);
-    assert!(size_of::<KernelArguments>() == 272);
+    assert!(size_of::<DeviceLayout>() == 168);
+    assert!(size_of::<KernelArguments>() == 288);
     assert!(offset_of!(KernelArguments, layout) == 40);
-    assert!(offset_of!(KernelArguments, geometry) == 200);
+    assert!(offset_of!(KernelArguments, geometry) == 208);
     assert!(size_of::<BlockWords>() == 128);
-    assert!(size_of::<WarpScratch>() == 3456);
+    assert!(size_of::<WarpScratch>() == 3584);
     assert!(offset_of!(WarpScratch, near).is_multiple_of(16));
     assert!(LANES_MAX == 64);
 };
@@ -566,6 +587,8 @@ mod tests {
             dedup_entries: 1024,
             dead_letters_log2: 10,
             pool_pages: 0,
+            waiters: 0,
+            store_log2: 0,
         }
     }
 
@@ -606,6 +629,8 @@ mod tests {
             (Geometry { dedup_entries: 1025, ..geometry() }, "dedup_entries"),
             (Geometry { dead_letters_log2: 3, ..geometry() }, "dead_letters_log2"),
             (Geometry { dead_letters_log2: 17, ..geometry() }, "dead_letters_log2"),
+            (Geometry { waiters: WAITERS_MAX + 1, ..geometry() }, "waiters"),
+            (Geometry { waiters: 64, store_log2: 13, ..geometry() }, "store_log2"),
             (Geometry { landing_bytes: (1 << 20) + 256, ..geometry() }, "landing_bytes"),
         ];
         for (geometry, figure) in bad {

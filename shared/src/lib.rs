@@ -27,6 +27,7 @@
 //! | [`floor`] | what the bare floor kernels of the latency bench get |
 //! | [`hlc_bench`] | what its kernel gets that measures the price of a timestamp |
 //! | [`litmus`] | what the kernels of the litmus tests get, and how their observers judge |
+//! | [`virtual_actors`] | key spaces; what a shard and the store of the host say to each other |
 //! | [`abi`] | the hash that two sides compare before they trust each other |
 
 #![no_std]
@@ -58,3 +59,4 @@ pub mod position;
 pub mod ring;
 pub mod slot;
 pub mod telemetry;
+pub mod virtual_actors;

@@ -60,6 +60,16 @@ pub enum Counter {
     NoticesDropped = 15,
     /// How often gates took frames: [`Claimed`](Self::Claimed) over this is how many they took at once.
     Claims = 16,
+    /// Actors that left for the store.
+    Evicted = 18,
+    /// Actors that came back from it.
+    Fetched = 19,
+    /// Messages that wait at the moment for actors that come or go, or for room for them.
+    Waiting = 20,
+    /// Actors that the store failed to bring.
+    FetchFailures = 21,
+    /// Actors that the store failed to keep.
+    EvictFailures = 22,
     /// Messages that came after their deadline, and were not run.
     Expired = 24,
     /// Messages whose id was that of an earlier one, and that were not run again.

@@ -16,6 +16,7 @@ use tourbillon_shared::outbox::{LaneNotices, LaneOutbox, OutboxState, OutgoingNo
 use tourbillon_shared::pool::{LanePool, PageNote, PoolState};
 use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, SLOT_BYTES, Slot};
 use tourbillon_shared::telemetry::{Counter, TelemetryHost, TelemetryPage, TelemetryStatus, WarpStats};
+use tourbillon_shared::virtual_actors::{self, Ask, Order, StoreRequest, VirtualShard, WaitingFrame};
 use tourbillon_shared::{
     arena, dead_letter, dedup, frame, geometry, hlc, lane, outbox, partition, pool, position, slot,
 };
@@ -152,7 +153,9 @@ fn layouts_are_as_documented() {
         outbox_log2,
         dedup_entries,
         dead_letters_log2,
-        pool_pages
+        pool_pages,
+        waiters,
+        store_log2
     }));
     check_layout(fields!(DeviceLayout {
         mirror,
@@ -174,6 +177,7 @@ fn layouts_are_as_documented() {
         dead_letters,
         pools,
         lane_pools,
+        virtuals,
         total_bytes
     }));
     check_layout(fields!(ShardState { hlc, actors, reserved }));
@@ -213,6 +217,32 @@ fn layouts_are_as_documented() {
     }));
     check_layout(fields!(Bucket { key, kind, entry }));
     check_layout(fields!(EntryHeader { hlc, version }));
+    check_layout(fields!(StoreRequest { key, kind, entry, phase, number, first, last }));
+    check_layout(fields!(VirtualShard {
+        requests,
+        number,
+        free_entry,
+        free_entries,
+        places,
+        queue_first,
+        queue_last,
+        queue_frames,
+        queue_actors,
+        refused,
+        free_node,
+        nodes_used,
+        waiting,
+        asked,
+        evicting,
+        failures,
+        wanted,
+        sweep_before,
+        sweep_next,
+        sweep_left,
+        sweep_found,
+        reserved
+    }));
+    check_layout(fields!(WaitingFrame { key, kind, next, slots }));
 }
 
 /// Which bytes of a frame's first slot a header's encoding touches.
@@ -303,6 +333,11 @@ fn codes_modes_and_counters_are_as_documented() {
         Notices,
         NoticesDropped,
         Claims,
+        Evicted,
+        Fetched,
+        Waiting,
+        FetchFailures,
+        EvictFailures,
         Expired,
         Duplicates,
         StaleVersions,
@@ -314,6 +349,14 @@ fn codes_modes_and_counters_are_as_documented() {
     ];
     let counters = counters.map(|counter| ((counter as u32).to_string(), format!("`{counter:?}`")));
     assert_eq!(numbered("\n### Counters"), counters);
+
+    let asks: Vec<_> = (0..100)
+        .filter_map(|number| Some((number.to_string(), format!("`{:?}`", Ask::from_number(number)?))))
+        .collect();
+    assert_eq!(numbered("\n### Requests of a shard"), asks);
+    let orders: Vec<_> =
+        (0..100).filter_map(|word| Some((word.to_string(), format!("`{:?}`", Order::from_word(word)?)))).collect();
+    assert_eq!(numbered("\n### Orders"), orders);
 }
 
 #[test]
@@ -347,6 +390,9 @@ fn bounds_are_as_documented() {
         ("`WARPS_PER_BLOCK_MAX`", geometry::WARPS_PER_BLOCK_MAX.into()),
         ("`BLOCK_MEMORY_BYTES`", geometry::BLOCK_MEMORY_BYTES as u64),
         ("`DRIFT_US_MAX`", hlc::DRIFT_US_MAX),
+        ("`KIND_MAX`", virtual_actors::KIND_MAX.into()),
+        ("`REQUESTS_MAX`", virtual_actors::REQUESTS_MAX.into()),
+        ("`WAITERS_MAX`", virtual_actors::WAITERS_MAX.into()),
     ];
     let documented: Vec<_> = rows("\n## Bounds").iter().map(|row| (row[0], row[1].parse::<u64>().unwrap())).collect();
     assert_eq!(documented, bounds);

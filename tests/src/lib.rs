@@ -91,6 +91,11 @@
 #[derive(Debug)]
 pub struct FirstActor;
 
+/// The code of the chapter about stores is compiled, and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/virtual-actors.md")]
+#[derive(Debug)]
+pub struct VirtualActors;
 /// So is that of the chapter on options.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/options.md")]
@@ -110,6 +115,7 @@ pub mod futures;
 pub mod load;
 pub mod outbox;
 pub mod raw;
+pub mod store;
 
 pub use bench::{Bench, Place};
 

@@ -30,6 +30,7 @@ use tourbillon::abi::geometry::ACTORS_PER_SHARD_MAX;
 use tourbillon::abi::header::{Flags, Header};
 use tourbillon::abi::partition::SHARDS_MAX;
 use tourbillon::abi::position::ShapeError;
+use tourbillon::abi::virtual_actors::{KIND_MAX, WAITERS_MAX};
 use tourbillon::actors::Counter as CounterActor;
 use tourbillon::actors::counter::{Add, CounterError, Get};
 use tourbillon::actors::echo::{Ping64, Ping352};
@@ -101,6 +102,12 @@ on_every_backend! {
         for lanes in [0, 65, u32::MAX] {
             assert_eq!(figure_of(bench.builder().lanes(lanes).build()), "lanes");
         }
+        // One of 64 lanes is the store's.
+        let with_store = bench.builder().lanes(64).store(tourbillon_tests::store::ToldStore::new());
+        assert_eq!(figure_of(with_store.build()), "lanes");
+        for waiters in [0, WAITERS_MAX + 1] {
+            assert_eq!(figure_of(bench.builder().waiters(waiters).build()), "waiters");
+        }
     }
 }
 
@@ -119,9 +126,10 @@ on_every_backend! {
         let get = header_of::<Get>(1);
         let trigger = Trigger { fault: Fault::Nothing, argument: 0 };
         let unknown_fault = [99u32, 0];
-        let cases: [(Header, &[u8], FailureCode); 7] = [
+        let cases: [(Header, &[u8], FailureCode); 8] = [
             (Header { kind: 77, ..get }, &[], FailureCode::UnknownKind),
-            (Header { kind: u16::MAX, ..get }, &[], FailureCode::UnknownKind),
+            (Header { kind: KIND_MAX, ..get }, &[], FailureCode::UnknownKind),
+            (Header { kind: u16::MAX, ..get }, &[], FailureCode::UnknownKeySpace),
             (Header { message: 2, ..get }, &[], FailureCode::UnknownMessage),
             (Header { message: 255, ..get }, &[], FailureCode::UnknownMessage),
             (Header { length: 4, ..get }, &[0; 4], FailureCode::InvalidPayload),
@@ -132,7 +140,7 @@ on_every_backend! {
             let (_, failure, _) = exchange(&mut client, header, payload);
             assert_eq!(failure, Some(expected), "{header:?}");
         }
-        assert_eq!(counted(&engine, Counter::Failed), 7);
+        assert_eq!(counted(&engine, Counter::Failed), 8);
         assert_eq!(client.call(1, Get {}), Ok(0), "the lane goes on");
         assert_eq!(client.call(2, trigger), Ok(1));
         let refused = client.call(1, Add { amount: 1, sender: 14, sequence: 1 });

@@ -100,9 +100,9 @@ fn exchange_frames(bench: &Bench) {
     for round in 0..60u32 {
         let (small, middle, large) =
             (Ping16 { words: [round; 4] }, Ping64 { words: [round; 16] }, Ping352 { words: [round; 88] });
-        assert_eq!(client.call(round.into(), small), Ok(small));
-        assert_eq!(client.call(round.into(), middle), Ok(middle));
-        assert_eq!(client.call(round.into(), large), Ok(large));
+        assert_eq!(client.call(u64::from(round), small), Ok(small));
+        assert_eq!(client.call(u64::from(round), middle), Ok(middle));
+        assert_eq!(client.call(u64::from(round), large), Ok(large));
     }
     assert_eq!(counters(&engine)[Counter::Processed as usize], 180);
 }

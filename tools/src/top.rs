@@ -69,6 +69,16 @@ pub struct EngineView {
     pub queue_depth: u64,
     /// Actors activated.
     pub activated: u64,
+    /// Actors that left for the store.
+    pub evicted: u64,
+    /// Actors that came back from it.
+    pub fetched: u64,
+    /// Messages that wait for actors that come or go.
+    pub waiting: u64,
+    /// Actors that the store failed to bring.
+    pub fetch_failures: u64,
+    /// Actors that the store failed to keep.
+    pub evict_failures: u64,
     /// Messages that came after their deadline.
     pub expired: u64,
     /// Messages whose id was known, not run again.
@@ -162,6 +172,12 @@ pub fn view(earlier: &TelemetryPage, later: &TelemetryPage, now_unix_ns: u64) ->
         dropped: count(Counter::Dropped),
         queue_depth: count(Counter::Claimed).saturating_sub(count(Counter::Processed)),
         activated: count(Counter::Activated),
+        evicted: count(Counter::Evicted),
+        fetched: count(Counter::Fetched),
+        // A sum of what warps add and take away, which they are read one after the other for.
+        waiting: (count(Counter::Waiting) as i64).max(0) as u64,
+        fetch_failures: count(Counter::FetchFailures),
+        evict_failures: count(Counter::EvictFailures),
         expired: count(Counter::Expired),
         duplicates: count(Counter::Duplicates),
         stale_versions: count(Counter::StaleVersions),
@@ -203,6 +219,7 @@ fn text(view: &EngineView) -> String {
     format!(
         "process {}  {} on {}  {}{silence}\n  up {:.0} s, launches {}, {} shards, {} lanes, warps {}/{}\n  \
          processed {}, failed {}, panicked {}, dropped {}, queued {}, actors {}\n  \
+         actors evicted {}, fetched {}, waiting messages {}, failures to fetch {}, to evict {}\n  \
          late {}, repeated {}, stale {}, dead letters {}, of them dropped {}\n  \
          {}, busy {:.1} %, latency below: p50 {}, p90 {}, p99 {}, p99.9 {}",
         view.process,
@@ -221,6 +238,11 @@ fn text(view: &EngineView) -> String {
         human_count(view.dropped),
         human_count(view.queue_depth),
         human_count(view.activated),
+        human_count(view.evicted),
+        human_count(view.fetched),
+        human_count(view.waiting),
+        human_count(view.fetch_failures),
+        human_count(view.evict_failures),
         human_count(view.expired),
         human_count(view.duplicates),
         human_count(view.stale_versions),
@@ -272,7 +294,16 @@ mod tests {
         later.counters[Counter::Claimed as usize] += 4_000;
         later.counters[Counter::BusyNs as usize] += 2_000_000_000;
         later.latency[10] = 4_100;
+        later.counters[Counter::Evicted as usize] = 7;
+        later.counters[Counter::Fetched as usize] = 6;
+        later.counters[Counter::FetchFailures as usize] = 2;
+        // Read in the middle of a message's coming and going.
+        later.counters[Counter::Waiting as usize] = u64::MAX;
         let view = view(&earlier, &later, 61_000_000_000);
+        assert_eq!((view.evicted, view.fetched, view.waiting, view.fetch_failures), (7, 6, 0, 2));
+        assert!(
+            text(&view).contains("actors evicted 7, fetched 6, waiting messages 0, failures to fetch 2, to evict 0")
+        );
         assert_eq!((view.state.as_str(), view.is_beating, view.backend), ("active", true, "cpu"));
         assert_eq!((view.device.as_str(), view.queue_depth, view.processed), ("CPU", 5, 4_100));
         assert_eq!((view.expired, view.dead_letters, view.dead_letters_dropped), (3, 4, 1));

@@ -174,6 +174,8 @@ mod tests {
                 directory_log2: 1,
                 landing_bytes: 0,
                 outbox_log2: 0,
+                waiters: 0,
+                store_log2: 0,
                 dedup_entries: 16,
                 dead_letters_log2: LOG2,
                 pool_pages: 0,

@@ -16,12 +16,13 @@ use super::waiters::Failure;
 use super::{Core, Gateway, Place};
 use crate::call_error::{CallError, SendError, reply_in};
 use crate::client::header_of;
+use crate::keys::Key;
 
 /// A message and the actor that it goes to: what the gateway takes as a [`tower_service::Service`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyedMessage<M> {
-    /// Key of the actor.
-    pub key: u64,
+pub struct KeyedMessage<M, K = u64> {
+    /// Key of the actor: a u64, or a [`Key`].
+    pub key: K,
     /// The message.
     pub message: M,
 }
@@ -29,7 +30,7 @@ pub struct KeyedMessage<M> {
 /// What asks and tells have in common: a request and where it waits.
 pub(super) struct Pending<M> {
     pub(super) core: Arc<Core>,
-    pub(super) key: u64,
+    pub(super) key: Key,
     pub(super) message: M,
     pub(super) timeout: Option<Duration>,
     pub(super) stage: Stage,
@@ -44,7 +45,7 @@ pub(super) enum Stage {
 }
 
 impl<M> Pending<M> {
-    pub(super) fn new(core: Arc<Core>, key: u64, message: M, timeout: Option<Duration>) -> Self {
+    pub(super) fn new(core: Arc<Core>, key: Key, message: M, timeout: Option<Duration>) -> Self {
         Self { core, key, message, timeout, stage: Stage::Unsent }
     }
 }
@@ -131,7 +132,7 @@ pub struct Tell<M> {
 }
 
 impl<M> Ask<M> {
-    pub(super) fn new(core: Arc<Core>, key: u64, message: M, timeout: Option<Duration>) -> Self {
+    pub(super) fn new(core: Arc<Core>, key: Key, message: M, timeout: Option<Duration>) -> Self {
         Self { pending: Pending::new(core, key, message, timeout) }
     }
 
@@ -143,7 +144,7 @@ impl<M> Ask<M> {
 }
 
 impl<M> Tell<M> {
-    pub(super) fn new(core: Arc<Core>, key: u64, message: M, timeout: Option<Duration>) -> Self {
+    pub(super) fn new(core: Arc<Core>, key: Key, message: M, timeout: Option<Duration>) -> Self {
         Self { pending: Pending::new(core, key, message, timeout) }
     }
 
@@ -200,7 +201,7 @@ impl<M> fmt::Debug for Tell<M> {
 }
 
 /// Always ready, until the gateway is shut down: what cannot be sent at once waits in its future, bounded as the gateway was told.
-impl<M: Message> tower_service::Service<KeyedMessage<M>> for Gateway {
+impl<M: Message, K: Into<Key>> tower_service::Service<KeyedMessage<M, K>> for Gateway {
     type Response = ReplyOf<M>;
     type Error = CallError<ErrorOf<M>>;
     type Future = Ask<M>;
@@ -209,7 +210,7 @@ impl<M: Message> tower_service::Service<KeyedMessage<M>> for Gateway {
         Poll::Ready(if self.is_closed() { Err(CallError::GatewayClosed) } else { Ok(()) })
     }
 
-    fn call(&mut self, request: KeyedMessage<M>) -> Ask<M> {
+    fn call(&mut self, request: KeyedMessage<M, K>) -> Ask<M> {
         self.ask(request.key, request.message)
     }
 }

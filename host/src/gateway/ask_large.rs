@@ -15,6 +15,7 @@ use super::copying::LargePart;
 use super::{Core, Gateway};
 use crate::arena::check_lengths;
 use crate::call_error::{CallError, SendError, reply_in};
+use crate::keys::Key;
 use crate::large::{LargeReply, header_of, refusal};
 
 /// A request that is not begun yet: its payload is handed over at the first poll.
@@ -25,7 +26,7 @@ struct Beside<M> {
 }
 
 impl<M> Beside<M> {
-    fn new(core: &Arc<Core>, key: u64, message: M, payload: Vec<u8>, room: usize) -> Self {
+    fn new(core: &Arc<Core>, key: Key, message: M, payload: Vec<u8>, room: usize) -> Self {
         let timeout = core.inner.timeout;
         Self { pending: Pending::new(Arc::clone(core), key, message, timeout), payload, room }
     }
@@ -108,12 +109,12 @@ impl Gateway {
     /// is room for.
     pub fn ask_large<M: Message>(
         &self,
-        key: u64,
+        key: impl Into<Key>,
         message: M,
         payload: impl Into<Vec<u8>>,
         reply_room: usize,
     ) -> AskLarge<M> {
-        AskLarge { beside: Beside::new(&self.core, key, message, payload.into(), reply_room) }
+        AskLarge { beside: Beside::new(&self.core, key.into(), message, payload.into(), reply_room) }
     }
 
     /// As [`tell`](Self::tell), with a payload of up to 1 MiB beside the message, which is handed over as for
@@ -121,15 +122,15 @@ impl Gateway {
     ///
     /// # Errors
     /// The future's: as for [`tell`](Self::tell), and [`SendError::PayloadTooLarge`], [`SendError::ArenaTooSmall`].
-    pub fn tell_large<M: Message>(&self, key: u64, message: M, payload: impl Into<Vec<u8>>) -> TellLarge<M> {
-        TellLarge { beside: Beside::new(&self.core, key, message, payload.into(), 0) }
+    pub fn tell_large<M: Message>(&self, key: impl Into<Key>, message: M, payload: impl Into<Vec<u8>>) -> TellLarge<M> {
+        TellLarge { beside: Beside::new(&self.core, key.into(), message, payload.into(), 0) }
     }
 }
 
 impl Core {
     /// Bytes of the arena of a key's lane, of one direction.
-    fn arena_bytes(&self, key: u64) -> u32 {
-        self.inner.lanes[self.inner.lane_of(key, false) as usize].memory.bytes()
+    fn arena_bytes(&self, key: Key) -> u32 {
+        self.inner.lanes[self.inner.lane_of(key.number(), false) as usize].memory.bytes()
     }
 }
 

@@ -13,6 +13,7 @@ use tourbillon_shared::header::Flags;
 use super::ask::{Pending, Stage};
 use super::{Core, Gateway};
 use crate::call_error::{CallError, SendError, reply_in};
+use crate::keys::Key;
 use crate::lane_end::header_in;
 use crate::options::{Answer, Options, answer_of};
 
@@ -23,7 +24,7 @@ struct Optioned<M> {
 }
 
 impl<M> Optioned<M> {
-    fn new(core: &Arc<Core>, key: u64, message: M, options: Options) -> Self {
+    fn new(core: &Arc<Core>, key: Key, message: M, options: Options) -> Self {
         let timeout = core.inner.timeout;
         Self { pending: Pending::new(Arc::clone(core), key, message, timeout), options }
     }
@@ -85,10 +86,10 @@ impl Gateway {
     /// The future's: as for [`ask`](Self::ask), and [`CallError::DeadlinePassed`], [`CallError::Duplicate`],
     /// [`CallError::StaleVersion`]; at its first poll [`CallError::PayloadTooLarge`] when the message does not fit beside its options,
     /// and [`CallError::NoUrgentLane`].
-    pub fn ask_with<M: Message>(&self, key: u64, message: M, options: Options) -> AskWith<M> {
+    pub fn ask_with<M: Message>(&self, key: impl Into<Key>, message: M, options: Options) -> AskWith<M> {
         let mut options = options;
         let correlation = options.correlate();
-        AskWith { optioned: Optioned::new(&self.core, key, message, options), correlation }
+        AskWith { optioned: Optioned::new(&self.core, key.into(), message, options), correlation }
     }
 
     /// As [`tell`](Self::tell), with [`Options`].
@@ -96,8 +97,8 @@ impl Gateway {
     /// # Errors
     /// The future's: as for [`tell`](Self::tell), and at its first poll [`SendError::PayloadTooLarge`] when the message does not fit
     /// beside its options.
-    pub fn tell_with<M: Message>(&self, key: u64, message: M, options: Options) -> TellWith<M> {
-        TellWith { optioned: Optioned::new(&self.core, key, message, options) }
+    pub fn tell_with<M: Message>(&self, key: impl Into<Key>, message: M, options: Options) -> TellWith<M> {
+        TellWith { optioned: Optioned::new(&self.core, key.into(), message, options) }
     }
 }
 

@@ -76,6 +76,7 @@ use crate::call_error::SendError;
 use crate::client::TIMEOUT_DEFAULT;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::keys::Key;
 use crate::lane_end::LaneEnd;
 use crate::shared::Shared;
 use crate::staging::{STAGING_DEFAULT, check_bound};
@@ -165,16 +166,16 @@ impl Gateway {
     ///
     /// Dropping the future gives the request up: it is taken back while it is staged; once published it is executed, and its reply is
     /// thrown away.
-    pub fn ask<M: Message>(&self, key: u64, message: M) -> Ask<M> {
-        Ask::new(Arc::clone(&self.core), key, message, self.core.inner.timeout)
+    pub fn ask<M: Message>(&self, key: impl Into<Key>, message: M) -> Ask<M> {
+        Ask::new(Arc::clone(&self.core), key.into(), message, self.core.inner.timeout)
     }
 
     /// Sends `message` to the actor `key`; a future that is ready when the message is published. Nothing is sent before it is polled.
     ///
     /// The acknowledgement is counted later ([`counts`](Self::counts)). Dropping the future takes the message back unless it is
     /// published.
-    pub fn tell<M: Message>(&self, key: u64, message: M) -> Tell<M> {
-        Tell::new(Arc::clone(&self.core), key, message, self.core.inner.timeout)
+    pub fn tell<M: Message>(&self, key: impl Into<Key>, message: M) -> Tell<M> {
+        Tell::new(Arc::clone(&self.core), key.into(), message, self.core.inner.timeout)
     }
 
     /// Ends all waits with [`CallError::GatewayClosed`](crate::CallError::GatewayClosed), refuses everything from now on and gives the

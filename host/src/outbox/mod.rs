@@ -36,12 +36,14 @@ use tourbillon_shared::frame::{FRAME_WORDS_MAX, PAYLOAD_BYTES_MAX, decode_payloa
 use tourbillon_shared::header::Header;
 use tourbillon_shared::outbox::{Credit, LaneNotices, LaneOutbox, Owner, is_notice_for, notice_number, read_frame};
 use tourbillon_shared::position::RingShape;
+use tourbillon_shared::virtual_actors::{kind_of, space_of};
 
 #[cfg(feature = "async")]
 pub use stream::OutboxStream;
 pub use tourbillon_shared::outbox::{NOTICES_MAX, OutboxPolicy};
 
 use crate::error::EngineError;
+use crate::keys::Key;
 use crate::lane::Lane;
 use crate::shared::{Shared, TRANSITION_TIME_MAX};
 use crate::wait::{Next, WaitStrategy, Waiter};
@@ -104,17 +106,22 @@ impl Received {
 
     /// Kind of the actor that posted it.
     pub fn kind(&self) -> u16 {
-        self.header.kind
+        kind_of(self.header.kind)
     }
 
-    /// Key of the actor that posted it.
+    /// Key of the actor that posted it, as its handlers see it: [`Key::number`].
     pub fn key(&self) -> u64 {
         self.header.key
     }
 
+    /// Key of the actor that posted it, to send to it or to ask for its name ([`Engine::name_of`](crate::Engine::name_of)).
+    pub fn sender(&self) -> Key {
+        Key::in_space(space_of(self.header.kind), self.header.key)
+    }
+
     /// Whether an actor `A` posted it.
     pub fn is_from<A: Actor>(&self) -> bool {
-        self.header.kind == A::KIND
+        self.kind() == A::KIND
     }
 
     /// [`Notice::NUMBER`] of its type.
