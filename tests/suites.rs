@@ -28,8 +28,12 @@ mod gateway_ends;
 mod gateway_large;
 #[path = "tests/gateway_spin.rs"]
 mod gateway_spin;
+#[path = "tests/keys.rs"]
+mod keys;
 #[path = "tests/lanes.rs"]
 mod lanes;
+#[path = "tests/large_churn.rs"]
+mod large_churn;
 #[path = "tests/lifecycle.rs"]
 mod lifecycle;
 #[path = "tests/options.rs"]

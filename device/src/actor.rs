@@ -30,9 +30,10 @@
 
 use tourbillon_shared::frame::PAYLOAD_BYTES_MAX;
 
-use crate::call::{Call, Outcome, Words};
+use crate::call::{Call, Outcome};
 use crate::context::Context;
 use crate::probe::{HandlerName, Probe};
+use crate::words::Words;
 use crate::{Plain, State};
 
 /// Largest state, in bytes: a handler works on a copy, which must stay close to the registers.

@@ -4,7 +4,8 @@
 //! order of magnitude nearer than device memory. The truth at rest is in device memory: the first warp loads the positions
 //! when the kernel starts, the last warp that leaves spills them.
 
-use tourbillon_shared::geometry::{BlockLayout, BlockWords, KernelArguments, ShardState, WarpScratch};
+use tourbillon_shared::block::{BlockLayout, BlockWords, WarpScratch};
+use tourbillon_shared::geometry::{KernelArguments, ShardState};
 use tourbillon_shared::position::RingShape;
 
 use crate::arch::Arch;

@@ -1,6 +1,6 @@
 //! Splitting a window of ready slots into frames.
 
-use tourbillon_shared::geometry::WarpScratch;
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
 use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, Slot};
 use tourbillon_shared::virtual_actors::{SPACE_ORDERS, space_of};

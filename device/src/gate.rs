@@ -13,9 +13,10 @@
 //! memory, against the position that the shard publishes. A frame whose shard has no room stays at the head of its
 //! lane and holds up that lane alone.
 
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::control::{Command, Processing};
 use tourbillon_shared::frame::{FRAME_SLOTS_MAX, PAYLOAD_BYTES_OF_ONE_SLOT, is_well_formed};
-use tourbillon_shared::geometry::{LaneAddresses, WarpScratch};
+use tourbillon_shared::geometry::LaneAddresses;
 use tourbillon_shared::header::{Arrival, Flags, Header, ReturnAddress};
 use tourbillon_shared::hlc;
 use tourbillon_shared::partition::{hash, partition_of};

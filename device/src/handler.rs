@@ -1,15 +1,16 @@
 //! Running one handler: the only module of the engine from which user code is reached.
 
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::dead_letter::is_dead;
 use tourbillon_shared::error::{FailureCode, PanicPlace};
-use tourbillon_shared::geometry::{EntryHeader, WarpScratch};
+use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header};
 use tourbillon_shared::slot::{Chunk, Slot};
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::{SPACE_ORDERS, kind_of, space_of};
 
 use crate::arch::Arch;
-use crate::call::{Call, Image, OneSlot, Outcome, Staged, Words, failure_of};
+use crate::call::{Call, Outcome, failure_of};
 use crate::frames::header_of;
 use crate::landing::{landing_buffer, refusal};
 use crate::large::Large;
@@ -17,6 +18,7 @@ use crate::options;
 use crate::stats::Stats;
 use crate::system::System;
 use crate::virtual_actors::{failure_in, is_order_done};
+use crate::words::{Image, OneSlot, Staged, Words};
 
 /// Runs the handler of the staged frame at `frame` and writes its answer, or the failure that stands in its place.
 ///

@@ -3,8 +3,9 @@
 //! Launched once, the loop never exits by itself. Every warp looks at the mirror of the control block every few rounds and
 //! obeys it between two windows. One warp of the first gate block, the control warp (module `control`), keeps that mirror.
 
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::control::{Command, Mode};
-use tourbillon_shared::geometry::{KernelArguments, WarpScratch};
+use tourbillon_shared::geometry::KernelArguments;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk};
 use tourbillon_shared::telemetry::{Counter, TelemetryPage};
 

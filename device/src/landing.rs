@@ -5,9 +5,10 @@
 //! fetches sixteen bytes a lane. See [`tourbillon_shared::arena`] for the protocol.
 
 use tourbillon_shared::arena::{ARENA_HEAD_BYTES, ARENA_REF_WORDS, ArenaRef};
+use tourbillon_shared::block::{Landing, WarpScratch};
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::frame::{arena_start, payload_start};
-use tourbillon_shared::geometry::{Landing, LaneAddresses, WarpScratch};
+use tourbillon_shared::geometry::LaneAddresses;
 use tourbillon_shared::header::{Flags, Header, ReturnAddress};
 use tourbillon_shared::mutant;
 use tourbillon_shared::slot::Chunk;

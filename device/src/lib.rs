@@ -72,6 +72,7 @@ pub mod turn;
 mod virtual_actors;
 pub mod warp;
 mod window;
+pub mod words;
 
 #[doc(hidden)]
 pub use tourbillon_shared as shared;
@@ -81,8 +82,6 @@ pub use actor::zeroed;
 pub use actor::{Actor, ErrorOf, Handler, Message, NoError, ReplyOf};
 #[cfg(not(target_arch = "nvptx64"))]
 pub use adopt::AdoptError;
-#[doc(hidden)]
-pub use call::Words;
 pub use call::{Call, Outcome};
 pub use context::Context;
 #[cfg(not(target_arch = "nvptx64"))]
@@ -93,6 +92,8 @@ pub use pool::{MapIter, PoolError, PoolMap, PoolSet, PoolVec, VecIter};
 pub use system::System;
 pub use tourbillon_derive::{PlainOfDevice as Plain, StateOfDevice as State};
 pub use tourbillon_shared::outbox::Subscriber;
+#[doc(hidden)]
+pub use words::Words;
 
 /// The kind that a request is for, without the space of its key.
 #[doc(hidden)]

@@ -4,7 +4,7 @@
 //! a look costs one round trip, over the bus or to the second-level cache, whatever it finds. What was read is staged in
 //! the warp's scratch; a slot is ready when all four of its tags were those of the expected lap.
 
-use tourbillon_shared::geometry::WarpScratch;
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, Slot};
 
 use crate::arch::Arch;

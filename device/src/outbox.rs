@@ -8,8 +8,9 @@
 //! All of that runs divergent, as the handler does: no collective, no panic, and nothing that waits for anybody. Only what one message
 //! posts is in flight between reservation and slots, so nothing of it has to survive a relaunch.
 
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::frame::slots_for;
-use tourbillon_shared::geometry::{KernelArguments, LaneAddresses, WarpScratch};
+use tourbillon_shared::geometry::{KernelArguments, LaneAddresses};
 use tourbillon_shared::header::Header;
 use tourbillon_shared::lane::LaneHeader;
 use tourbillon_shared::mutant;

@@ -3,8 +3,9 @@
 //! They are two macros, because the list stands in a crate of actors, which any compiler takes, and the entry in the crate that
 //! becomes the module, which needs features of the device compiler.
 
-use crate::call::{Call, Outcome, Words};
+use crate::call::{Call, Outcome};
 use crate::probe::{HandlerName, Probe};
+use crate::words::Words;
 
 /// The actors of an engine. Implemented by [`system!`](crate::system!).
 pub trait System: 'static {

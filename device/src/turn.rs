@@ -13,7 +13,7 @@
 //! failure, runs the rest of that lane's frames and goes on. One lane of a warp never runs handlers, so that there is always
 //! somebody left.
 
-use tourbillon_shared::geometry::WarpScratch;
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::header::Flags;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, SLOT_BYTES, Slot};
 

@@ -2,8 +2,9 @@
 //!
 //! See [`turn`](crate::turn) for the four phases, and for what a panic costs.
 
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::error::{FailureCode, PanicPlace};
-use tourbillon_shared::geometry::{EntryHeader, WarpScratch};
+use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Arrival, Flags, Header, ReturnAddress};
 use tourbillon_shared::hlc;
 use tourbillon_shared::partition::hash;
@@ -14,7 +15,7 @@ use tourbillon_shared::virtual_actors::{SPACE_ORDERS, kind_of, space_of};
 
 use crate::arch::Arch;
 use crate::block::Block;
-use crate::call::{Call, Staged};
+use crate::call::Call;
 use crate::clock::Clock;
 use crate::directory::{Directory, Place};
 use crate::frames::{Frames, staged, staged_flags, staged_header};
@@ -29,6 +30,7 @@ use crate::system::System;
 use crate::turn::{Ring, ring_slot};
 use crate::virtual_actors::{are_on, entry_of_errand, no_entry, settle};
 use crate::warp::{Warp, low_bits, lowest};
+use crate::words::Staged;
 
 /// A window whose frames are grouped.
 #[derive(Clone, Copy, Debug)]

@@ -166,7 +166,7 @@ fn read_ring(
 mod tests {
     use super::*;
     use crate::backend::Copies;
-    use crate::config::BackendKind;
+    use crate::choice::BackendKind;
     use crate::shared_memory::Mapping;
     use std::sync::Arc;
     use tourbillon_device::arch::native::Doorbell;

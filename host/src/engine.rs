@@ -5,16 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytemuck::Zeroable;
 use tourbillon_device::{Actor, SystemImage};
-use tourbillon_shared::abi;
 use tourbillon_shared::control::Mode;
-use tourbillon_shared::dead_letter::DeadLetterState;
-use tourbillon_shared::geometry::{DeviceLayout, EntryHeader, Geometry, KernelArguments, LaneAddresses};
-use tourbillon_shared::outbox::OutboxState;
-use tourbillon_shared::partition::even_table;
+use tourbillon_shared::geometry::{EntryHeader, Geometry};
 use tourbillon_shared::position::RingShape;
-use tourbillon_shared::telemetry::{COUNTERS, Counter, TELEMETRY_MAGIC, TelemetryHost, TelemetryPage};
+use tourbillon_shared::telemetry::{COUNTERS, Counter, TelemetryPage};
 use tourbillon_shared::virtual_actors::STORE_LANE;
 
 use crate::backend::cpu::Cpu;
@@ -22,29 +17,26 @@ use crate::backend::cuda::Cuda;
 #[cfg(feature = "simt")]
 use crate::backend::simt::Simt;
 use crate::backend::{Copies, Machine};
+use crate::choice::{Backend, BackendKind};
 use crate::client::Client;
-use crate::config::{Backend, BackendKind, EngineBuilder};
+use crate::config::EngineBuilder;
 use crate::control::Control;
 use crate::dead_letters::{self, DeadLetter};
 use crate::error::EngineError;
 use crate::keys::{ActorKey, Key, KeyError, KeyName, Names};
 use crate::lane::Lane;
 use crate::lane_table::LaneTable;
-use crate::memory::{arguments_offset, device_bytes, lanes_offset, memory_sum};
+use crate::memory::{device_bytes, memory_sum};
 use crate::monitor::Monitor;
 use crate::pools::PoolUsage;
 use crate::port::Port;
+use crate::prepare::{host_telemetry, prepare};
 use crate::shared::{EXIT_TIME_MAX, Shared};
 use crate::store::{Command, StoreCounts, StoreService};
-use crate::telemetry::{OwnPage, unix_ns};
+use crate::telemetry::OwnPage;
 use crate::wait::WaitStrategy;
 use crate::{clock, inspect};
 
-/// Time between two beats of the kernel: a command is seen within it, and half of it passes between two looks at the control
-/// block over the bus.
-const BEAT_NS: u32 = 50_000;
-/// Time between two refreshes of the telemetry page's counters: summing them takes a full chip some 100 us.
-const REFRESH_NS: u32 = 5_000_000;
 /// Pause between two looks at what a drain has left.
 const DRAIN_PERIOD: Duration = Duration::from_micros(200);
 
@@ -467,105 +459,10 @@ impl Drop for Engine {
     }
 }
 
-/// Device addresses of host memory.
-struct Mapped {
-    control: u64,
-    telemetry: u64,
-    lanes: Vec<LaneAddresses>,
-}
-
-fn lane_addresses(machine: &mut dyn Machine, lane: &Lane) -> Result<LaneAddresses, EngineError> {
-    let start = machine.map_host(lane.mapping())?;
-    Ok(LaneAddresses {
-        requests: start + lane.constants().request_offset,
-        replies: start + lane.constants().reply_offset,
-        capacity_log2: lane.constants().capacity_log2,
-        arena_bytes: lane.arena_bytes(),
-        reserved: [0; 2],
-    })
-}
-
-/// Allocates device memory, maps host memory for the device and writes what the kernel finds at its first launch; returns the
-/// address of the device memory.
-fn prepare(
-    machine: &mut dyn Machine,
-    geometry: &Geometry,
-    control: &Control,
-    page: &OwnPage,
-    lanes: &[Lane],
-    first_position: u64,
-) -> Result<u64, EngineError> {
-    let memory = machine.allocate(device_bytes(geometry))?;
-    let mapped = Mapped {
-        control: machine.map_host(control.mapping())?,
-        telemetry: machine.map_host(page.mapping())?,
-        lanes: lanes.iter().map(|lane| lane_addresses(&mut *machine, lane)).collect::<Result<_, _>>()?,
-    };
-    fill(machine, geometry, memory, &mapped, first_position)?;
-    let outboxes: Vec<OutboxState> = lanes.iter().filter_map(Lane::new_outbox).collect();
-    machine.write(DeviceLayout::new(geometry).outboxes, bytemuck::cast_slice(&outboxes))?;
-    let dead_letters = DeadLetterState::new(geometry.dead_letters_log2);
-    machine.write(DeviceLayout::new(geometry).dead_letters, bytemuck::cast_slice(&[dead_letters]))?;
-    Ok(memory)
-}
-
-/// Writes what the kernel finds in device memory at its first launch; the rest is zero.
-fn fill(
-    machine: &mut dyn Machine,
-    geometry: &Geometry,
-    memory: u64,
-    mapped: &Mapped,
-    first_position: u64,
-) -> Result<(), EngineError> {
-    let layout = DeviceLayout::new(geometry);
-    let table = even_table(geometry.shards);
-    // By words of eight bytes, little-endian as every supported device is.
-    let table: Vec<u64> =
-        table.chunks_exact(4).map(|part| part.iter().rev().fold(0, |w, s| w << 16 | u64::from(*s))).collect();
-    machine.write(layout.table, &table)?;
-    machine.write(layout.lane_heads, &vec![first_position; geometry.lanes as usize])?;
-    let arguments = KernelArguments {
-        abi_hash: abi::HASH,
-        control: mapped.control,
-        telemetry: mapped.telemetry,
-        lanes: memory + lanes_offset(geometry),
-        memory,
-        layout,
-        geometry: *geometry,
-        refresh_ns: REFRESH_NS,
-        beat_ns: BEAT_NS,
-        reserved: [0; 1],
-    };
-    machine.write(lanes_offset(geometry), bytemuck::cast_slice(&mapped.lanes))?;
-    machine.write(arguments_offset(geometry), bytemuck::cast_slice(&[arguments]))
-}
-
-fn host_telemetry(machine: &dyn Machine, geometry: &Geometry) -> TelemetryHost {
-    let mut device_name = [0; 48];
-    let name = machine.device_name();
-    let mut end = name.len().min(device_name.len());
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    device_name[..end].copy_from_slice(&name.as_bytes()[..end]);
-    TelemetryHost {
-        magic: TELEMETRY_MAGIC,
-        abi_hash: abi::HASH,
-        process: std::process::id(),
-        backend: machine.kind().code(),
-        started_unix_ns: unix_ns(),
-        mode_commanded: Mode::Resident as u32,
-        warps: geometry.blocks * geometry.warps_per_block,
-        shards: geometry.shards,
-        lanes: geometry.lanes,
-        device_name,
-        ..TelemetryHost::zeroed()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::unix_ns;
 
     #[test]
     fn without_a_gpu_cuda_is_refused_and_auto_falls_back() {

@@ -5,6 +5,7 @@
 
 pub mod backpressure;
 pub mod call_error;
+pub mod choice;
 pub mod client;
 pub mod config;
 pub mod dead_letters;
@@ -37,6 +38,7 @@ pub(crate) mod memory;
 pub(crate) mod monitor;
 pub(crate) mod pools;
 pub(crate) mod port;
+pub(crate) mod prepare;
 pub(crate) mod priority;
 pub(crate) mod ptx;
 pub(crate) mod shared;
@@ -53,8 +55,9 @@ pub use backend::Copies;
 pub use backend::cuda::probe::{ComputeMode, DeviceInfo, DriverInfo, probe_devices};
 pub use backpressure::{Backpressure, StagingCounts};
 pub use call_error::{CallError, SendError};
+pub use choice::{Backend, BackendKind, DeviceSelector};
 pub use client::Client;
-pub use config::{Backend, BackendKind, DeviceSelector, EngineBuilder, GpuGeometry};
+pub use config::{EngineBuilder, GpuGeometry};
 pub use dead_letters::DeadLetter;
 pub use engine::{DrainReport, Engine, LaneRemainder};
 pub use error::EngineError;

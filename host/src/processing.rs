@@ -128,7 +128,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Backend;
+    use crate::choice::Backend;
 
     #[test]
     fn ways_have_names() {

@@ -15,7 +15,7 @@ use tourbillon_shared::geometry::{DeviceLayout, Geometry};
 use tourbillon_shared::telemetry::WarpStats;
 
 use crate::backend::{Machine, Purpose, mark_unusable};
-use crate::config::BackendKind;
+use crate::choice::BackendKind;
 use crate::control::{Control, is_obeyed};
 use crate::error::EngineError;
 use crate::keys::Names;

@@ -37,6 +37,7 @@ extern crate std;
 
 pub mod abi;
 pub mod arena;
+pub mod block;
 pub mod control;
 pub mod dead_letter;
 pub mod dedup;

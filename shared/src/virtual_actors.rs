@@ -271,7 +271,7 @@ pub struct WaitingFrame {
     pub slots: [[Chunk; CHUNKS_PER_SLOT]; FRAME_SLOTS_MAX],
 }
 
-/// What a warp does for an actor that comes or goes, in [`WarpScratch`](crate::geometry::WarpScratch): so that the window which it runs
+/// What a warp does for an actor that comes or goes, in [`WarpScratch`](crate::block::WarpScratch): so that the window which it runs
 /// meanwhile is told from others.
 pub mod errand {
     /// Nothing.

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tourbillon::abi::telemetry::COUNTERS;
+use tourbillon::actors::counter::Add;
 use tourbillon::{Backend, Client, Counter, Engine, EngineBuilder, EngineError, SystemImage, probe_devices};
 
 use crate::deadline::Deadline;
@@ -231,4 +232,9 @@ pub fn is_skipped(place: Place) -> bool {
 pub fn is_for_want_of_a_gpu(error: &EngineError) -> bool {
     use EngineError::{Cuda, DeviceTooOld, DriverTooOld, NoDriver, NoSuchDevice};
     matches!(error, NoDriver | DriverTooOld { .. } | NoSuchDevice { .. } | DeviceTooOld { .. } | Cuda { .. })
+}
+
+/// Adds to a counter; what it was before.
+pub fn add_to(client: &mut Client, key: u64, amount: u32) -> u64 {
+    client.call(key, Add { amount, sender: 0, sequence: 1 }).unwrap().previous
 }

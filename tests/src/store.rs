@@ -5,8 +5,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tourbillon::store::{Clock, MemoryStore, ShardPlaces, Store, StoreError, StoredActor};
-use tourbillon::{ActorKey, Engine};
+use tourbillon::{ActorKey, Engine, EngineBuilder};
 
+use crate::Bench;
 use crate::bench::{REPLY_TIME_MAX, eventually};
 
 /// What a store was asked.
@@ -173,4 +174,9 @@ pub fn settled_places(engine: &Engine) -> Vec<ShardPlaces> {
         assert!(shard.is_probeable, "an actor cannot be found: {shard:?}");
     }
     places
+}
+
+/// A builder with room for `actors` in each of `shards`, and a store.
+pub fn roomy(bench: &Bench, shards: u32, actors: u32, store: &Arc<ToldStore>) -> EngineBuilder {
+    bench.builder().shards(shards).actors_per_shard(actors).arena_bytes(64 << 10).store(Arc::clone(store))
 }

@@ -5,33 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tourbillon::abi::error::FailureCode;
-use tourbillon::abi::header::{Flags, Header};
-use tourbillon::abi::virtual_actors::{ORDER_KIND, SPACE_ORDERS, SPACE_STRING, kind_word};
 use tourbillon::actors::blob::Mirror;
 use tourbillon::actors::counter::{Add, Get};
 use tourbillon::actors::echo::{Ping16, Ping352};
 use tourbillon::actors::faulty::{Fault, Trigger};
-use tourbillon::actors::herald::{Announce, Subscribe};
-use tourbillon::actors::{Counter as Counting, Faulty, Herald};
-use tourbillon::keys::KEY_BYTES_MAX;
-use tourbillon::store::MemoryStore;
+use tourbillon::actors::{Counter as Counting, Faulty};
 use tourbillon::{
-    Actor, ActorKey, CallError, Client, Context, Counter, Engine, EngineBuilder, EngineError, Handler, Key, KeyError,
-    NoError, OutboxPolicy, Plain, State, Store, StoredActor, actor, system,
+    Actor, ActorKey, CallError, Client, Context, Counter, Engine, EngineError, Handler, NoError, Plain, State, Store,
+    StoredActor, actor, system,
 };
-use tourbillon_tests::bench::{REPLY_TIME_MAX, bytes_of, client, counted, counters, eventually, mixed};
-use tourbillon_tests::store::{Asked, Hands, ToldStore, settled_places};
-use tourbillon_tests::{Bench, on_backends, on_every_backend};
-
-/// A builder with room for `actors` in each of `shards`, and a store.
-fn roomy(bench: &Bench, shards: u32, actors: u32, store: &Arc<ToldStore>) -> EngineBuilder {
-    bench.builder().shards(shards).actors_per_shard(actors).arena_bytes(64 << 10).store(Arc::clone(store))
-}
-
-fn add(client: &mut Client, key: u64, amount: u32) -> u64 {
-    client.call(key, Add { amount, sender: 0, sequence: 1 }).unwrap().previous
-}
+use tourbillon_tests::bench::{REPLY_TIME_MAX, add_to, bytes_of, client, counted, counters, eventually, mixed};
+use tourbillon_tests::store::{Asked, Hands, ToldStore, roomy, settled_places};
+use tourbillon_tests::{on_backends, on_every_backend};
 
 fn evict_fetch(key: u64) -> (Asked, Asked) {
     (Asked::Evict(ActorKey::Native(key)), Asked::Fetch(ActorKey::Native(key)))
@@ -139,9 +124,9 @@ on_every_backend! {
         let engine = roomy(bench, 1, 3, &store).build().unwrap();
         let mut client = client(&engine);
         for key in [1, 2, 3, 1, 3] {
-            add(&mut client, key, 10);
+            add_to(&mut client, key, 10);
         }
-        add(&mut client, 4, 10);
+        add_to(&mut client, 4, 10);
         let (evict, fetch) = evict_fetch(2);
         assert!(store.log().contains(&evict), "{:?}", store.log());
         assert_eq!(store.log().iter().filter(|asked| matches!(asked, Asked::Evict(_))).count(), 1);
@@ -152,7 +137,7 @@ on_every_backend! {
         assert!(kept.hlc > 0);
         assert_eq!(engine.inspect::<Counting>(2).unwrap(), None);
         // It comes back with its version, and another goes.
-        assert_eq!(add(&mut client, 2, 5), 10);
+        assert_eq!(add_to(&mut client, 2, 5), 10);
         assert_eq!(store.log().iter().filter(|asked| **asked == fetch).count(), 2);
         assert_eq!(engine.inspect::<Counting>(2).unwrap().unwrap().0.version, 2);
         assert_eq!(store.log().last(), Some(&fetch));
@@ -160,7 +145,7 @@ on_every_backend! {
         engine.evict(3).unwrap();
         eventually("all have gone", || engine.store_counts().kept >= 5);
         store.forgets.store(true, Ordering::Relaxed);
-        assert_eq!(add(&mut client, 2, 5), 0);
+        assert_eq!(add_to(&mut client, 2, 5), 0);
         settled_places(&engine);
     }
 }
@@ -174,7 +159,7 @@ on_every_backend! {
         let mut client = client(&engine);
         let actors = bench.scale(80, 30);
         for key in 0..actors {
-            add(&mut client, key, 1);
+            add_to(&mut client, key, 1);
         }
         hands.advance(Duration::from_secs(61));
         eventually("it was looked for idle actors", || engine.store_counts().sweeps == 1);
@@ -187,7 +172,7 @@ on_every_backend! {
         assert_eq!(places.iter().map(|shard| shard.state.places).sum::<u32>(), 0);
         assert_eq!(places.iter().map(|shard| shard.free_list).sum::<u32>(), actors as u32);
         for key in 0..actors {
-            assert_eq!(add(&mut client, key, 1), 1);
+            assert_eq!(add_to(&mut client, key, 1), 1);
         }
         assert_eq!(counted(&engine, Counter::Fetched), actors);
     }
@@ -199,7 +184,7 @@ on_every_backend! {
         let store = ToldStore::new();
         let engine = roomy(bench, 1, 8, &store).build().unwrap();
         let (mut waiting, mut other) = (client(&engine), client(&engine));
-        assert_eq!(add(&mut other, 2, 1), 0);
+        assert_eq!(add_to(&mut other, 2, 1), 0);
         let hold = store.hold();
         let mut pipeline = waiting.pipeline();
         for sequence in 1..=20 {
@@ -207,7 +192,7 @@ on_every_backend! {
         }
         store.wait_for(&evict_fetch(1).1);
         for round in 1..50 {
-            assert_eq!(add(&mut other, 2, 1), round, "an actor that is there is served");
+            assert_eq!(add_to(&mut other, 2, 1), round, "an actor that is there is served");
         }
         eventually("all wait", || counted(&engine, Counter::Waiting) == 20);
         assert!(pipeline.try_pop().is_none());
@@ -231,7 +216,7 @@ on_every_backend! {
         let store = ToldStore::new();
         let engine = roomy(bench, 1, 1, &store).build().unwrap();
         let (mut waiting, mut other) = (client(&engine), client(&engine));
-        assert_eq!(add(&mut other, 1, 1), 0);
+        assert_eq!(add_to(&mut other, 1, 1), 0);
         let hold = store.hold();
         let mut pipeline = waiting.pipeline();
         for sequence in 1..=4 {
@@ -274,7 +259,7 @@ on_every_backend! {
         assert_eq!(replies, [Ok(0), Ok(0), Ok(0), Ok(1), refused.clone(), refused]);
         drop(pipeline);
         // All places are free again.
-        assert_eq!((add(&mut client, 4, 1), add(&mut client, 2, 1)), (0, 1));
+        assert_eq!((add_to(&mut client, 4, 1), add_to(&mut client, 2, 1)), (0, 1));
         settled_places(&engine);
     }
 }
@@ -285,7 +270,7 @@ on_every_backend! {
         let store = ToldStore::new();
         let engine = roomy(bench, 1, 2, &store).build().unwrap();
         let mut client = client(&engine);
-        assert_eq!(add(&mut client, 1, 7), 0);
+        assert_eq!(add_to(&mut client, 1, 7), 0);
         engine.evict(1).unwrap();
         eventually("it has gone", || engine.store_counts().kept == 1);
         store.fails_to_bring.store(true, Ordering::Relaxed);
@@ -305,17 +290,17 @@ on_every_backend! {
         let store = ToldStore::new();
         let engine = roomy(bench, 1, 2, &store).build().unwrap();
         let mut client = client(&engine);
-        assert_eq!((add(&mut client, 1, 1), add(&mut client, 2, 1)), (0, 0));
+        assert_eq!((add_to(&mut client, 1, 1), add_to(&mut client, 2, 1)), (0, 0));
         store.fails_to_keep.store(true, Ordering::Relaxed);
         for round in 1..4 {
             assert_eq!(client.call(3, Get {}), Err(CallError::DirectoryFull));
-            assert_eq!((add(&mut client, 1, 1), add(&mut client, 2, 1)), (round, round));
+            assert_eq!((add_to(&mut client, 1, 1), add_to(&mut client, 2, 1)), (round, round));
         }
         assert!(counted(&engine, Counter::EvictFailures) >= 3);
         assert_eq!(engine.store_counts().keep_failures, counted(&engine, Counter::EvictFailures));
         store.fails_to_keep.store(false, Ordering::Relaxed);
         assert_eq!(client.call(3, Get {}), Ok(0));
-        assert_eq!((add(&mut client, 1, 1), add(&mut client, 2, 1)), (4, 4));
+        assert_eq!((add_to(&mut client, 1, 1), add_to(&mut client, 2, 1)), (4, 4));
         settled_places(&engine);
     }
 }
@@ -327,7 +312,7 @@ on_every_backend! {
         let engine = roomy(bench, 1, 1, &store).build().unwrap();
         let mut client = client(&engine);
         for fails in [false, true] {
-            let before = add(&mut client, 1, 3);
+            let before = add_to(&mut client, 1, 3);
             store.fails_to_keep.store(fails, Ordering::Relaxed);
             let asked = store.log().iter().filter(|asked| **asked == evict_fetch(1).0).count();
             let hold = store.hold();
@@ -535,112 +520,11 @@ on_every_backend! {
     fn without_a_store_a_full_shard_says_so(bench: &Bench) {
         let engine: Engine = bench.builder().shards(1).actors_per_shard(2).build().unwrap();
         let mut client = client(&engine);
-        assert_eq!((add(&mut client, 1, 1), add(&mut client, 2, 1)), (0, 0));
+        assert_eq!((add_to(&mut client, 1, 1), add_to(&mut client, 2, 1)), (0, 0));
         assert_eq!(client.call(3, Get {}), Err(CallError::DirectoryFull));
         assert!(matches!(engine.evict(1), Err(EngineError::NoStore)));
         assert_eq!(engine.store_counts(), tourbillon::StoreCounts::default());
-        assert_eq!(add(&mut client, 1, 1), 1);
-    }
-}
-
-on_every_backend! {
-    /// Strings and wide ids are actors of their own, whatever their numbers are; they come back from the store under their names.
-    fn names_are_actors_of_their_own(bench: &Bench) {
-        let store = ToldStore::new();
-        let engine = roomy(bench, 2, 8, &store).build().unwrap();
-        let mut client = client(&engine);
-        let keys: Vec<Key> = vec![
-            1.into(),
-            2.into(),
-            engine.key("alice").unwrap(),
-            engine.key("bob").unwrap(),
-            engine.key(1u128).unwrap(),
-            engine.key(1u128 << 64).unwrap(),
-        ];
-        assert_eq!(engine.key(String::from("alice")).unwrap(), keys[2]);
-        for round in 0..3u64 {
-            for (number, key) in keys.iter().enumerate() {
-                let added = client.call(*key, Add { amount: number as u32 + 1, sender: 0, sequence: 1 }).unwrap();
-                assert_eq!(added.previous, round * (number as u64 + 1), "{key:?}");
-            }
-            engine.evict(100).unwrap();
-            eventually("all have gone", || engine.store_counts().kept == (round + 1) * 6);
-        }
-        for name in ["alice", "bob"] {
-            assert_eq!(store.kept.get(Counting::KIND, &ActorKey::Name(name.into())).unwrap().version, 3);
-        }
-        assert_eq!(store.kept.get(Counting::KIND, &ActorKey::Wide(1 << 64)).unwrap().version, 3);
-        assert_eq!(engine.name_of(keys[3]), Some(ActorKey::Name("bob".into())));
-        assert_eq!((engine.key_names(), store.kept.len()), (4, 6));
-        assert_eq!(client.call(keys[2], Get {}), Ok(9));
-        assert_eq!(engine.inspect::<Counting>(keys[2]).unwrap().unwrap().1.value, 9);
-        // Handlers see the number, and what they post names the actor.
-        let outbox = client.outbox(OutboxPolicy::Drop).unwrap();
-        client.call(keys[3], Subscribe { subscriber: outbox.address() }).unwrap();
-        client.call(keys[3], Announce { word: 5 }).unwrap();
-        let mut outbox = outbox;
-        let received = outbox.next_timeout(REPLY_TIME_MAX).unwrap();
-        assert!(received.is_from::<Herald>());
-        assert_eq!((received.key(), received.sender()), (keys[3].number(), keys[3]));
-        let long = "x".repeat(KEY_BYTES_MAX + 1);
-        assert!(matches!(engine.key(long), Err(KeyError::TooLong { .. })));
-    }
-}
-
-on_every_backend! {
-    /// Names work without a store as well, and there are no more of them than may be.
-    fn names_need_no_store(bench: &Bench) {
-        let engine = bench.builder().key_names(3).build().unwrap();
-        let mut client = client(&engine);
-        for (number, name) in ["a", "b", "c"].into_iter().enumerate() {
-            let key = engine.key(name).unwrap();
-            assert_eq!(client.call(key, Add { amount: 1, sender: 0, sequence: 1 }).unwrap().previous, 0, "{name}");
-            assert_eq!(client.call(key.number(), Get {}), Ok(0), "{number}: a native key of the same number");
-        }
-        assert_eq!(engine.key("d"), Err(KeyError::TooManyNames { most: 3 }));
-        assert!(engine.key("a").is_ok());
-        // A message that the actor does not have, and a kind that is none, are told as for any key.
-        let key = engine.key("a").unwrap();
-        let header = |kind, message| Header { key: key.number(), kind, message, flags: Flags::new(1, 0), ..Header::default() };
-        for (kind, message, expected) in [(2, 99, FailureCode::UnknownMessage), (777, 0, FailureCode::UnknownKind)] {
-            let (reply, payload) = client.call_raw(header(kind_word(kind, SPACE_STRING), message), &[]).unwrap();
-            assert!(reply.flags.has(Flags::FAILED));
-            assert_eq!(payload[..4], (expected as u32).to_le_bytes());
-        }
-    }
-}
-
-on_every_backend! {
-    /// A client that writes orders is refused, and nothing is done; so is one in an engine without a store.
-    fn orders_of_clients_are_refused(bench: &Bench) {
-        for has_store in [true, false] {
-            let store = ToldStore::new();
-            let builder = bench.builder().shards(1).actors_per_shard(4);
-            let engine = if has_store { builder.store(Arc::clone(&store)) } else { builder }.build().unwrap();
-            let mut client = client(&engine);
-            for key in 0..3 {
-                add(&mut client, key, 1);
-            }
-            for order in 0..10u32 {
-                for kind in [ORDER_KIND, kind_word(2, SPACE_ORDERS), u16::MAX] {
-                    let mut payload = [0; 16];
-                    // All of them, whatever the second word names.
-                    payload[..4].copy_from_slice(&order.to_le_bytes());
-                    payload[8..12].copy_from_slice(&3u32.to_le_bytes());
-                    let header = Header { key: 5, kind, length: 16, flags: Flags::new(1, 0), ..Header::default() };
-                    let (reply, answer) = client.call_raw(header, &payload).unwrap();
-                    assert!(reply.flags.has(Flags::FAILED), "order {order} in {kind:#x}");
-                    assert_eq!(answer[..4], (FailureCode::UnknownKeySpace as u32).to_le_bytes());
-                }
-            }
-            for key in 0..3 {
-                assert_eq!(add(&mut client, key, 1), 1);
-            }
-            assert_eq!(counted(&engine, Counter::Evicted), 0);
-            if has_store {
-                assert_eq!(settled_places(&engine)[0].state.places, 3);
-            }
-        }
+        assert_eq!(add_to(&mut client, 1, 1), 1);
     }
 }
 
@@ -650,7 +534,7 @@ on_every_backend! {
         let store = ToldStore::new();
         let engine = roomy(bench, 1, 1, &store).build().unwrap();
         let mut client = client(&engine);
-        add(&mut client, 1, 1);
+        add_to(&mut client, 1, 1);
         let mut totals = [0; 2];
         for round in 0..4 {
             let payload = bytes_of(round, 2_000 + 700 * round as usize);
@@ -672,17 +556,17 @@ on_every_backend! {
         let store = ToldStore::new();
         let engine = roomy(bench, 1, 4, &store).build().unwrap();
         let (mut slow, mut other) = (client(&engine), client(&engine));
-        add(&mut other, 1, 1);
+        add_to(&mut other, 1, 1);
         store.takes_us.store(3_000, Ordering::Relaxed);
         std::thread::scope(|scope| {
             let walking = scope.spawn(|| {
                 for key in 10..bench.scale(40, 18) {
-                    assert_eq!(add(&mut slow, key, 1), 0);
+                    assert_eq!(add_to(&mut slow, key, 1), 0);
                 }
             });
             let mut previous = 1;
             while !walking.is_finished() {
-                assert_eq!(add(&mut other, 1, 1), previous);
+                assert_eq!(add_to(&mut other, 1, 1), previous);
                 previous += 1;
             }
             walking.join().unwrap();
@@ -713,92 +597,4 @@ on_every_backend! {
         }
         settled_places(&engine);
     }
-}
-
-/// Clients of the large churn.
-const CHURNERS: u64 = 8;
-
-/// Messages over keys of which some are called far more often than others (the number of calls of a key is inverse to its rank), in room
-/// for a tenth of them; every reply and every sum is compared.
-fn churn_at_scale(bench: &Bench, keys: u64, messages: u64) {
-    let store = Arc::new(MemoryStore::default());
-    let builder = bench.builder().lanes(CHURNERS as u32).arena_bytes(0).outbox_capacity(0).waiters(1024);
-    let shards = builder.clone().build().unwrap().geometry().shards;
-    let room = (keys / 10).div_ceil(shards.into()) as u32;
-    let engine = builder.shards(shards).actors_per_shard(room).store(Arc::clone(&store)).build().unwrap();
-    let began = std::time::Instant::now();
-    let sums: Vec<Vec<u32>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..CHURNERS)
-            .map(|number| {
-                let mut client = client(&engine);
-                scope.spawn(move || {
-                    let mut counts = vec![0u32; keys as usize];
-                    let mut in_flight = std::collections::VecDeque::new();
-                    let mut pipeline = client.pipeline();
-                    let (mut sent, mut answered) = (0, 0);
-                    while answered < messages / CHURNERS {
-                        while sent < messages / CHURNERS {
-                            let share = mixed(sent * CHURNERS + number) as f64 / u64::MAX as f64;
-                            let rank = ((keys as f64).powf(share) as u64 - 1).min(keys - 1);
-                            let count = &mut counts[rank as usize];
-                            let sequence = u64::from(*count) + 1;
-                            let add = Add { amount: 1, sender: number as u32, sequence };
-                            if in_flight.len() >= 900 || !pipeline.push(mixed(rank), &add).unwrap() {
-                                break;
-                            }
-                            *count += 1;
-                            in_flight.push_back(sequence);
-                            sent += 1;
-                        }
-                        let mut reply = pipeline.pop();
-                        while let Some(got) = reply {
-                            let sequence: u64 = in_flight.pop_front().unwrap();
-                            assert_eq!(got.unwrap().last_sequence, sequence - 1, "a message was lost or overtaken");
-                            answered += 1;
-                            reply = pipeline.try_pop();
-                        }
-                    }
-                    counts
-                })
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
-    let took = began.elapsed();
-    let total_of = |rank: usize| sums.iter().map(|counts| u64::from(counts[rank])).sum::<u64>();
-    let mut client = client(&engine);
-    let called: Vec<usize> = (0..keys as usize).filter(|rank| total_of(*rank) != 0).collect();
-    for part in called.chunks(10_000) {
-        let replies = client.call_many(part.iter().map(|rank| (mixed(*rank as u64), Get {})));
-        for (rank, reply) in part.iter().zip(replies) {
-            assert_eq!(reply, Ok(total_of(*rank)), "actor of rank {rank}");
-        }
-    }
-    settled_places(&engine);
-    let counts = engine.store_counts();
-    println!(
-        "{messages} messages to {} actors in room for {}: {:.1} s, {:.0} a second, {} kept, {} fetched",
-        called.len(),
-        u64::from(room) * u64::from(shards),
-        took.as_secs_f64(),
-        messages as f64 / took.as_secs_f64(),
-        counts.kept,
-        counts.fetched,
-    );
-    assert!(counts.kept > keys / 10 && counts.fetch_failures == 0);
-    assert_eq!(counted(&engine, Counter::Failed), 0);
-}
-
-#[test]
-#[ignore = "takes up to a minute"]
-fn large_churn_gpu() {
-    tourbillon_tests::bench::run(tourbillon_tests::Place::gpu(), |bench| churn_at_scale(bench, 1_000_000, 10_000_000));
-}
-
-#[test]
-#[ignore = "takes some seconds"]
-fn large_churn_native() {
-    tourbillon_tests::bench::run(tourbillon_tests::Place::native_3(), |bench| {
-        churn_at_scale(bench, 100_000, 1_000_000)
-    });
 }

@@ -1,8 +1,8 @@
 //! The critical section of a gate: which frames of a look are taken, and where they go.
 
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::control::Processing;
 use tourbillon_shared::frame::FRAME_SLOTS_MAX;
-use tourbillon_shared::geometry::WarpScratch;
 use tourbillon_shared::header::Flags;
 use tourbillon_shared::position::{RING_CAPACITY_MAX, RING_CAPACITY_MIN};
 use tourbillon_shared::ring::has_room;

@@ -1,7 +1,7 @@
 //! A gate's side of the short way: from the one lane that a warp polls to a shard's ring.
 
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::frame::PAYLOAD_BYTES_OF_ONE_SLOT;
-use tourbillon_shared::geometry::WarpScratch;
 use tourbillon_shared::header::{Arrival, Flags, Header, ReturnAddress};
 use tourbillon_shared::hlc;
 use tourbillon_shared::partition::{hash, partition_of};

@@ -4,7 +4,8 @@
 //! shard's turn while it watches its rings, so that a message that comes need not be asked for: nobody else could run it
 //! meanwhile. The others stand by.
 
-use tourbillon_shared::geometry::{EntryHeader, LaneAddresses, WarpScratch};
+use tourbillon_shared::block::WarpScratch;
+use tourbillon_shared::geometry::{EntryHeader, LaneAddresses};
 use tourbillon_shared::header::{Arrival, ReturnAddress};
 use tourbillon_shared::hlc;
 use tourbillon_shared::partition::hash;
@@ -13,7 +14,6 @@ use tourbillon_shared::telemetry::Counter;
 
 use crate::arch::Arch;
 use crate::block::Block;
-use crate::call::{IMAGE_CHUNKS, Image};
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::frames::{header_of, staged};
@@ -23,6 +23,7 @@ use crate::stats::Stats;
 use crate::system::System;
 use crate::turn::{Ring, Visit, advance, ring_slots};
 use crate::warp::{Warp, lowest};
+use crate::words::{IMAGE_CHUNKS, Image};
 
 const PARTS: u32 = CHUNKS_PER_SLOT as u32;
 

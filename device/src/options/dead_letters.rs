@@ -1,9 +1,10 @@
 //! The queue of dead letters; [`tourbillon_shared::dead_letter`] has its protocol.
 
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::dead_letter::{DEAD_LETTER_PAYLOAD_BYTES, DeadLetterRecord, DeadLetterState};
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::frame::payload_start;
-use tourbillon_shared::geometry::{KernelArguments, WarpScratch};
+use tourbillon_shared::geometry::KernelArguments;
 use tourbillon_shared::header::{Flags, ReturnAddress};
 use tourbillon_shared::mutant;
 use tourbillon_shared::options::deadline_start;
@@ -12,9 +13,9 @@ use tourbillon_shared::telemetry::Counter;
 
 use super::{arguments_of, double, id_in};
 use crate::arch::Arch;
-use crate::call::{Staged, Words};
 use crate::frames::header_of;
 use crate::stats::Stats;
+use crate::words::{Staged, Words};
 
 /// Bytes of payload in one word of a record.
 const WORD_BYTES: u32 = 8;

@@ -7,9 +7,10 @@
 mod dead_letters;
 mod dedup;
 
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::dead_letter::is_dead;
 use tourbillon_shared::error::{FailureCode, PanicPlace};
-use tourbillon_shared::geometry::{EntryHeader, KernelArguments, WarpScratch};
+use tourbillon_shared::geometry::{EntryHeader, KernelArguments};
 use tourbillon_shared::header::{Flags, Header};
 use tourbillon_shared::hlc;
 use tourbillon_shared::mutant;
@@ -18,11 +19,12 @@ use tourbillon_shared::slot::Slot;
 use tourbillon_shared::telemetry::Counter;
 
 use crate::arch::Arch;
-use crate::call::{Call, Staged, Words};
+use crate::call::Call;
 use crate::frames::{header_of, staged};
 use crate::handler::note_failure;
 use crate::kernel::mirror;
 use crate::stats::Stats;
+use crate::words::{Staged, Words};
 
 pub(crate) use dead_letters::{bury, look_at_taken};
 use dedup::Window;

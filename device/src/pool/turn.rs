@@ -1,6 +1,6 @@
 //! Before the handlers of a batch, and after them.
 
-use tourbillon_shared::geometry::WarpScratch;
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::mutant;
 use tourbillon_shared::pool::{LanePool, pool_bytes};
 use tourbillon_shared::telemetry::Counter;

@@ -22,8 +22,9 @@ mod shard;
 
 pub(crate) use order::{STEP_FIRST, STEP_HELD, STEP_LARGE, STEP_OVER, STEP_SLOTS, is_order, step_of_order};
 
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::error::FailureCode;
-use tourbillon_shared::geometry::{EntryHeader, WarpScratch};
+use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::Header;
 use tourbillon_shared::virtual_actors::errand;
 

@@ -1,7 +1,8 @@
 //! Orders of the host, and those who waited for them.
 
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::error::FailureCode;
-use tourbillon_shared::geometry::{EntryHeader, WarpScratch};
+use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, HEADER_WORDS, ReturnAddress};
 use tourbillon_shared::mutant;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk};

@@ -3,8 +3,9 @@
 //! Every function here is called by one lane of the warp that holds the shard's turn, and by no other meanwhile: that is what
 //! "the turn" stands for in the lines on safety.
 
+use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::error::FailureCode;
-use tourbillon_shared::geometry::{Bucket, EntryHeader, KernelArguments, WarpScratch};
+use tourbillon_shared::geometry::{Bucket, EntryHeader, KernelArguments};
 use tourbillon_shared::header::Header;
 use tourbillon_shared::mutant;
 use tourbillon_shared::partition::hash;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tourbillon_device::arch::native::Doorbell;
 use tourbillon_shared::geometry::Geometry;
 
-use crate::config::BackendKind;
+use crate::choice::BackendKind;
 use crate::error::EngineError;
 use crate::shared_memory::Mapping;
 

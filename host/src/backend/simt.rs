@@ -11,7 +11,7 @@ use tourbillon_shared::geometry::{Geometry, KernelArguments};
 
 use super::host_memory::{HostMemory, available_bytes};
 use super::{Copies, Machine, Purpose};
-use crate::config::BackendKind;
+use crate::choice::BackendKind;
 use crate::error::EngineError;
 use crate::shared_memory::Mapping;
 

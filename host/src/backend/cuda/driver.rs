@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use cudarc::driver::sys::{self, CUdevice, CUdevice_attribute, CUresult};
 
-use crate::config::DeviceSelector;
+use crate::choice::DeviceSelector;
 use crate::error::EngineError;
 
 /// CUDA version of the oldest driver that takes PTX 8.4.

@@ -25,7 +25,7 @@ use tourbillon_shared::geometry::Geometry;
 
 use self::driver::{Device, driver};
 use super::{Copies, DeviceClaim, Machine, Purpose, mark_unusable};
-use crate::config::{BackendKind, DeviceSelector};
+use crate::choice::{BackendKind, DeviceSelector};
 use crate::error::EngineError;
 use crate::shared_memory::Mapping;
 

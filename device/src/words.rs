@@ -1,0 +1,205 @@
+//! Where the words of a frame are while its handler runs: in a warp's scratch, or in registers.
+
+use core::marker::PhantomData;
+
+use tourbillon_shared::frame::payload_start;
+use tourbillon_shared::geometry::EntryHeader;
+use tourbillon_shared::header::{Flags, Header};
+use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
+
+use crate::actor::Actor;
+use crate::arch::Arch;
+use crate::context::Context;
+use crate::outbox;
+
+/// Where the words of a frame are while its handler runs; a reply is written over its request.
+#[doc(hidden)]
+pub trait Words {
+    /// Slots of the frame, where all frames of the sort have the same.
+    const SPAN: Option<u32>;
+
+    /// Data word `index`, which lies inside the frame.
+    fn word(&self, index: u32) -> u32;
+    /// Writes data word `index`, which lies inside the frame.
+    fn set_word(&mut self, index: u32, word: u32);
+    /// The data word at which the payload of a request with these flags begins.
+    fn payload_start(flags: Flags) -> u32;
+    /// The answer is complete.
+    fn finish(&self);
+    /// The state at `state`, if the frame brought it along.
+    ///
+    /// # Safety
+    /// The frame's actor is of type `T`, and its bytes are a value: the actor is not new, or of a type that starts all zero.
+    unsafe fn state<T: Actor>(&self) -> Option<T>;
+    /// Reserves room for what was posted; whether the message may succeed.
+    fn reserve(&self, context: &Context) -> bool;
+    /// Sends what was posted, for which room was reserved.
+    fn send(&self, header: &Header, context: &Context);
+}
+
+/// Chunks of a state that a message brings along in registers: those of a state of 64 bytes.
+pub(crate) const IMAGE_CHUNKS: usize = 4;
+
+/// The beginning of an entry: its header, and the state as far as it is that small. Loaded before it is known which handler takes
+/// the message, so that the way to the second-level cache is not waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Image {
+    pub(crate) header: EntryHeader,
+    chunks: [Chunk; IMAGE_CHUNKS],
+}
+
+impl Image {
+    /// Of the entry at `entry`, which has room for `STATE_BYTES` of state.
+    ///
+    /// # Safety
+    /// `entry` is an entry of the slab, and the caller holds its shard's turn.
+    #[inline(always)]
+    pub(crate) unsafe fn load<A: Arch>(entry: *const EntryHeader, state_bytes: usize) -> Self {
+        let from = entry.cast::<Chunk>();
+        let mut chunks = [Chunk { words: [0; 4] }; IMAGE_CHUNKS];
+        // SAFETY: the caller vouches for the entry, whose state begins after the header and takes `state_bytes`.
+        unsafe {
+            let mut i = 0;
+            while i < IMAGE_CHUNKS && i * size_of::<Chunk>() < state_bytes {
+                *chunks.get_unchecked_mut(i) = A::load_early(from.wrapping_add(1 + i));
+                i += 1;
+            }
+            let [a, b, c, d] = A::load_early(from).words;
+            let header =
+                EntryHeader { hlc: u64::from(a) | u64::from(b) << 32, version: u64::from(c) | u64::from(d) << 32 };
+            Self { header, chunks }
+        }
+    }
+}
+
+const _: () = assert!(size_of::<EntryHeader>() == size_of::<Chunk>());
+
+/// The words of a frame of any length in a warp's scratch memory.
+#[derive(Debug)]
+pub struct Staged<A>(*mut Slot, PhantomData<A>);
+
+impl<A> Staged<A> {
+    /// The frame at `frame`.
+    ///
+    /// # Safety
+    /// The slots of the frame's span are this caller's alone while the value lives.
+    #[inline(always)]
+    pub unsafe fn new(frame: *mut Slot) -> Self {
+        Self(frame, PhantomData)
+    }
+
+    /// Address of data word `index` of the frame.
+    #[inline(always)]
+    fn at(&self, index: u32) -> *mut u32 {
+        // A frame's word `3 c + i` is word `i` of chunk `c`; chunks follow each other in memory, four words each.
+        let chunk = index / DATA_WORDS_PER_CHUNK as u32;
+        self.0.cast::<u32>().wrapping_add(index.wrapping_add(chunk) as usize)
+    }
+}
+
+impl<A: Arch> Words for Staged<A> {
+    const SPAN: Option<u32> = None;
+
+    #[inline(always)]
+    fn word(&self, index: u32) -> u32 {
+        // SAFETY: the word lies inside the frame, which is the caller's, as `new` was told.
+        unsafe { self.at(index).read() }
+    }
+    #[inline(always)]
+    fn set_word(&mut self, index: u32, word: u32) {
+        // SAFETY: as in `word`.
+        unsafe { self.at(index).write(word) }
+    }
+    #[inline(always)]
+    fn payload_start(flags: Flags) -> u32 {
+        payload_start(flags)
+    }
+    #[inline(always)]
+    fn finish(&self) {}
+    #[inline(always)]
+    unsafe fn state<T: Actor>(&self) -> Option<T> {
+        None
+    }
+    #[inline(always)]
+    fn reserve(&self, context: &Context) -> bool {
+        // SAFETY: `deliver` told of the mail of this lane's warp; no more than the most was posted.
+        unsafe { outbox::reserve::<A>(context.mail, context.lane, context.posted) }
+    }
+    #[inline(always)]
+    fn send(&self, header: &Header, context: &Context) {
+        // SAFETY: as above; room was reserved.
+        unsafe { outbox::send::<A>(context.mail, context.lane, context.posted, header.kind, context.key, context.hlc) };
+    }
+}
+
+/// The words of a frame of one slot without extensions, held in registers: every index is a constant once the handler is
+/// inlined. The answer is stored when it is complete: over the bus when it is `SENT`, otherwise into the stage.
+#[derive(Debug)]
+pub struct OneSlot<A, const SENT: bool> {
+    words: [u32; DATA_WORDS_PER_SLOT],
+    image: Image,
+    to: *mut Chunk,
+    lap: u32,
+    arch: PhantomData<A>,
+}
+
+impl<A: Arch, const SENT: bool> OneSlot<A, SENT> {
+    /// The words of a slot, which is for an actor of this image and whose answer goes to `to`, under the tag `lap`.
+    ///
+    /// # Safety
+    /// `to` is the place of a slot that nobody else writes while the value lives.
+    #[inline(always)]
+    pub(crate) unsafe fn new(slot: &Slot, image: Image, to: *mut Chunk, lap: u32) -> Self {
+        let [a, b, c, d] = slot.chunks.map(|chunk| chunk.words);
+        let words = [a[0], a[1], a[2], b[0], b[1], b[2], c[0], c[1], c[2], d[0], d[1], d[2]];
+        Self { words, image, to, lap, arch: PhantomData }
+    }
+}
+
+impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
+    const SPAN: Option<u32> = Some(1);
+
+    #[inline(always)]
+    fn word(&self, index: u32) -> u32 {
+        // Never out of range; an index that could panic would be one more way out of the kernel.
+        self.words.get(index as usize).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn set_word(&mut self, index: u32, word: u32) {
+        if let Some(place) = self.words.get_mut(index as usize) {
+            *place = word;
+        }
+    }
+    #[inline(always)]
+    fn payload_start(_flags: Flags) -> u32 {
+        payload_start(Flags(0))
+    }
+    #[inline(always)]
+    fn finish(&self) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.words;
+        let chunks = [[a, b, c], [d, e, f], [g, h, i], [j, k, l]];
+        let mut part = 0;
+        while part < chunks.len() {
+            // SAFETY: `part` is below the array's length; `new` was told of the place.
+            unsafe {
+                let (to, chunk) = (self.to.wrapping_add(part), Chunk::new(*chunks.get_unchecked(part), self.lap));
+                if SENT { A::store_chunk_sys(to, chunk) } else { A::store_staged(to, chunk) }
+            }
+            part += 1;
+        }
+    }
+    #[inline(always)]
+    unsafe fn state<T: Actor>(&self) -> Option<T> {
+        let fits = size_of::<T>() <= size_of::<[Chunk; IMAGE_CHUNKS]>() && align_of::<T>() <= align_of::<Chunk>();
+        // SAFETY: the chunks are at least as large as the state, whose bytes they begin with and are, the
+        // caller vouches, a value.
+        fits.then(|| unsafe { (&raw const self.image.chunks).cast::<T>().read() })
+    }
+    #[inline(always)]
+    fn reserve(&self, _context: &Context) -> bool {
+        // A handler that posts is left to the long way.
+        false
+    }
+    #[inline(always)]
+    fn send(&self, _header: &Header, _context: &Context) {}
+}
