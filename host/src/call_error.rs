@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tourbillon_device::Plain;
+use tourbillon_device::{Actor, Message, Plain};
 use tourbillon_shared::error::{FAILURE_WORDS, FailureCode};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, decode_payload};
-use tourbillon_shared::header::Flags;
+use tourbillon_shared::header::{Flags, Header};
 use tourbillon_shared::outbox::NOTICES_MAX;
 
 use crate::lane_end::header_in;
@@ -20,9 +20,16 @@ pub enum CallError<E> {
     Handler(E),
     /// The handler panicked; the actor's state is as before the message.
     #[error(
-        "the handler panicked at line {line}, column {column} of the file with hash {file_hash:#010x}; correct it there"
+        "the handler of {message} of actor {actor} {key} panicked at line {line}, column {column} of the file with hash \
+         {file_hash:#010x}; correct it there"
     )]
     Panicked {
+        /// Name of the actor's kind.
+        actor: &'static str,
+        /// Number of its key.
+        key: u64,
+        /// The message's type.
+        message: &'static str,
         /// Line, from 1; 0 when it is not known.
         line: u32,
         /// Column, from 1; 0 when it is not known.
@@ -202,9 +209,20 @@ pub enum CallError<E> {
 }
 
 impl<E: Plain> CallError<E> {
-    /// The error of a failure reply's payload.
+    /// This error as that of message `M`, which [`of_failure`](Self::of_failure) does not know.
+    pub(crate) fn named<M: Message>(self) -> Self {
+        match self {
+            Self::Panicked { key, line, column, file_hash, .. } => {
+                let (actor, message) = (<M::Actor as Actor>::NAME, std::any::type_name::<M>());
+                Self::Panicked { actor, key, message, line, column, file_hash }
+            }
+            other => other,
+        }
+    }
+
+    /// The error of the failure reply with this header and payload.
     #[cold]
-    pub(crate) fn of_failure(payload: &[u8]) -> Self {
+    pub(crate) fn of_failure(header: &Header, payload: &[u8]) -> Self {
         let word = |i: usize| {
             payload.get(i * 4..i * 4 + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
         };
@@ -214,7 +232,8 @@ impl<E: Plain> CallError<E> {
                 payload.get(4..).and_then(E::from_bytes).map_or(Self::InvalidReply, Self::Handler)
             }
             Some(FailureCode::Panicked) if payload.len() >= FAILURE_WORDS * 4 => {
-                Self::Panicked { line: word(1), column: word(2), file_hash: word(3) }
+                let (line, column, file_hash) = (word(1), word(2), word(3));
+                Self::Panicked { actor: "", key: header.key, message: "", line, column, file_hash }
             }
             Some(FailureCode::UnknownKind) => Self::UnknownKind,
             Some(FailureCode::UnknownMessage) => Self::UnknownMessage,
@@ -251,7 +270,7 @@ pub(crate) fn reply_in<R: Plain, E: Plain>(words: &[u32]) -> Result<R, CallError
         return Err(CallError::InvalidReply);
     }
     if header.flags.has(Flags::FAILED) {
-        return Err(CallError::of_failure(payload));
+        return Err(CallError::of_failure(&header, payload));
     }
     R::from_bytes(payload).ok_or(CallError::InvalidReply)
 }
@@ -355,18 +374,24 @@ impl<E> From<SendError> for CallError<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tourbillon_actors::echo::Ping16;
+    use tourbillon_device::NoError;
 
     fn failure(words: &[u32]) -> CallError<u32> {
-        CallError::of_failure(bytemuck::cast_slice(words))
+        CallError::of_failure(&Header { key: 6, ..Header::default() }, bytemuck::cast_slice(words))
     }
 
     #[test]
     fn failures_become_typed_errors() {
         assert_eq!(failure(&[FailureCode::Handler as u32, 77]), CallError::Handler(77));
-        assert_eq!(
-            failure(&[FailureCode::Panicked as u32, 3, 4, 5]),
-            CallError::Panicked { line: 3, column: 4, file_hash: 5 }
+        let panicked = CallError::<NoError>::of_failure(
+            &Header { key: 6, ..Header::default() },
+            bytemuck::cast_slice(&[FailureCode::Panicked as u32, 3, 4, 5]),
         );
+        let message = "tourbillon_actors::echo::Ping16";
+        let named = CallError::Panicked { actor: "Echo", key: 6, message, line: 3, column: 4, file_hash: 5 };
+        assert_eq!(panicked.named::<Ping16>(), named);
+        assert!(named.to_string().contains("Ping16 of actor Echo 6 panicked at line 3, column 4"), "{named}");
         for (code, expected) in [
             (FailureCode::UnknownKind, CallError::UnknownKind),
             (FailureCode::UnknownMessage, CallError::UnknownMessage),
@@ -395,8 +420,8 @@ mod tests {
         for words in [&[][..], &[0], &[99, 1, 2, 3], &[1], &[1, 2, 3], &[2, 1]] {
             assert_eq!(failure(words), CallError::InvalidReply, "{words:?}");
         }
-        assert_eq!(CallError::<bool>::of_failure(&[1, 0, 0, 0, 2]), CallError::InvalidReply);
-        assert_eq!(CallError::<bool>::of_failure(&[1, 0, 0, 0, 1]), CallError::Handler(true));
+        assert_eq!(CallError::<bool>::of_failure(&Header::default(), &[1, 0, 0, 0, 2]), CallError::InvalidReply);
+        assert_eq!(CallError::<bool>::of_failure(&Header::default(), &[1, 0, 0, 0, 1]), CallError::Handler(true));
     }
 
     #[test]

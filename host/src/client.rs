@@ -105,7 +105,7 @@ impl Client {
         self.publish(header_of::<M>(key.into(), 0), message.as_bytes())?;
         let taken = self.wait(self.timeout, |port| port.try_take::<ReplyOf<M>, ErrorOf<M>>(span));
         match taken {
-            Ok(reply) => reply,
+            Ok(reply) => reply.map_err(CallError::named::<M>),
             Err(ended) => {
                 self.port.abandon_next();
                 Err(ended.into())

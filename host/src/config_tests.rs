@@ -126,6 +126,17 @@ fn pools_are_part_of_the_sum() {
 }
 
 #[test]
+fn collections_and_a_store_exclude_each_other() {
+    use crate::store::MemoryStore;
+    let with_store = |builder: EngineBuilder| builder.backend(Backend::Cpu).store(Arc::new(MemoryStore::default()));
+    let error = with_store(builder().pool_bytes_per_shard(1 << 20)).build().map(drop).unwrap_err();
+    assert!(matches!(error, EngineError::StoreWithPools { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("store") && text.contains("pool"), "{text}");
+    assert!(with_store(builder()).build().is_ok());
+}
+
+#[test]
 fn more_than_the_memory_is_refused_with_both_figures() {
     let error = builder().backend(Backend::Cpu).shards(512).actors_per_shard(1 << 24).build().unwrap_err();
     let EngineError::TooLittleMemory { needed, free } = error else { panic!("{error}") };

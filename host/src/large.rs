@@ -170,7 +170,10 @@ impl Client {
         });
         match taken {
             // It is read once, for then the wait is over.
-            Ok(reply) => reply.and_then(|(reply, read)| Ok((reply, read.ok_or(CallError::InvalidReply)?))),
+            Ok(reply) => {
+                let reply = reply.and_then(|(reply, read)| Ok((reply, read.ok_or(CallError::InvalidReply)?)));
+                reply.map_err(CallError::named::<M>)
+            }
             Err(ended) => {
                 self.port.abandon_next();
                 Err(ended.into())
@@ -242,7 +245,7 @@ impl<M: Message> LargePipeline<'_, M> {
                 client.port.abandon_next();
                 Some(Err(CallError::EngineStopped { reason: client.shared.status.reason() }))
             }
-            taken => taken,
+            taken => taken.map(|reply| reply.map_err(CallError::named::<M>)),
         }
     }
 

@@ -50,7 +50,7 @@ impl<M: Message> Pipeline<'_, M> {
         let has_ended = self.client.shared.status.is_ended();
         match self.client.port.try_take(Self::SPAN) {
             None if has_ended => Some(Err(self.abandon_stopped())),
-            taken => taken,
+            taken => taken.map(|reply| reply.map_err(CallError::named::<M>)),
         }
     }
 
@@ -63,10 +63,13 @@ impl<M: Message> Pipeline<'_, M> {
         }
         let timeout = self.client.timeout();
         let taken = self.client.wait(timeout, |port| port.try_take(Self::SPAN));
-        Some(taken.unwrap_or_else(|ended| {
-            self.client.port.abandon_next();
-            Err(ended.into())
-        }))
+        Some(match taken {
+            Ok(reply) => reply.map_err(CallError::named::<M>),
+            Err(ended) => {
+                self.client.port.abandon_next();
+                Err(ended.into())
+            }
+        })
     }
 
     /// Messages whose replies were not popped.

@@ -430,7 +430,7 @@ impl Port {
     fn failure<E: Plain>(&self, span: u32) -> CallError<E> {
         let (header, payload) = self.read_frame(span);
         if header.flags.has(Flags::REPLY | Flags::FAILED) {
-            CallError::of_failure(&payload)
+            CallError::of_failure(&header, &payload)
         } else {
             CallError::InvalidReply
         }

@@ -52,7 +52,10 @@ impl Client {
     ) -> Result<Answer<ReplyOf<M>>, CallError<ErrorOf<M>>> {
         self.publish(request.header, request.body())?;
         match self.wait(self.timeout(), Port::try_take_answer::<ReplyOf<M>, ErrorOf<M>>) {
-            Ok(taken) => taken.and_then(|(value, header)| answer_of(value, &header, correlation)),
+            Ok(taken) => {
+                let answer = taken.and_then(|(value, header)| answer_of(value, &header, correlation));
+                answer.map_err(CallError::named::<M>)
+            }
             Err(ended) => {
                 self.port.abandon_next();
                 Err(ended.into())

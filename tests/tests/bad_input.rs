@@ -16,6 +16,10 @@
 //! | deadline in the past, id reused in and outside the window, window or queue of senseless bounds, version of no actor | `options.rs` |
 //! | queue of dead letters full | `dead_letters.rs` |
 //! | urgent messages without a lane for them | `priorities.rs` |
+//! | key too long, too many names, unknown key space, orders of clients | `keys.rs` |
+//! | values that a message cannot have | `typed.rs`; states of other versions: `device/tests/adopt.rs`, `virtual_actors.rs` |
+//! | pool exhausted, senseless bounds of a pool, a pool beside a store | `pools.rs`, `config::tests::pools_...`, `config::tests::collections_...` |
+//! | too many that wait for an actor, stores that fail | `virtual_actors.rs` |
 //! | hostile slots | here; random bytes in the codec: `shared/src/frame.rs` |
 //! | no driver, `cuda` without a GPU | here, `engine::tests::without_a_gpu_...` |
 //! | driver too old, GPU too old: the message | `error::tests::errors_name_cause_and_cure` |

@@ -42,9 +42,11 @@ fn check(number: u64, reply: Result<u64, CallError<FaultyError>>, told: &mut Tol
         }
         (
             Fault::Index | Fault::Divide | Fault::Overflow | Fault::Panic,
-            Err(CallError::Panicked { line, column, file_hash }),
+            Err(CallError::Panicked { actor, key: named, message, line, column, file_hash }),
         ) => {
             told.panicked += 1;
+            assert_eq!((actor, named), ("Faulty", key), "message {number}");
+            assert!(message.ends_with("::Trigger"), "message {number}: {message}");
             assert!(line > 0 && column > 0 && file_hash != 0, "message {number}: {fault:?} at {line}:{column}");
         }
         (fault, reply) => panic!("message {number}: {fault:?} was answered with {reply:?}"),

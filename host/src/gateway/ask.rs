@@ -169,7 +169,8 @@ impl<M: Message> Future for Ask<M> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let pending = &mut self.pending;
         let header = header_of::<M>(pending.key, 0);
-        let polled = pending.poll(context, header, || None, |words, _| reply_in::<ReplyOf<M>, ErrorOf<M>>(words));
+        let read = |words: &[u32], _| reply_in::<ReplyOf<M>, ErrorOf<M>>(words).map_err(CallError::named::<M>);
+        let polled = pending.poll(context, header, || None, read);
         polled.map(|result| result.unwrap_or_else(|failure| Err(pending.core.error(failure).into())))
     }
 }

@@ -163,7 +163,7 @@ impl<M: Message> Future for AskLarge<M> {
     /// When it was ready before.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = self.beside.poll(context, 0, |words, payload| {
-            let reply = reply_in::<ReplyOf<M>, ErrorOf<M>>(words)?;
+            let reply = reply_in::<ReplyOf<M>, ErrorOf<M>>(words).map_err(CallError::named::<M>)?;
             Ok((reply, payload.ok_or(CallError::InvalidReply)?))
         });
         polled.map(|result| result.unwrap_or_else(|error| Err(error.into())))

@@ -138,7 +138,7 @@ impl<M: Message> Future for AskWith<M> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let correlation = self.correlation;
         let polled = self.optioned.poll(context, 0, |words| {
-            let value = reply_in::<ReplyOf<M>, ErrorOf<M>>(words)?;
+            let value = reply_in::<ReplyOf<M>, ErrorOf<M>>(words).map_err(CallError::named::<M>)?;
             answer_of(value, &header_in(words), correlation)
         });
         polled.map(|result| result.unwrap_or_else(|error| Err(error.into())))
