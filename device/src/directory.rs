@@ -2,7 +2,7 @@
 //!
 //! Open addressing with linear probing in device memory, one table for each shard, written only by the holder of the shard's
 //! turn. The table has at least twice as many buckets as the shard may have actors, so a probe always ends at an empty one. What
-//! actors that leave need of it is in [`virtual_actors`](crate::virtual_actors).
+//! actors that leave need of it is in the module `virtual_actors`.
 
 use tourbillon_shared::geometry::{Bucket, EntryHeader, KernelArguments, ShardState};
 

@@ -9,7 +9,7 @@ use crate::error::EngineError;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
-    /// A GPU if there is one that can be used, else CPU threads; [`Engine::fallback`] then says why.
+    /// A GPU if there is one that can be used, else CPU threads; [`Engine::fallback`](crate::Engine::fallback) then says why.
     #[default]
     Auto,
     /// A GPU or an error.
