@@ -30,8 +30,9 @@ const LONE_PAUSE_NS: u64 = 250;
 /// How long after a look at the lane's head the next one begins, at the earliest, whichever warp's it is. A look is a round trip over
 /// the bus, some 800 ns, and two warps that look at one head halve the wait for a frame only when their looks are evenly spread: left
 /// to themselves they fall into any step, and keep it. Less than half of a round trip, so that no look is held up by the same warp's
-/// own. Measured on an H100, where it and the pause take 60 to 90 ns off a median with neither spread and a pause of 450 ns: 300 and 400 ns are alike, 200 and 500 ns are no better than
-/// none, and a third warp makes it worse, for looks at one line wait for each other.
+/// own. Measured on an H100, where it and the pause take 60 to 90 ns off a median with looks that are not spread and a pause of
+/// 450 ns: 300 and 400 ns are alike, 200 and 500 ns are no better than none, and a third warp makes it worse, for looks at one line
+/// wait for each other.
 const LOOKS_APART_NS: u64 = 300;
 
 /// The only lane that a gate warp polls, and what forwarding needs.
