@@ -42,6 +42,8 @@ mod options;
 mod oracle;
 #[path = "tests/outbox.rs"]
 mod outbox;
+#[path = "tests/panic_files.rs"]
+mod panic_files;
 #[path = "tests/pools.rs"]
 mod pools;
 #[path = "tests/priorities.rs"]

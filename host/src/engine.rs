@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tourbillon_device::{Actor, SystemImage};
+use tourbillon_device::{Actor, SystemImage, panic_files};
 use tourbillon_shared::control::Mode;
 use tourbillon_shared::geometry::{EntryHeader, Geometry};
 use tourbillon_shared::position::RingShape;
@@ -103,6 +103,9 @@ impl Engine {
 
     pub(crate) fn build(builder: EngineBuilder) -> Result<Self, EngineError> {
         builder.check()?;
+        if !tourbillon_shared::mutant!("panic_files_of_texts_unnoted") {
+            builder.image.ptx.iter().flat_map(|text| text.files).for_each(|file| panic_files::note(file));
+        }
         match builder.backend {
             Backend::Cuda => Self::on_cuda(&builder),
             Backend::Cpu => Self::on_cpu(&builder),
