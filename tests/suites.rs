@@ -52,6 +52,8 @@ mod priorities;
 mod processing;
 #[path = "tests/recorded.rs"]
 mod recorded;
+#[path = "tests/registry.rs"]
+mod registry;
 #[path = "tests/stuck.rs"]
 mod stuck;
 #[path = "tests/telemetry.rs"]

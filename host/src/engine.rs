@@ -31,6 +31,7 @@ use crate::monitor::Monitor;
 use crate::pools::PoolUsage;
 use crate::port::Port;
 use crate::prepare::{host_telemetry, prepare};
+use crate::registry::Registry;
 use crate::shared::{EXIT_TIME_MAX, Shared};
 use crate::store::{Command, StoreCounts, StoreService};
 use crate::telemetry::OwnPage;
@@ -58,6 +59,7 @@ pub struct Engine {
     arena_bytes: u32,
     fallback: Option<EngineError>,
     store: Option<StoreService>,
+    registry: Registry,
 }
 
 /// What a drain has left.
@@ -184,6 +186,7 @@ impl Engine {
             arena_bytes,
             fallback: None,
             store: None,
+            registry: Registry::new(&builder.image),
         };
         engine.shared.launch(&mut engine.shared.core())?;
         clock::calibrate(&engine.shared)?;
@@ -413,6 +416,11 @@ impl Engine {
     /// What the actor with this key is called; nothing where no name has this key.
     pub fn name_of(&self, key: impl Into<Key>) -> Option<ActorKey> {
         self.shared.names.name_of(key.into())
+    }
+
+    /// The names under which actors of this engine are found; a handle that any thread may keep.
+    pub fn registry(&self) -> Registry {
+        self.registry.clone()
     }
 
     /// Sends `count` actors to the store, those that were used least recently of each shard, which have equal shares; fewer when there are
