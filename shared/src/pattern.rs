@@ -77,7 +77,8 @@ impl fmt::Display for NameError {
             }
             Self::PartOfSegment { segment } => write!(
                 f,
-                "segment {segment} has a `*` beside other characters; `{ONE}` and `{MANY}` stand for whole segments: divide it with `{SEPARATOR}`"
+                "segment {segment} has a `*` beside other characters; `{ONE}` and `{MANY}` stand for whole segments: divide it with \
+                 `{SEPARATOR}`"
             ),
         }
     }
