@@ -14,8 +14,9 @@
 //! | [`Hoard`] | 8 | fails on demand while it changes collections |
 //! | [`Courier`] | 9 | carries messages between actors |
 //! | [`Vault`] | 10 | an account from which money goes to others |
+//! | [`Rover`] | 11 | lets messages pass, and counts them |
 //!
-//! The last four are not in the system that every engine has by default: what a handler with collections calls takes more registers
+//! The last five are not in the system that every engine has by default: what a handler with collections calls takes more registers
 //! than the dispatch loop of the others leaves, and so does what sends messages. `examples/market` is a system of the former, `examples/bank`
 //! of the latter.
 
@@ -30,6 +31,7 @@ pub mod echo;
 pub mod faulty;
 pub mod herald;
 pub mod hoard;
+pub mod rover;
 pub mod vault;
 
 pub use account::Account;
@@ -41,6 +43,7 @@ pub use echo::Echo;
 pub use faulty::Faulty;
 pub use herald::Herald;
 pub use hoard::Hoard;
+pub use rover::Rover;
 pub use vault::Vault;
 
 /// Declares, where it is written, the system of the actors of this crate that neither have collections nor send messages as `Shipped`.
