@@ -92,7 +92,7 @@ pub(crate) unsafe fn fill_mails(
             let scratch = scratch.wrapping_add(warp as usize);
             (&raw mut (*scratch).mail).write(mail);
             (&raw mut (*scratch).errand).write(errand::NONE);
-            (*scratch).pool_open = 0;
+            ((*scratch).pool_open, (*scratch).pool_short) = (0, 0);
         }
         warp = warp.wrapping_add(step);
     }

@@ -61,6 +61,8 @@ pub const HASH: u64 = {
         size_of::<geometry::EntryHeader>() as u64,
         virtual_actors::ORDER_KIND as u64,
         virtual_actors::REQUESTS_MAX as u64,
+        virtual_actors::Order::Piece as u64,
+        virtual_actors::EVICTED_PAGES_MAX as u64,
         size_of::<virtual_actors::VirtualShard>() as u64,
         size_of::<virtual_actors::WaitingFrame>() as u64,
     ];

@@ -70,6 +70,8 @@ pub enum Counter {
     FetchFailures = 21,
     /// Actors that the store failed to keep.
     EvictFailures = 22,
+    /// Searches for an actor to evict that passed over one whose collections are too large to go to the store.
+    TooLargeToEvict = 23,
     /// Messages that came after their deadline, and were not run.
     Expired = 24,
     /// Messages whose id was that of an earlier one, and that were not run again.
