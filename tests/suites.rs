@@ -44,6 +44,8 @@ mod options;
 mod oracle;
 #[path = "tests/outbox.rs"]
 mod outbox;
+#[path = "tests/panic_files.rs"]
+mod panic_files;
 #[path = "tests/pools.rs"]
 mod pools;
 #[path = "tests/priorities.rs"]
@@ -52,6 +54,8 @@ mod priorities;
 mod processing;
 #[path = "tests/recorded.rs"]
 mod recorded;
+#[path = "tests/registry.rs"]
+mod registry;
 #[path = "tests/stuck.rs"]
 mod stuck;
 #[path = "tests/telemetry.rs"]

@@ -53,6 +53,9 @@ pub struct PtxText {
     pub compute_capability: u32,
     /// Whether the sources it was made from are those of this build.
     pub is_fresh: bool,
+    /// The source files that its panics name, as the compiler writes them: a device answers with a hash of one
+    /// ([`file_hash`](tourbillon_shared::error::file_hash)).
+    pub files: &'static [&'static str],
     /// The text.
     pub text: &'static str,
 }

@@ -62,6 +62,9 @@ pub mod look;
 mod options;
 #[doc(hidden)]
 pub mod outbox;
+#[cfg(not(target_arch = "nvptx64"))]
+#[doc(hidden)]
+pub mod panic_files;
 pub mod plain;
 mod pool;
 #[doc(hidden)]

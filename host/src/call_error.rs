@@ -1,9 +1,10 @@
 //! How a call or a send can fail.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tourbillon_device::{Actor, Message, Plain};
+use tourbillon_device::{Actor, Message, Plain, panic_files};
 use tourbillon_shared::error::{FAILURE_WORDS, FailureCode};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, decode_payload};
 use tourbillon_shared::header::{Flags, Header};
@@ -20,8 +21,8 @@ pub enum CallError<E> {
     Handler(E),
     /// The handler panicked; the actor's state is as before the message.
     #[error(
-        "the handler of {message} of actor {actor} {key} panicked at line {line}, column {column} of the file with hash \
-         {file_hash:#010x}; correct it there"
+        "the handler of {message} of actor {actor} {key} panicked at {}; correct it there",
+        Place { file: file.as_deref(), line: *line, column: *column, hash: *file_hash }
     )]
     Panicked {
         /// Name of the actor's kind.
@@ -34,6 +35,9 @@ pub enum CallError<E> {
         line: u32,
         /// Column, from 1; 0 when it is not known.
         column: u32,
+        /// The source file as the compiler was given it, where this program can know it; two with an "or" where they have one hash. It
+        /// knows those that stand in the PTX texts of its engines, and those in which a handler panicked on a machine of its own.
+        file: Option<Arc<str>>,
         /// [`file_hash`](tourbillon_shared::error::file_hash) of the source file's name; 0 when it is not known.
         file_hash: u32,
     },
@@ -208,13 +212,36 @@ pub enum CallError<E> {
     },
 }
 
+/// Where a handler panicked, in words.
+struct Place<'a> {
+    file: Option<&'a str>,
+    line: u32,
+    column: u32,
+    hash: u32,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, column, hash } = self;
+        match file {
+            Some(file) => write!(f, "{file}:{line}:{column}"),
+            None if *hash == 0 => f.write_str("a place that the compiler left out"),
+            None => write!(
+                f,
+                "line {line}, column {column} of a file that this program does not know (its path has the hash {hash:#010x}), as in a \
+                 dependency or an actor of another program"
+            ),
+        }
+    }
+}
+
 impl<E: Plain> CallError<E> {
     /// This error as that of message `M`, which [`of_failure`](Self::of_failure) does not know.
     pub(crate) fn named<M: Message>(self) -> Self {
         match self {
-            Self::Panicked { key, line, column, file_hash, .. } => {
+            Self::Panicked { key, line, column, file, file_hash, .. } => {
                 let (actor, message) = (<M::Actor as Actor>::NAME, std::any::type_name::<M>());
-                Self::Panicked { actor, key, message, line, column, file_hash }
+                Self::Panicked { actor, key, message, line, column, file, file_hash }
             }
             other => other,
         }
@@ -233,7 +260,8 @@ impl<E: Plain> CallError<E> {
             }
             Some(FailureCode::Panicked) if payload.len() >= FAILURE_WORDS * 4 => {
                 let (line, column, file_hash) = (word(1), word(2), word(3));
-                Self::Panicked { actor: "", key: header.key, message: "", line, column, file_hash }
+                let file = panic_files::path_of(file_hash);
+                Self::Panicked { actor: "", key: header.key, message: "", line, column, file, file_hash }
             }
             Some(FailureCode::UnknownKind) => Self::UnknownKind,
             Some(FailureCode::UnknownMessage) => Self::UnknownMessage,
@@ -376,6 +404,7 @@ mod tests {
     use super::*;
     use tourbillon_actors::echo::Ping16;
     use tourbillon_device::NoError;
+    use tourbillon_shared::error::file_hash;
 
     fn failure(words: &[u32]) -> CallError<u32> {
         CallError::of_failure(&Header { key: 6, ..Header::default() }, bytemuck::cast_slice(words))
@@ -389,9 +418,9 @@ mod tests {
             bytemuck::cast_slice(&[FailureCode::Panicked as u32, 3, 4, 5]),
         );
         let message = "tourbillon_actors::echo::Ping16";
-        let named = CallError::Panicked { actor: "Echo", key: 6, message, line: 3, column: 4, file_hash: 5 };
+        let named =
+            CallError::Panicked { actor: "Echo", key: 6, message, line: 3, column: 4, file: None, file_hash: 5 };
         assert_eq!(panicked.named::<Ping16>(), named);
-        assert!(named.to_string().contains("Ping16 of actor Echo 6 panicked at line 3, column 4"), "{named}");
         for (code, expected) in [
             (FailureCode::UnknownKind, CallError::UnknownKind),
             (FailureCode::UnknownMessage, CallError::UnknownMessage),
@@ -413,6 +442,28 @@ mod tests {
         let stale = CallError::StaleVersion { current: 7 | 1 << 32 };
         assert_eq!(failure(&[FailureCode::StaleVersion as u32, 7, 1, 0]), stale);
         assert_eq!(failure(&[FailureCode::Duplicate as u32, 9, 0, 0]), CallError::Duplicate { version: 9 });
+    }
+
+    #[test]
+    fn panics_name_their_file_where_it_is_known() {
+        let told = |hash| {
+            let panicked = CallError::<NoError>::of_failure(
+                &Header { key: 6, ..Header::default() },
+                bytemuck::cast_slice(&[FailureCode::Panicked as u32, 3, 4, hash]),
+            );
+            panicked.named::<Ping16>().to_string()
+        };
+        let begin = "the handler of tourbillon_actors::echo::Ping16 of actor Echo 6 panicked at ";
+        panic_files::note("src/of_this_test.rs");
+        let hash = file_hash("src/of_this_test.rs");
+        assert_eq!(told(hash), format!("{begin}src/of_this_test.rs:3:4; correct it there"));
+        let unknown = told(hash ^ 1);
+        assert!(
+            unknown.starts_with(&format!("{begin}line 3, column 4 of a file that this program does not know")),
+            "{unknown}"
+        );
+        assert!(unknown.contains(&format!("{:#010x}", hash ^ 1)) && unknown.contains("dependency"), "{unknown}");
+        assert!(told(0).starts_with(&format!("{begin}a place that the compiler left out")), "{}", told(0));
     }
 
     #[test]

@@ -27,6 +27,7 @@
 //! | [`dead_letters`] | messages that could not be delivered |
 //! | [`outbox`] | what actors send without being asked |
 //! | [`keys`] | keys that are strings or wide ids |
+//! | [`registry`] | names under which actors are found, also by patterns |
 //! | [`store`] | where actors are that the device has no room for |
 //! | [`wait`] | how a client waits |
 //! | [`backpressure`], [`staging`] | what happens when a lane is full |

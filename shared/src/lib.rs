@@ -21,6 +21,7 @@
 //! | [`telemetry`] | the page that the device loop writes and anyone may read |
 //! | [`pool`] | memory in pages for collections in actors' states |
 //! | [`partition`] | key to partition to shard |
+//! | [`pattern`] | names in segments, and patterns with wildcards for many of them |
 //! | [`hlc`] | the hybrid logical clock |
 //! | [`error`] | failure codes that travel in replies |
 //! | [`geometry`] | block, warp, shard and memory layout of one engine |
@@ -55,6 +56,7 @@ pub mod mutants;
 pub mod options;
 pub mod outbox;
 pub mod partition;
+pub mod pattern;
 pub mod pool;
 pub mod position;
 pub mod ring;

@@ -102,6 +102,12 @@ pub struct VirtualActors;
 #[derive(Debug)]
 pub struct MessageOptions;
 
+/// And that of the chapter on names.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/registry.md")]
+#[derive(Debug)]
+pub struct NamesOfActors;
+
 /// The code of the chapter on collections is compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/collections.md")]

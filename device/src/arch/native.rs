@@ -139,6 +139,11 @@ pub(super) fn note_panics() {
                 file: file_hash(location.file()),
             });
             PANIC.set(place);
+            if let Some(location) = info.location()
+                && !tourbillon_shared::mutant!("panic_file_unnoted")
+            {
+                crate::panic_files::note(location.file());
+            }
         }));
     });
 }
