@@ -38,6 +38,8 @@ mod keys;
 mod lanes;
 #[path = "tests/large_churn.rs"]
 mod large_churn;
+#[path = "tests/letters.rs"]
+mod letters;
 #[path = "tests/lifecycle.rs"]
 mod lifecycle;
 #[path = "tests/options.rs"]

@@ -59,6 +59,7 @@ mod landing;
 mod large;
 mod lone;
 pub mod look;
+mod mailbox;
 mod options;
 #[doc(hidden)]
 pub mod outbox;
@@ -71,6 +72,7 @@ mod pool;
 pub mod probe;
 pub mod stats;
 pub mod system;
+pub mod tell;
 pub mod turn;
 mod virtual_actors;
 pub mod warp;
@@ -95,6 +97,7 @@ pub use plain::{Plain, State};
 pub use pool::contents;
 pub use pool::{MapIter, PoolError, PoolMap, PoolSet, PoolVec, VecIter};
 pub use system::System;
+pub use tell::{ActorRef, Answered, Answers, AskError};
 pub use tourbillon_derive::{PlainOfDevice as Plain, StateOfDevice as State};
 pub use tourbillon_shared::outbox::Subscriber;
 #[doc(hidden)]

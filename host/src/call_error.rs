@@ -8,6 +8,7 @@ use tourbillon_device::{Actor, Message, Plain, panic_files};
 use tourbillon_shared::error::{FAILURE_WORDS, FailureCode};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, decode_payload};
 use tourbillon_shared::header::{Flags, Header};
+use tourbillon_shared::mailbox::{HOPS_MAX, LETTERS_MAX};
 use tourbillon_shared::outbox::NOTICES_MAX;
 
 use crate::lane_end::header_in;
@@ -118,6 +119,42 @@ pub enum CallError<E> {
         "the outbox of a subscriber is full, and it wants to lose nothing; send the message again when it has read"
     )]
     OutboxFull,
+    /// There is no room for a letter that the handler sent, neither in the mailbox of its receiver's shard nor in the overflow of its own;
+    /// the actor's state is as before the message, and nothing was sent to anybody.
+    #[error(
+        "there is no room for a letter that the handler sent; send the message again later, or raise `mailbox_capacity` or \
+         `overflow_capacity` of the engine's builder"
+    )]
+    MailboxFull,
+    /// The handler sent more letters than one message may; the actor's state is as before the message, and nothing was sent.
+    #[error("the handler sent more than {most} letters; send them from several messages")]
+    TooManyLetters {
+        /// How many one message may send.
+        most: u32,
+    },
+    /// The message was handed on from actor to actor as often as it may be; the last one's state is as before the message.
+    #[error("the message was handed on {most} times without an answer; do the actors hand it on in a circle?")]
+    TooManyHops {
+        /// How often a message may be handed on.
+        most: u32,
+    },
+    /// So many questions of the shard's actors wait for their answers that there is no room for one more answer; the actor's state is as
+    /// before the message, and nothing was sent.
+    #[error(
+        "too many questions of the shard's actors wait for answers; send the message again later, or raise \
+         `mailbox_capacity` of the engine's builder"
+    )]
+    TooManyQuestions,
+    /// The handler handed on a message that has an id, an expected version or a payload in an arena, or handed it on twice; the
+    /// actor's state is as before the message.
+    #[error(
+        "the handler handed the message on, which it cannot: send it without an id, an expected version or a payload, and \
+         hand it on once"
+    )]
+    CannotForward,
+    /// The actor sends letters without having declared it, or asks for an answer that is for another kind of actor.
+    #[error("the actor sends letters; declare `letters: true` in its `actor!`, and take answers in its own messages")]
+    LettersUndeclared,
     /// The message came after its deadline; its handler was not run, and it is a dead letter.
     #[error("the message came after its deadline, and was not handled; give it more time, or send less at once")]
     DeadlinePassed,
@@ -280,6 +317,12 @@ impl<E: Plain> CallError<E> {
             Some(FailureCode::DeadlinePassed) => Self::DeadlinePassed,
             Some(FailureCode::Duplicate) => Self::Duplicate { version: version() },
             Some(FailureCode::StaleVersion) => Self::StaleVersion { current: version() },
+            Some(FailureCode::MailboxFull) => Self::MailboxFull,
+            Some(FailureCode::TooManyLetters) => Self::TooManyLetters { most: LETTERS_MAX },
+            Some(FailureCode::TooManyHops) => Self::TooManyHops { most: HOPS_MAX.into() },
+            Some(FailureCode::TooManyQuestions) => Self::TooManyQuestions,
+            Some(FailureCode::CannotForward) => Self::CannotForward,
+            Some(FailureCode::LettersUndeclared) => Self::LettersUndeclared,
             Some(FailureCode::PoolExhausted) => Self::PoolExhausted,
             Some(FailureCode::PoolUndeclared) => Self::PoolUndeclared,
             Some(FailureCode::PoolStale) => Self::PoolStale,

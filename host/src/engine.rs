@@ -51,7 +51,7 @@ const DRAIN_PERIOD: Duration = Duration::from_micros(200);
 /// behind with all the memory that it may use; the device is then unusable for this process.
 #[derive(Debug)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     monitor: Option<Monitor>,
     wait: WaitStrategy,
     batch_limit: u32,

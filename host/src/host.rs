@@ -35,6 +35,7 @@ pub(crate) mod inspect;
 pub(crate) mod lane_end;
 pub(crate) mod lane_table;
 pub(crate) mod large;
+pub(crate) mod mailboxes;
 pub(crate) mod memory;
 pub(crate) mod monitor;
 pub(crate) mod name_index;
@@ -73,6 +74,7 @@ pub use gateway::{
 };
 pub use keys::{ActorKey, Key, KeyError, KeyName};
 pub use large::{LargePipeline, LargeReply};
+pub use mailboxes::{MailboxUsage, QuiesceError, Traffic};
 pub use options::{Answer, Options};
 #[cfg(feature = "async")]
 pub use outbox::OutboxStream;

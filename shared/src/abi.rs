@@ -1,8 +1,8 @@
 //! The hash that two sides compare before they trust each other's memory.
 
 use crate::{
-    arena, control, dead_letter, dedup, frame, geometry, header, lane, outbox, partition, pool, position, slot,
-    telemetry, virtual_actors,
+    arena, control, dead_letter, dedup, frame, geometry, header, lane, mailbox, outbox, partition, pool, position,
+    slot, telemetry, virtual_actors,
 };
 
 /// FNV-1a over the sizes of the layouts in this crate, the offsets that sizes do not pin, and the constants of the protocol. What a
@@ -46,6 +46,7 @@ pub const HASH: u64 = {
         size_of::<dedup::DedupState>() as u64,
         size_of::<dedup::DedupEntry>() as u64,
         telemetry::Counter::PoolExhausted as u64,
+        telemetry::Counter::TooLargeToEvict as u64,
         pool::PAGE_BYTES as u64,
         pool::POOL_HEAD_BYTES,
         size_of::<pool::PoolState>() as u64,
@@ -65,6 +66,10 @@ pub const HASH: u64 = {
         virtual_actors::EVICTED_PAGES_MAX as u64,
         size_of::<virtual_actors::VirtualShard>() as u64,
         size_of::<virtual_actors::WaitingFrame>() as u64,
+        size_of::<mailbox::MailboxState>() as u64,
+        mailbox::OUTGOING_LETTER_WORDS as u64,
+        mailbox::LETTERS_MAX as u64,
+        mailbox::HOPS_MAX as u64,
     ];
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut i = 0;

@@ -14,6 +14,7 @@
 //! | [`lane`] | a client's lane in shared memory |
 //! | [`arena`] | payloads that are larger than a frame |
 //! | [`outbox`] | messages to a client that it did not ask for |
+//! | [`mailbox`] | messages between actors |
 //! | [`options`] | deadline, message id and expected version of a request |
 //! | [`dedup`] | the messages that were handled, by their ids |
 //! | [`dead_letter`] | messages that could not be delivered |
@@ -51,6 +52,7 @@ pub mod hlc;
 pub mod hlc_bench;
 pub mod lane;
 pub mod litmus;
+pub mod mailbox;
 #[doc(hidden)]
 pub mod mutants;
 pub mod options;

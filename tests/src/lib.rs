@@ -108,6 +108,12 @@ pub struct MessageOptions;
 #[derive(Debug)]
 pub struct NamesOfActors;
 
+/// The code of the chapter on letters is compiled, and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/letters.md")]
+#[derive(Debug)]
+pub struct Letters;
+
 /// The code of the chapter on collections is compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/collections.md")]

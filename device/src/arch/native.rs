@@ -316,6 +316,11 @@ macro_rules! host_memory_operations {
             unsafe { $crate::arch::native::double(room) }.fetch_sub(slots, $crate::arch::ordering::room_take())
         }
         #[inline(always)]
+        unsafe fn give_room_gpu(room: *mut u64, slots: u64) {
+            // SAFETY: the caller vouches for the pointer. Release pairs with the Acquire in `take_room_gpu`.
+            unsafe { $crate::arch::native::double(room) }.fetch_add(slots, $crate::arch::ordering::room_give());
+        }
+        #[inline(always)]
         unsafe fn take_ticket_gpu(tail: *mut u64, slots: u64) -> u64 {
             // SAFETY: the caller vouches for the pointer. Each ticket's Release pairs with the Acquire of the next.
             unsafe { $crate::arch::native::double(tail) }.fetch_add(slots, $crate::arch::ordering::ticket_take())

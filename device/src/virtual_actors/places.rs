@@ -267,6 +267,8 @@ mod tests {
                 pool_pages: 0,
                 waiters: 0,
                 store_log2: 0,
+                mailbox_log2: 0,
+                overflow_log2: 0,
             };
             let layout = DeviceLayout::new(&geometry);
             let mut words = vec![0u128; layout.total_bytes as usize / 16];
@@ -280,7 +282,7 @@ mod tests {
                 geometry,
                 refresh_ns: 0,
                 beat_ns: 0,
-                reserved: [0; 1],
+                reserved: [0; 3],
             };
             let directory = Directory::new(&arguments, 0);
             Self { _words: words, directory }
