@@ -246,8 +246,8 @@ impl EngineBuilder {
     /// [`store`](crate::store). Without, every actor stays for as long as the engine lives, and a shard that is full answers
     /// [`CallError::DirectoryFull`](crate::CallError::DirectoryFull).
     ///
-    /// It takes one lane beside those for clients, which are then at most [`LANES_MAX`] less one. Collections of an actor go with it, unless
-    /// their elements have collections in them: a system with such an actor cannot have a store.
+    /// It takes one lane beside those for clients, which are then at most [`LANES_MAX`] less one. Collections of an actor go with
+    /// it, unless their elements have collections in them: a system with such an actor cannot have a store.
     pub fn store(mut self, store: Arc<impl Store + 'static>) -> Self {
         self.store.store = Some(store);
         self

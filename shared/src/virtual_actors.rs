@@ -28,8 +28,8 @@
 //! carried out again after a stop in the middle of it.
 //!
 //! # Collections
-//! What an actor has in pages of its shard's pool crosses in *pieces*, frames with as many whole *chunks* as fit: the used bytes of one page
-//! behind [`CHUNK_WORDS`] words that say of which collection it is. No page's number is in them. A request has one frame without an
+//! What an actor has in pages of its shard's pool crosses in *pieces*, frames with as many whole *chunks* as fit: the used bytes of one
+//! page behind [`CHUNK_WORDS`] words that say of which collection it is. No page's number is in them. A request has one frame without an
 //! answer as ever: [`Ask::Evict`] says whether pieces follow, and each is asked for by [`Order::More`]. The other way the pieces follow
 //! [`Order::Fetched`] in order, without being asked for, and a shard that has no pages for them lets them pass: it makes room, and asks
 //! once more. Pieces are numbered, so that an order which is carried out again does nothing twice.
@@ -277,8 +277,8 @@ pub struct StoreRequest {
     pub piece: u32,
     /// Where the next piece begins: the collection, ...
     pub collection: u32,
-    /// ... the page of a sequence or the bucket of a map behind the last one, ... Of an actor that is short of pages, how often nobody could
-    /// make room.
+    /// ... the page of a sequence or the bucket of a map behind the last one, ... Of an actor that is short of pages, how often
+    /// nobody could make room.
     pub page: u32,
     /// ... and the further page of that bucket, 0 for none.
     pub further: u32,

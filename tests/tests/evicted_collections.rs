@@ -9,7 +9,7 @@ use tourbillon::abi::virtual_actors::EVICTED_PAGES_MAX;
 use tourbillon::actors::Hoard;
 use tourbillon::actors::book::{Cancel, Limit, Look, Side};
 use tourbillon::actors::hoard::{Audit, Audited, Ending, Fetch, HoardError, Stow};
-use tourbillon::{Actor, ActorKey, CallError, Client, Counter, Engine, EngineBuilder, Store, StoredActor};
+use tourbillon::{Actor, ActorKey, CallError, Client, Counter, EngineBuilder, Store, StoredActor};
 use tourbillon_tests::bench::{REPLY_TIME_MAX, client, counted, counters, eventually, mixed};
 use tourbillon_tests::store::{Asked, Hands, ToldStore, evict, evict_all, pages_in_use as in_use, settled_places};
 use tourbillon_tests::{Bench, on_every_backend};

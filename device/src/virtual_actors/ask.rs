@@ -13,8 +13,8 @@ use crate::arch::Arch;
 /// Sends request `index` of shard `shard`, with word 3 of its payload and the `words` words from `from` on behind that.
 ///
 /// # Safety
-/// `from` is valid for reads of as many words. The arguments are those of the launch, of an engine with a store; the caller's warp holds the shard's turn, and the shard has no more
-/// requests without an answer than it may.
+/// `from` is valid for reads of as many words. The arguments are those of the launch, of an engine with a store; the
+/// caller's warp holds the shard's turn, and the shard has no more requests without an answer than it may.
 #[inline(never)]
 #[expect(clippy::too_many_arguments, reason = "a frame's fields, once")]
 pub(crate) unsafe fn send<A: Arch>(

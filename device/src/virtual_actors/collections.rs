@@ -456,8 +456,8 @@ impl Virtual<'_> {
         }
     }
 
-    /// Sees to it that who waits for room is told, when no actor may leave and nothing is on its way that could change it: the host is asked
-    /// for an order, for only those run windows.
+    /// Sees to it that who waits for room is told, when no actor may leave and nothing is on its way that could change it: the
+    /// host is asked for an order, for only those run windows.
     ///
     /// # Safety
     /// The turn.

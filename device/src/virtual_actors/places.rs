@@ -128,8 +128,8 @@ impl Directory {
         (if votes == 0 { NOWHERE } else { warp.broadcast(at, lowest(votes)) }, is_too_large)
     }
 
-    /// The first actor from bucket `from` on, among `buckets` of them, that nobody holds, that was last used before `before`, and that fits:
-    /// its bucket, or [`NOWHERE`]; and whether one was passed over because it is too large.
+    /// The first actor from bucket `from` on, among `buckets` of them, that nobody holds, that was last used before `before`, and that
+    /// fits: its bucket, or [`NOWHERE`]; and whether one was passed over because it is too large.
     ///
     /// # Safety
     /// As for [`oldest`](Self::oldest).
