@@ -16,6 +16,10 @@ mod bounded;
 mod clocks;
 #[path = "tests/dead_letters.rs"]
 mod dead_letters;
+#[path = "tests/evicted_collections.rs"]
+mod evicted_collections;
+#[path = "tests/evicted_versions.rs"]
+mod evicted_versions;
 #[path = "tests/exactly_once.rs"]
 mod exactly_once;
 #[path = "tests/faults.rs"]

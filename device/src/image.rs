@@ -7,6 +7,7 @@ use crate::adopt::{self, Adopt, AdoptError};
 use crate::arch::native;
 #[cfg(feature = "simt")]
 use crate::arch::simt;
+use crate::contents::Collection;
 use crate::system::System;
 
 /// One kind of actor.
@@ -22,6 +23,9 @@ pub struct Kind {
     pub schema: u32,
     /// Hash of the state's layout ([`Plain::LAYOUT`](crate::Plain::LAYOUT)).
     pub layout: u64,
+    /// The collections in the state, where the kind uses any.
+    #[doc(hidden)]
+    pub collections: &'static [Collection],
     /// Takes over a state that was kept outside.
     pub(crate) adopt: Adopt,
 }
@@ -36,6 +40,7 @@ impl Kind {
             state_bytes: size_of::<A>(),
             schema: A::SCHEMA,
             layout: A::LAYOUT,
+            collections: if A::POOLS { const { &A::COLLECTIONS }.as_slice() } else { &[] },
             adopt: adopt::adopt::<A>,
         }
     }

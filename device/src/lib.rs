@@ -93,6 +93,8 @@ pub use context::Context;
 pub use image::{Kind, PtxText, SystemImage};
 pub use outbox::Notice;
 pub use plain::{Plain, State};
+#[doc(hidden)]
+pub use pool::contents;
 pub use pool::{MapIter, PoolError, PoolMap, PoolSet, PoolVec, VecIter};
 pub use system::System;
 pub use tell::{ActorRef, Answered, Answers, AskError};

@@ -4,6 +4,7 @@
 //! becomes the module, which needs features of the device compiler.
 
 use crate::call::{Call, Outcome};
+use crate::contents::Collection;
 use crate::probe::{HandlerName, Probe};
 use crate::words::Words;
 
@@ -34,6 +35,9 @@ pub trait System: 'static {
     fn has_kind(kind: u16) -> bool;
     /// Whether the actors of this kind use collections.
     fn has_pools(kind: u16) -> bool;
+    /// The collections in the states of this kind, where it uses any.
+    #[doc(hidden)]
+    fn collections(kind: u16) -> &'static [Collection];
 
     /// Runs the handler for the message in `call`.
     ///
@@ -87,6 +91,15 @@ macro_rules! system {
             #[inline]
             fn has_pools(kind: u16) -> bool {
                 false $(|| (<$actor as $crate::Actor>::POOLS && kind == <$actor as $crate::Actor>::KIND))+
+            }
+
+            #[inline]
+            fn collections(kind: u16) -> &'static [$crate::contents::Collection] {
+                $(if <$actor as $crate::Actor>::POOLS && kind == <$actor as $crate::Actor>::KIND {
+                    const OF_STATE: $crate::contents::Collections = <$actor as $crate::Plain>::COLLECTIONS;
+                    return const { &OF_STATE.exactly::<{ OF_STATE.len() }>() };
+                })+
+                &[]
             }
 
             #[inline]

@@ -491,7 +491,7 @@ fn open_pool<A: Arch, S: System>(scratch: *mut WarpScratch, block: &Block<'_>, l
     // SAFETY: `take` noted the start of every frame, which is staged; the records were closed after the last batch.
     unsafe {
         let kind = staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo))).kind;
-        if S::has_pools(kind) {
+        if S::has_pools(kind_of(kind)) {
             pool::turn::open::<A>(scratch, block, local);
         }
     }

@@ -177,8 +177,8 @@ pub enum CallError<E> {
     },
     /// The shard's pool has no page left for a collection; the actor's state and its collections are as before the message.
     #[error(
-        "the pool of the actor's shard has no page left; raise `pool_bytes_per_shard` of the engine's builder, or let actors of the \
-         shard give some back"
+        "the pool of the actor's shard has no page left; raise `pool_bytes_per_shard` of the engine's builder, let actors of the \
+         shard give some back, or, with a store, send it again when idle ones have left"
     )]
     PoolExhausted,
     /// The actor uses a collection without having declared it; its state is as before the message.

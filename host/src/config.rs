@@ -246,7 +246,8 @@ impl EngineBuilder {
     /// [`store`](crate::store). Without, every actor stays for as long as the engine lives, and a shard that is full answers
     /// [`CallError::DirectoryFull`](crate::CallError::DirectoryFull).
     ///
-    /// It takes one lane beside those for clients, which are then at most [`LANES_MAX`] less one.
+    /// It takes one lane beside those for clients, which are then at most [`LANES_MAX`] less one. Collections of an actor go with
+    /// it, unless their elements have collections in them: a system with such an actor cannot have a store.
     pub fn store(mut self, store: Arc<impl Store + 'static>) -> Self {
         self.store.store = Some(store);
         self
@@ -355,8 +356,16 @@ impl EngineBuilder {
         within("dedup_window", self.dedup_window, DEDUP_ENTRIES_MIN, DEDUP_ENTRIES_MAX)?;
         within("dead_letters", self.dead_letters, DEAD_LETTERS_MIN, DEAD_LETTERS_MAX)?;
         self.mailbox_log2()?;
-        if self.pool_pages()? != 0 && self.store.store.is_some() {
-            return Err(EngineError::StoreWithPools { system: self.image.name });
+        self.pool_pages()?;
+        if self.store.store.is_some() {
+            let mut nested = self
+                .image
+                .kinds
+                .iter()
+                .filter_map(|kind| Some((kind.name, kind.collections.iter().find(|one| one.is_nested)?)));
+            if let Some((actor, collection)) = nested.next() {
+                return Err(EngineError::StoreWithNestedCollections { actor, field: collection.field });
+            }
         }
         if let Some(shards) = self.shards {
             within("shards", shards, 1, SHARDS_MAX)?;

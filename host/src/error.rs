@@ -72,13 +72,16 @@ pub enum EngineError {
         /// Name of the device.
         device: String,
     },
-    /// A store for a system whose actors have collections: pages of a pool cannot go to a store.
+    /// A store for a system with an actor that has collections in the elements of a collection: those cannot go to a store.
     #[error(
-        "actors of {system} keep collections in pools, which cannot go to a store; leave `store` out, or the pools"
+        "the elements of {field} of {actor} have collections in them, which cannot go to a store; leave `store` out, or give each of \
+         them an actor of its own"
     )]
-    StoreWithPools {
-        /// Name of the system.
-        system: &'static str,
+    StoreWithNestedCollections {
+        /// Name of the actor.
+        actor: &'static str,
+        /// The field of its state.
+        field: &'static str,
     },
     /// The engine was built without a store.
     #[error("the engine has no store that actors could go to; build it with `store`")]

@@ -224,7 +224,23 @@ fn layouts_are_as_documented() {
     }));
     check_layout(fields!(Bucket { key, kind, entry }));
     check_layout(fields!(EntryHeader { hlc, version }));
-    check_layout(fields!(StoreRequest { key, kind, entry, phase, number, first, last }));
+    check_layout(fields!(StoreRequest {
+        key,
+        kind,
+        entry,
+        phase,
+        number,
+        first,
+        last,
+        pages,
+        spare,
+        spares,
+        piece,
+        collection,
+        page,
+        further,
+        was_short
+    }));
     check_layout(fields!(VirtualShard {
         requests,
         number,
@@ -247,6 +263,8 @@ fn layouts_are_as_documented() {
         sweep_next,
         sweep_left,
         sweep_found,
+        pressure,
+        leaving,
         reserved
     }));
     check_layout(fields!(WaitingFrame { key, kind, next, slots }));
@@ -374,6 +392,7 @@ fn codes_modes_and_counters_are_as_documented() {
         PagesTaken,
         PagesGiven,
         PoolExhausted,
+        TooLargeToEvict,
     ];
     let counters = counters.map(|counter| ((counter as u32).to_string(), format!("`{counter:?}`")));
     assert_eq!(numbered("\n### Counters"), counters);
@@ -426,6 +445,7 @@ fn bounds_are_as_documented() {
         ("`DRIFT_US_MAX`", hlc::DRIFT_US_MAX),
         ("`KIND_MAX`", virtual_actors::KIND_MAX.into()),
         ("`REQUESTS_MAX`", virtual_actors::REQUESTS_MAX.into()),
+        ("`EVICTED_PAGES_MAX`", virtual_actors::EVICTED_PAGES_MAX.into()),
         ("`WAITERS_MAX`", virtual_actors::WAITERS_MAX.into()),
     ];
     let documented: Vec<_> = rows("\n## Bounds").iter().map(|row| (row[0], row[1].parse::<u64>().unwrap())).collect();

@@ -171,12 +171,24 @@ impl Pool {
 
     /// Makes sure that the next `pages` pages can be taken.
     #[inline(never)]
-    pub(super) fn reserve(self, pages: u32) -> Result<(), PoolError> {
+    pub(crate) fn reserve(self, pages: u32) -> Result<(), PoolError> {
         while self.record().spares < pages {
             let Some(id) = self.pull() else { return Err(PoolError::Exhausted) };
             self.keep(id);
         }
         Ok(())
+    }
+
+    /// Hands over the chain of pages that the lane may take: its first page and its length.
+    pub(crate) fn take_spares(self) -> (u32, u32) {
+        let record = self.record();
+        (core::mem::take(&mut record.spare), core::mem::take(&mut record.spares))
+    }
+
+    /// Takes such a chain back, where the lane has none.
+    pub(crate) fn put_spares(self, (first, pages): (u32, u32)) {
+        let record = self.record();
+        (record.spare, record.spares) = (first, pages);
     }
 
     /// Takes a page out of the shard's pool; nothing when there is none, which is then true for all lanes until pages are given back.

@@ -8,6 +8,7 @@
 //! | `lane` | pages, as the message on one lane takes, copies and frees them |
 //! | `turn` | before the handlers of a batch and after them |
 //! | `tree` | pages in a row, found by number |
+//! | `contents`, `moving` | which collections a state has; their pages on the way to the store and back |
 //! | `row`, `table`, `bytes` | sequences and hash tables of elements of any size |
 //! | `vec`, `map`, `set` | the collections: types and borrows around those |
 //!
@@ -28,9 +29,11 @@
 //! [`Pod`](bytemuck::Pod), so any bytes are some value.
 
 mod bytes;
+pub mod contents;
 mod error;
 pub(crate) mod lane;
 mod map;
+pub(crate) mod moving;
 mod row;
 mod set;
 mod table;
