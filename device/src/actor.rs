@@ -67,6 +67,8 @@ pub trait Actor: State {
     /// Whether its handlers use collections ([`PoolVec`](crate::PoolVec) and others), so that its messages never take the short way, where
     /// there is no pool.
     const POOLS: bool;
+    /// Whether its handlers publish, read or take back blocks ([`BlockRef`](crate::BlockRef)): then [`POOLS`](Self::POOLS) holds as well.
+    const BLOCKS: bool;
     /// What takes over the bytes of other versions, for hosts.
     const UPGRADE: Option<Upgrade<Self>>;
 
@@ -164,12 +166,16 @@ impl core::error::Error for NoError {}
 /// An actor whose state has collections says so behind its kind: `kind: 7, pools: true, error: ..`. Without it every operation on a
 /// collection fails with [`PoolError::Undeclared`](crate::PoolError). Its messages all take the long way, and should be `#[outlined]`.
 ///
+/// One that publishes blocks or reads those of others says `blocks: true`, in place of `pools: true` or behind it: it may have collections as
+/// well. Without it every operation on a block fails with [`PoolError::BlockUndeclared`](crate::PoolError).
+///
 /// What cannot be is refused when it is compiled: a message without a handler or larger than a frame, two of the same number, kind 0.
 #[macro_export]
 macro_rules! actor {
     ($actor:ident {
         kind: $kind:literal,
         $(pools: $pools:literal,)?
+        $(blocks: $blocks:literal,)?
         error: $error:ty,
         messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ $(,)? }
         $(, activate: $activate:expr)?
@@ -181,7 +187,8 @@ macro_rules! actor {
             const NAME: &'static str = stringify!($actor);
             type Error = $error;
             const STARTS_ZEROED: bool = $crate::is_absent!($($activate)?);
-            const POOLS: bool = false $(|| $pools)?;
+            const POOLS: bool = false $(|| $pools)? $(|| $blocks)?;
+            const BLOCKS: bool = false $(|| $blocks)?;
             const UPGRADE: ::core::option::Option<$crate::actor::Upgrade<Self>> = $crate::optional!($($upgrade)?);
 
             const HANDLERS: &'static [$crate::probe::HandlerName] = &[

@@ -199,9 +199,13 @@ impl<W: Words> Call<W> {
                 self.words.state::<A>().unwrap_or_else(|| (*state).0)
             }
         };
-        if A::POOLS {
-            // SAFETY: messages of such actors come on the long way, which opened this lane's record.
-            unsafe { self.context.open_pool(self.entry) };
+        // SAFETY: messages of such actors come on the long way, which opened this lane's record.
+        unsafe {
+            if A::BLOCKS {
+                self.context.open_blocks(self.entry);
+            } else if A::POOLS {
+                self.context.open_pool(self.entry);
+            }
         }
         match copy.handle(&message, &mut self.context) {
             // What the handler did to the state is thrown away with its copy. Nobody reads the reply to a tell.
@@ -211,6 +215,10 @@ impl<W: Words> Call<W> {
             // The last point at which the message may fail.
             Ok(_) if self.context.posted != 0 && !self.words.reserve(&self.context) => Outcome::OutboxFull,
             Ok(reply) => {
+                if A::BLOCKS {
+                    // Before a reference to one of them leaves.
+                    self.context.disclose_blocks();
+                }
                 if self.context.posted != 0 {
                     self.words.send(&self.header, &self.context);
                 }
@@ -232,6 +240,9 @@ impl<W: Words> Call<W> {
                 }
                 if A::POOLS {
                     self.context.commit_pool();
+                }
+                if A::BLOCKS {
+                    self.context.commit_blocks();
                 }
                 Outcome::Done
             }

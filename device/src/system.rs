@@ -15,6 +15,8 @@ pub trait System: 'static {
     const STATE_BYTES: usize;
     /// Whether any of them uses collections.
     const POOLS: bool;
+    /// Whether any of them publishes or reads blocks.
+    const BLOCKS: bool;
 
     /// Its actors by name with their handlers, for builds.
     #[doc(hidden)]
@@ -31,6 +33,8 @@ pub trait System: 'static {
     fn has_kind(kind: u16) -> bool;
     /// Whether the actors of this kind use collections.
     fn has_pools(kind: u16) -> bool;
+    /// Whether the actors of this kind publish or read blocks.
+    fn has_blocks(kind: u16) -> bool;
 
     /// Runs the handler for the message in `call`.
     ///
@@ -59,6 +63,7 @@ macro_rules! system {
             };
 
             const POOLS: bool = false $(|| <$actor as $crate::Actor>::POOLS)+;
+            const BLOCKS: bool = false $(|| <$actor as $crate::Actor>::BLOCKS)+;
             const HANDLERS: &'static [(&'static str, &'static [$crate::probe::HandlerName])] =
                 &[$((<$actor as $crate::Actor>::NAME, <$actor as $crate::Actor>::HANDLERS)),+];
 
@@ -83,6 +88,11 @@ macro_rules! system {
             #[inline]
             fn has_pools(kind: u16) -> bool {
                 false $(|| (<$actor as $crate::Actor>::POOLS && kind == <$actor as $crate::Actor>::KIND))+
+            }
+
+            #[inline]
+            fn has_blocks(kind: u16) -> bool {
+                false $(|| (<$actor as $crate::Actor>::BLOCKS && kind == <$actor as $crate::Actor>::KIND))+
             }
 
             #[inline]

@@ -105,6 +105,7 @@ impl Bench {
             dedup_entries: 16,
             dead_letters_log2: 4,
             pool_pages: 0,
+            published_pages: 0,
         };
         geometry.check().unwrap();
         let layout = DeviceLayout::new(&geometry);
@@ -138,7 +139,7 @@ impl Bench {
                 geometry,
                 refresh_ns: 1_000_000,
                 beat_ns: 10_000,
-                reserved: [0; 1],
+                reserved: [0; 4],
             });
         }
         let doorbell = Arc::new(Doorbell::default());

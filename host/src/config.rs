@@ -198,7 +198,8 @@ impl EngineBuilder {
     /// [`POOL_BYTES_MAX`], 0 for none. Without: [`POOL_BYTES_DEFAULT`] where an actor of the system uses collections, else none.
     ///
     /// A page of 256 bytes takes 276, and a message that changes a page has the old one beside the new one until its batch ends.
-    /// While there are pools, each warp has 4 KiB of device memory more.
+    /// While there are pools, each warp has 4 KiB of device memory more; where an actor publishes blocks
+    /// ([`BlockRef`](crate::BlockRef)), each page takes 8 bytes more.
     pub fn pool_bytes_per_shard(mut self, bytes: u64) -> Self {
         self.pool_bytes = Some(bytes);
         self
@@ -322,6 +323,9 @@ impl EngineBuilder {
         self.outbox_log2()?;
         within("dedup_window", self.dedup_window, DEDUP_ENTRIES_MIN, DEDUP_ENTRIES_MAX)?;
         within("dead_letters", self.dead_letters, DEAD_LETTERS_MIN, DEAD_LETTERS_MAX)?;
+        if self.image.has_blocks && self.store.store.is_some() {
+            return Err(EngineError::StoreWithBlocks { system: self.image.name });
+        }
         if self.pool_pages()? != 0 && self.store.store.is_some() {
             return Err(EngineError::StoreWithPools { system: self.image.name });
         }
@@ -442,6 +446,7 @@ impl EngineBuilder {
         // Beside what the default number of actors aims at.
         geometry.landing_bytes = Geometry::landing_bytes_for(self.arena_length());
         geometry.pool_pages = self.pool_pages()?;
+        geometry.published_pages = if self.image.has_blocks { geometry.pool_pages } else { 0 };
         geometry.check()?;
         Ok(geometry)
     }
@@ -465,6 +470,7 @@ const EMPTY: Geometry = Geometry {
     dedup_entries: 0,
     dead_letters_log2: 0,
     pool_pages: 0,
+    published_pages: 0,
 };
 
 fn within(figure: &'static str, value: u32, least: u32, most: u32) -> Result<(), GeometryError> {

@@ -47,8 +47,8 @@ pub use tourbillon_actors as actors;
 #[doc(hidden)]
 pub use tourbillon_device as __device;
 pub use tourbillon_device::{
-    Actor, Context, ErrorOf, Handler, MapIter, Message, NoError, Notice, PoolError, PoolMap, PoolSet, PoolVec, ReplyOf,
-    Subscriber, VecIter, actor, system,
+    Actor, BlockIter, BlockRef, BlockView, Context, ErrorOf, Handler, MapIter, Message, NoError, Notice, PoolError,
+    PoolMap, PoolSet, PoolVec, ReplyOf, Subscriber, VecIter, actor, system,
 };
 // The traits, and the derives of the same names as crates that depend on this one alone need them.
 pub use tourbillon_derive::{Plain, State};

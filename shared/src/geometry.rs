@@ -9,6 +9,7 @@ use crate::arena::{LARGE_BYTES_MAX, payload_bytes_max};
 use crate::block::BlockLayout;
 use crate::dead_letter::{DEAD_LETTERS_MAX, DEAD_LETTERS_MIN, dead_letter_bytes};
 use crate::dedup::{DEDUP_ENTRIES_MAX, DEDUP_ENTRIES_MIN, dedup_bytes};
+use crate::epoch::epoch_bytes;
 use crate::lane::{LANE_HEADER_BYTES, LANES_MAX, LaneHeader};
 use crate::outbox::{
     LANES_OF_WARP_MAX, OUTBOX_CAPACITY_MAX, OUTBOX_CAPACITY_MIN, OutboxState, Outgoing, is_outbox_log2,
@@ -16,6 +17,7 @@ use crate::outbox::{
 use crate::partition::{PARTITIONS, SHARDS_MAX};
 use crate::pool::{LanePool, POOL_PAGES_MAX, pool_bytes};
 use crate::position::{RING_CAPACITY_MAX, RING_CAPACITY_MIN, RingShape};
+use crate::published::published_bytes;
 use crate::slot::SLOT_BYTES;
 use crate::telemetry::WarpStats;
 use crate::virtual_actors::{WAITERS_MAX, store_ring_log2, virtual_bytes};
@@ -69,6 +71,8 @@ pub struct Geometry {
     pub waiters: u32,
     /// Binary logarithm of the capacity of the ring for requests to the store, in slots; 0 without one.
     pub store_log2: u32,
+    /// Pages of a shard's pool that may be pages of published blocks: all, or 0 where no actor publishes any.
+    pub published_pages: u32,
 }
 
 impl Geometry {
@@ -130,6 +134,9 @@ impl Geometry {
         );
         within!(landing_bytes, 0, LARGE_BYTES_MAX);
         within!(pool_pages, 0, POOL_PAGES_MAX);
+        if self.published_pages != 0 {
+            within!(published_pages, self.pool_pages, self.pool_pages);
+        }
         if !is_outbox_log2(self.outbox_log2) {
             within!(outbox_log2, OUTBOX_CAPACITY_MIN.trailing_zeros(), OUTBOX_CAPACITY_MAX.trailing_zeros());
         }
@@ -277,14 +284,14 @@ pub struct KernelArguments {
     /// Nanoseconds between two beats and looks at the control block.
     pub beat_ns: u32,
     /// Zero.
-    pub reserved: [u32; 1],
+    pub reserved: [u32; 4],
 }
 
 /// Byte offsets in the engine's device memory.
 ///
-/// The sum: `warps * 768 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`, with
+/// The sum: `warps * 896 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`, with
 /// outboxes `warps * 47104 + lanes * 128`, for message ids `shards * (128 + 64 * entries + 2 * buckets)`, for dead letters `128 * (1 +
-/// capacity)`, with pools `warps * 4096 + shards * pages * 276`, with a store
+/// capacity)`, with pools `warps * 4096 + shards * pages * 276`, with published blocks `warps * 8 + shards * (128 + pages * 8)`, with a store
 /// `shards * (384 + waiters * 528)`, and a little.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -330,6 +337,10 @@ pub struct DeviceLayout {
     /// With a store a [`VirtualShard`](crate::virtual_actors::VirtualShard) for each shard, and behind each its
     /// [`WaitingFrame`](crate::virtual_actors::WaitingFrame)s.
     pub virtuals: u64,
+    /// With published blocks the [`EpochState`](crate::epoch::EpochState), and a u64 for each warp.
+    pub epochs: u64,
+    /// With published blocks a [`ShardBlocks`](crate::published::ShardBlocks) for each shard, and behind each a u64 for each page of its pool.
+    pub published: u64,
     /// Bytes in all.
     pub total_bytes: u64,
 }
@@ -368,6 +379,8 @@ impl DeviceLayout {
         let pooling_warps = if geometry.pool_pages == 0 { 0 } else { warps };
         let lane_pools = place(&mut next, pooling_warps * (LANES_OF_WARP_MAX as u64 * size_of::<LanePool>() as u64));
         let virtuals = place(&mut next, shards * virtual_bytes(geometry.waiters));
+        let epochs = place(&mut next, if geometry.published_pages == 0 { 0 } else { epoch_bytes(warps) });
+        let published = place(&mut next, shards * published_bytes(geometry.published_pages));
         Self {
             mirror,
             table,
@@ -389,6 +402,8 @@ impl DeviceLayout {
             pools,
             lane_pools,
             virtuals,
+            epochs,
+            published,
             total_bytes: next.next_multiple_of(256),
         }
     }
@@ -402,14 +417,14 @@ impl DeviceLayout {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Geometry>() == 68);
+    assert!(size_of::<Geometry>() == 72);
     assert!(size_of::<Bucket>() == 16 && size_of::<EntryHeader>() == 16);
     assert!(size_of::<ShardState>() == 128);
     assert!(size_of::<LaneAddresses>() == 32);
-    assert!(size_of::<DeviceLayout>() == 168);
-    assert!(size_of::<KernelArguments>() == 288);
+    assert!(size_of::<DeviceLayout>() == 184);
+    assert!(size_of::<KernelArguments>() == 320);
     assert!(offset_of!(KernelArguments, layout) == 40);
-    assert!(offset_of!(KernelArguments, geometry) == 208);
+    assert!(offset_of!(KernelArguments, geometry) == 224);
     assert!(LANES_MAX == 64);
 };
 
@@ -434,6 +449,7 @@ mod tests {
             dedup_entries: 1024,
             dead_letters_log2: 10,
             pool_pages: 0,
+            published_pages: 0,
             waiters: 0,
             store_log2: 0,
         }

@@ -20,6 +20,8 @@
 //! | [`control`] | the words by which the host steers the ring kernel |
 //! | [`telemetry`] | the page that the device loop writes and anyone may read |
 //! | [`pool`] | memory in pages for collections in actors' states |
+//! | [`published`] | blocks of data in pools that actors of all shards may read |
+//! | [`epoch`] | when memory that others may still read is free again |
 //! | [`partition`] | key to partition to shard |
 //! | [`hlc`] | the hybrid logical clock |
 //! | [`error`] | failure codes that travel in replies |
@@ -41,6 +43,7 @@ pub mod block;
 pub mod control;
 pub mod dead_letter;
 pub mod dedup;
+pub mod epoch;
 pub mod error;
 pub mod floor;
 pub mod frame;
@@ -57,6 +60,7 @@ pub mod outbox;
 pub mod partition;
 pub mod pool;
 pub mod position;
+pub mod published;
 pub mod ring;
 pub mod slot;
 pub mod telemetry;

@@ -12,9 +12,10 @@
 //! | [`Herald`] | 6 | tells its subscribers without being asked |
 //! | [`Book`] | 7 | matches limit orders, in collections that grow |
 //! | [`Hoard`] | 8 | fails on demand while it changes collections |
+//! | [`Gazette`] | 9 | publishes blocks, and reads those of others |
 //!
-//! The last two are not in the system that every engine has by default: what a handler with collections calls takes more registers
-//! than the dispatch loop of the others leaves. `examples/market` is a system of them.
+//! The last three are not in the system that every engine has by default: what a handler with collections calls takes more registers
+//! than the dispatch loop of the others leaves. `examples/market` is a system of the first two, `examples/press` one of the third.
 
 #![cfg_attr(target_arch = "nvptx64", no_std)]
 
@@ -24,6 +25,7 @@ pub mod book;
 pub mod counter;
 pub mod echo;
 pub mod faulty;
+pub mod gazette;
 pub mod herald;
 pub mod hoard;
 
@@ -33,6 +35,7 @@ pub use book::Book;
 pub use counter::Counter;
 pub use echo::Echo;
 pub use faulty::Faulty;
+pub use gazette::Gazette;
 pub use herald::Herald;
 pub use hoard::Hoard;
 

@@ -207,6 +207,7 @@ mod tests {
                 dedup_entries: 16,
                 dead_letters_log2: 4,
                 pool_pages: 0,
+                published_pages: 0,
                 waiters: 0,
                 store_log2: 0,
             };
@@ -222,7 +223,7 @@ mod tests {
                 geometry,
                 refresh_ns: 0,
                 beat_ns: 0,
-                reserved: [0; 1],
+                reserved: [0; 4],
             };
             let directory = Directory::new(&arguments, 0);
             Self { _words: words, directory }
