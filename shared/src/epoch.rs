@@ -82,14 +82,17 @@ pub trait EpochWords {
 /// Announces that warp `warp` reads: what it finds from now on stays until [`leave`].
 #[inline(always)]
 pub fn enter(words: &impl EpochWords, warp: u32) {
-    words.announce(warp, announcement(words.epoch()));
+    let epoch = words.epoch();
+    words.announce(warp, if mutant!("epoch_not_announced") { 0 } else { announcement(epoch) });
     words.fence();
 }
 
 /// Warp `warp` has read.
 #[inline(always)]
 pub fn leave(words: &impl EpochWords, warp: u32) {
-    words.announce(warp, 0);
+    if !mutant!("epoch_never_left") {
+        words.announce(warp, 0);
+    }
 }
 
 /// The epoch of what was marked as gone before.

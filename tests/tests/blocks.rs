@@ -362,6 +362,22 @@ on_every_backend! {
 }
 
 on_every_backend! {
+    /// Warps that have read and are idle since hold up nothing: owners go on for much longer than there are pages.
+    fn idle_readers_hold_up_nothing(bench: &Bench) {
+        let engine = engine(bench, 3, 80);
+        let mut client = client(&engine);
+        let first = issue(&mut client, 1, 0, words(8), 1).unwrap();
+        for reader in 0..KEYS {
+            assert_eq!(peruse(&mut client, reader, first), Ok(seen(0, words(8))));
+        }
+        for seed in 1..bench.scale(2_000, 100) {
+            issue(&mut client, 1, seed, words(8), 1).unwrap_or_else(|error| panic!("{seed}: {error}"));
+        }
+        assert_eq!(peruse(&mut client, 2, first), Err(CallError::BlockStale));
+    }
+}
+
+on_every_backend! {
     /// Blocks, references, what waits and the epoch survive a relaunch.
     fn a_relaunch_keeps_blocks_and_what_waits(bench: &Bench) {
         let engine = engine(bench, 2, 200);

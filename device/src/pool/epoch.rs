@@ -235,7 +235,7 @@ impl Limbo {
                 let stamp = pool.read_note(blocks.last).stamp;
                 pool.write_note(blocks.last, stamp, PageNote::held(0, id));
             }
-            blocks.last = id;
+            blocks.last = if mutant!("block_limbo_cut") { 0 } else { id };
             blocks.blocks = blocks.blocks.wrapping_add(1);
             // SAFETY: the head of a block, which nobody writes.
             blocks.pages = blocks.pages.wrapping_add(unsafe { (*self.head(id)).pages }).wrapping_add(1);
@@ -249,7 +249,7 @@ impl Limbo {
         // SAFETY: a record of this lane.
         let pool = unsafe { Pool::new(&raw mut own) };
         let left = u64::from(self.pages).saturating_sub(pool.begun()).wrapping_add(PoolWords::free(&pool));
-        left < u64::from(self.pages / 2)
+        left < u64::from(self.pages / 2) && !mutant!("block_scarcity_unseen")
     }
 
     /// Moves the epoch on if nobody holds it up, once, and as often as it takes when pages are scarce; gives back the pages of the

@@ -126,6 +126,10 @@ impl Pool {
         // SAFETY: the page is the message's own.
         unsafe { (*head).link = record.publishing };
         record.publishing = id;
+        if mutant!("block_disclosed_at_once") {
+            self.disclose();
+        }
+        let record = self.record();
         let version = version_of(record.stamp);
         Address { version: [version as u32, (version >> 32) as u32], shard: record.shard, page: id, length }
     }
@@ -165,8 +169,7 @@ impl Pool {
     #[inline(always)]
     fn is_in_range(self, at: &Address) -> bool {
         let record = self.record();
-        let is_page = at.page.wrapping_sub(1) < record.pages || mutant!("block_page_unchecked");
-        record.published != 0 && at.shard < record.shards && is_page
+        record.published != 0 && at.shard < record.shards && at.page.wrapping_sub(1) < record.pages
     }
 
     /// Finds the block that a reference leads to, of any shard, if it is one of elements with this layout and size.
@@ -236,6 +239,11 @@ impl Pool {
         }
         if note.stamp == !stamp {
             return Err(PoolError::BlockStale);
+        }
+        if mutant!("block_taken_back_at_once") {
+            let word = self.version_word_of(own, at.page);
+            // SAFETY: as in `commit_blocks`.
+            unsafe { Here::store_relaxed_gpu(word, taken_back(at.version())) };
         }
         let next = self.record().retiring;
         self.write_note(at.page, !stamp, PageNote::held(PageNote::holder_in(note.holder), next));
