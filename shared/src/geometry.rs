@@ -475,6 +475,19 @@ mod tests {
     }
 
     #[test]
+    fn blocks_are_published_in_all_pages_or_none() {
+        let with = Geometry { pool_pages: 1000, published_pages: 1000, ..geometry() };
+        with.check().unwrap();
+        let layout = DeviceLayout::new(&with);
+        assert_eq!(layout.published - layout.epochs, (128 + 132 * 4 * 8_u64).next_multiple_of(256));
+        assert_eq!(layout.total_bytes - layout.published, 256 * published_bytes(1000));
+        for published_pages in [1, 999, 1001] {
+            let error = Geometry { published_pages, ..with }.check().unwrap_err();
+            assert_eq!((error.figure, error.least), ("published_pages", 1000));
+        }
+    }
+
+    #[test]
     fn figures_out_of_bounds_are_named() {
         let bad = [
             (Geometry { shards: 0, ..geometry() }, "shards"),
