@@ -7,6 +7,7 @@ use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Arrival, Flags, Header, ReturnAddress};
 use tourbillon_shared::hlc;
+use tourbillon_shared::mutant;
 use tourbillon_shared::partition::hash;
 use tourbillon_shared::position::{RingShape, lap_after};
 use tourbillon_shared::slot::SLOT_BYTES;
@@ -449,8 +450,9 @@ fn run_frames<A: Arch, S: System>(
 fn open_pool<A: Arch, S: System>(scratch: *mut WarpScratch, block: &Block<'_>, local: u32, todo: u32) {
     // SAFETY: `take` noted the start of every frame, which is staged; the records were closed after the last batch.
     unsafe {
-        let kind = staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo))).kind;
-        if S::has_pools(kind) {
+        let header = staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo)));
+        // Names are actors of the same kind.
+        if S::has_pools(if mutant!("pool_of_names_unopened") { header.kind } else { kind_of(header.kind) }) {
             pool::turn::open::<A>(scratch, block, local);
             if S::BLOCKS {
                 pool::epoch::open::<A>(scratch, block, local);
@@ -473,7 +475,8 @@ fn enter_epoch<A: Arch, S: System, const WHOLE: bool>(
     let mut uses = (false, false);
     if todo != 0 {
         // SAFETY: `take` noted the start of every frame, which is staged.
-        let kind = unsafe { staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo))) }.kind;
+        let header = unsafe { staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo))) };
+        let kind = kind_of(header.kind);
         uses = (S::has_pools(kind), S::has_blocks(kind));
     }
     // SAFETY: the warp holds the turn; the records were closed after the last batch.

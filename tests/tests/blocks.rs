@@ -110,6 +110,8 @@ on_every_backend! {
                 assert_eq!(reply, Ok(expected));
             }
             assert_eq!(client.call(key, Latest {}), Ok(published));
+            let named = engine.key(format!("reader {seed}")).unwrap();
+            assert_eq!(client.call(named, Peruse { issue: published, ending: Ending::Well }), Ok(expected));
             assert_eq!(withdraw(&mut client, key, published), Ok(0));
             assert_eq!(peruse(&mut client, 0, published), Err(CallError::BlockStale));
         }
