@@ -22,8 +22,39 @@ if [[ -n ${PTXAS:-} || -x target/device-toolchain/nvidia/cu13/bin/ptxas ]] || co
     grep -Eq '^ +[1-9][0-9]* +[0-9]+ +[0-9]+ +[0-9]+  Account / Deposit$' "${reports[@]}"
 fi
 
-said=$(cd "$folder/my-actors" && PTXAS=/nonexistent cargo build 2>&1)
+# An actor in a module file: its panic is told with the file's name, on CPU threads and in the table beside the kernel's text.
+cat > "$folder/my-actors/src/ratio.rs" <<'RUST'
+use tourbillon::{Context, Handler, NoError, Plain, State, actor};
+
+#[repr(C)]
+#[derive(Clone, Copy, State)]
+pub struct Ratio {
+    last: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Plain)]
+pub struct Divide {
+    pub by: u64,
+}
+
+impl Handler<Divide> for Ratio {
+    type Reply = u64;
+    fn handle(&mut self, divide: &Divide, _context: &mut Context) -> Result<u64, NoError> {
+        self.last = 100 / divide.by;
+        Ok(self.last)
+    }
+}
+
+actor!(Ratio { kind: 1001, error: NoError, messages: { 0: Divide } });
+RUST
+sed -i 's/^system! .*/pub mod ratio;\nsystem! { pub struct Mine = [Account, ratio::Ratio]; }/' "$folder/my-actors/src/lib.rs"
+sed -i 's/^    Ok(())/    let by = my_actors::ratio::Divide { by: 0 };\n    println!("{}", engine.client()?.call(7, by).unwrap_err());\n&/' \
+    "$folder/my-actors/src/main.rs"
+said=$(cd "$folder/my-actors" && PTXAS=/nonexistent cargo run -- --backend cpu 2>&1)
 grep -q 'no ptxas, so what the kernel of Mine takes of registers, stack and spills is not known' <<< "$said"
+grep -q 'the handler of my_actors::ratio::Divide of actor Ratio 7 panicked at src/ratio.rs:18:' <<< "$said"
+grep -q 'files: &\[.*/my-actors/src/ratio.rs"' "$CARGO_TARGET_DIR"/debug/build/my-actors-*/out/tourbillon_ptx.rs
 
 # A handler that calls itself ends the build, which says how it comes to that.
 sed -i 's/self.balance += deposit.amount;/self.balance += steps(deposit.amount);/' "$folder/my-actors/src/lib.rs"

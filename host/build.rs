@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use tourbillon_build::source::{FILES, FOLDERS};
-use tourbillon_build::{PtxState, ptx_state};
+use tourbillon_build::{PtxState, panic_files, ptx_state};
 
 /// The texts, and the chips they were written for.
 const TEXTS: [(u32, &str); 2] = [(80, "device/ptx/tourbillon_sm80.ptx"), (90, "device/ptx/tourbillon_sm90.ptx")];
@@ -32,9 +32,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             PtxState::Missing => continue,
         };
         let path = path.canonicalize()?;
+        let files = panic_files(&std::fs::read_to_string(&path)?);
         writeln!(
             source,
-            "PtxText {{ compute_capability: {chip}, is_fresh: {is_fresh}, text: include_str!({path:?}) }},"
+            "PtxText {{ compute_capability: {chip}, is_fresh: {is_fresh}, files: &{files:?}, text: include_str!({path:?}) }},"
         )?;
     }
     source.push_str("];\n");

@@ -36,6 +36,8 @@ mod keys;
 mod lanes;
 #[path = "tests/large_churn.rs"]
 mod large_churn;
+#[path = "tests/letters.rs"]
+mod letters;
 #[path = "tests/lifecycle.rs"]
 mod lifecycle;
 #[path = "tests/options.rs"]
@@ -44,6 +46,8 @@ mod options;
 mod oracle;
 #[path = "tests/outbox.rs"]
 mod outbox;
+#[path = "tests/panic_files.rs"]
+mod panic_files;
 #[path = "tests/pools.rs"]
 mod pools;
 #[path = "tests/priorities.rs"]
@@ -52,6 +56,8 @@ mod priorities;
 mod processing;
 #[path = "tests/recorded.rs"]
 mod recorded;
+#[path = "tests/registry.rs"]
+mod registry;
 #[path = "tests/stuck.rs"]
 mod stuck;
 #[path = "tests/telemetry.rs"]

@@ -69,6 +69,8 @@ pub trait Actor: State {
     const POOLS: bool;
     /// Whether its handlers publish, read or take back blocks ([`BlockRef`](crate::BlockRef)): then [`POOLS`](Self::POOLS) holds as well.
     const BLOCKS: bool;
+    /// Whether its handlers send letters ([`Context::tell`](crate::Context::tell) and others).
+    const LETTERS: bool;
     /// What takes over the bytes of other versions, for hosts.
     const UPGRADE: Option<Upgrade<Self>>;
 
@@ -169,6 +171,9 @@ impl core::error::Error for NoError {}
 /// One that publishes blocks or reads those of others says `blocks: true`, in place of `pools: true` or behind it: it may have collections as
 /// well. Without it every operation on a block fails with [`PoolError::BlockUndeclared`](crate::PoolError).
 ///
+/// An actor whose handlers send letters to other actors says `letters: true`, behind those. Without it they fail with
+/// [`LettersUndeclared`](tourbillon_shared::error::FailureCode::LettersUndeclared).
+///
 /// What cannot be is refused when it is compiled: a message without a handler or larger than a frame, two of the same number, kind 0.
 #[macro_export]
 macro_rules! actor {
@@ -176,6 +181,7 @@ macro_rules! actor {
         kind: $kind:literal,
         $(pools: $pools:literal,)?
         $(blocks: $blocks:literal,)?
+        $(letters: $letters:literal,)?
         error: $error:ty,
         messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ $(,)? }
         $(, activate: $activate:expr)?
@@ -189,6 +195,7 @@ macro_rules! actor {
             const STARTS_ZEROED: bool = $crate::is_absent!($($activate)?);
             const POOLS: bool = false $(|| $pools)? $(|| $blocks)?;
             const BLOCKS: bool = false $(|| $blocks)?;
+            const LETTERS: bool = false $(|| $letters)?;
             const UPGRADE: ::core::option::Option<$crate::actor::Upgrade<Self>> = $crate::optional!($($upgrade)?);
 
             const HANDLERS: &'static [$crate::probe::HandlerName] = &[

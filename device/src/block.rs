@@ -9,6 +9,7 @@ use tourbillon_shared::geometry::{KernelArguments, ShardState};
 use tourbillon_shared::position::RingShape;
 
 use crate::arch::Arch;
+use crate::mailbox;
 use crate::outbox::fill_mails;
 use crate::warp::Warp;
 
@@ -25,6 +26,8 @@ pub struct Block<'k> {
     shards: u32,
     /// Of the geometry, kept at hand: gate blocks, ...
     gates: u32,
+    /// ... rings of a shard, its mailbox included, ...
+    sources: u32,
     /// ... the shape of a ring from a gate to a shard, ...
     ring_shape: RingShape,
     /// ... this block's first shard and the step to its next ones.
@@ -53,6 +56,7 @@ impl<'k> Block<'k> {
             layout: BlockLayout::new(geometry),
             shards,
             gates: geometry.gates,
+            sources: geometry.sources(),
             ring_shape: geometry.ring_shape(),
             first_shard: offset.unwrap_or(0),
             shard_step: step,
@@ -74,6 +78,18 @@ impl<'k> Block<'k> {
     #[inline(always)]
     pub fn gates(&self) -> u32 {
         self.gates
+    }
+
+    /// Rings from which each shard takes messages: those of the gates, and behind them its mailbox, where there is one.
+    #[inline(always)]
+    pub fn sources(&self) -> u32 {
+        self.sources
+    }
+
+    /// Shape of ring `source` of a shard.
+    #[inline(always)]
+    pub fn shape_of(&self, source: u32) -> RingShape {
+        if source == self.gates { self.arguments.geometry.mailbox_shape() } else { self.ring_shape }
     }
 
     /// Shape of a ring from a gate to a shard.
@@ -155,10 +171,16 @@ impl<'k> Block<'k> {
 
     #[inline(always)]
     fn local_ring(&self, local: u32, gate: u32) -> u32 {
-        local.wrapping_mul(self.gates).wrapping_add(gate)
+        local.wrapping_mul(self.sources).wrapping_add(gate)
     }
 
-    /// How far the block's shard `local` has taken the ring of `gate`.
+    /// Not 0 while the overflow of the block's shard `local` may have letters; only where there are mailboxes.
+    #[inline(always)]
+    pub fn overflowing(&self, local: u32) -> *mut u64 {
+        self.at(self.layout.overflowing, local)
+    }
+
+    /// How far the block's shard `local` has taken the ring of `gate`, or its mailbox.
     #[inline(always)]
     pub fn ring_head(&self, local: u32, gate: u32) -> *mut u64 {
         self.at(self.layout.ring_heads, self.local_ring(local, gate))
@@ -229,6 +251,11 @@ impl<'k> Block<'k> {
                 copy(self.ring_head(local, gate), self.pair(layout.ring_heads, gate, self.shard(local)));
                 gate = gate.wrapping_add(1);
             }
+            if self.sources != self.gates {
+                let state = mailbox::state_of(self.arguments, self.shard(local));
+                // SAFETY: only the address is taken, inside the array of the mailboxes' states.
+                copy(self.ring_head(local, self.gates), unsafe { &raw mut (*state).head });
+            }
             local = local.wrapping_add(step);
         }
     }
@@ -260,13 +287,18 @@ impl<'k> Block<'k> {
             let mut local = warp.rank();
             while local < self.shards {
                 let mut gate = 0;
-                while gate < self.arguments.geometry.gates {
+                while gate < self.sources {
                     // SAFETY: as above. What was taken before the last exit was published with it.
                     unsafe { self.ring_published(local, gate).write(self.ring_head(local, gate).read()) };
                     gate = gate.wrapping_add(1);
                 }
-                // SAFETY: as above.
-                unsafe { self.turn(local).write(0) };
+                // SAFETY: as above. Whether the overflow has letters is found out by the first look at it.
+                unsafe {
+                    self.turn(local).write(0);
+                    if self.sources != self.gates {
+                        self.overflowing(local).write(1);
+                    }
+                }
                 local = local.wrapping_add(warp.size());
             }
             // SAFETY: as above; every warp of the block has a scratch.
@@ -300,7 +332,7 @@ impl<'k> Block<'k> {
             // SAFETY: both lead to words of their arrays; no other warp of the block runs any more.
             unsafe { far.write(near.read()) };
         });
-        // What a shard has taken, its gates may overwrite after the next launch.
+        // What a shard has taken, its gates may overwrite after the next launch, and those who send letters.
         let geometry = &self.arguments.geometry;
         let mut local = warp.rank();
         while local < self.shards {
@@ -310,6 +342,13 @@ impl<'k> Block<'k> {
                 // SAFETY: as above; the gate reads this word with acquire, should it still run.
                 unsafe { A::store_release_gpu(freed, self.ring_head(local, gate).read()) };
                 gate = gate.wrapping_add(1);
+            }
+            if self.sources != self.gates {
+                // SAFETY: as above.
+                let slots = unsafe {
+                    self.ring_head(local, self.gates).read().wrapping_sub(self.ring_published(local, self.gates).read())
+                };
+                mailbox::give_back::<A>(self, local, slots);
             }
             local = local.wrapping_add(warp.size());
         }

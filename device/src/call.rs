@@ -7,6 +7,7 @@ use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_OF_ONE_SLOT, arena_start, payload_start, slots_for};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header};
+use tourbillon_shared::mailbox::Desk;
 use tourbillon_shared::mutant;
 use tourbillon_shared::outbox::{Mail, NOTICES_MAX};
 use tourbillon_shared::virtual_actors::kind_of;
@@ -40,6 +41,18 @@ pub enum Outcome {
     OutboxFull,
     /// An operation on a collection failed, and the handler with it.
     Pool(PoolError),
+    /// The handler sent more letters than it may.
+    TooManyLetters,
+    /// There is no room for a letter that it sent.
+    MailboxFull,
+    /// There is no room for the answer to a question that it asked.
+    TooManyQuestions,
+    /// It handed on a message that was handed on as often as it may be.
+    TooManyHops,
+    /// It handed on what it cannot.
+    CannotForward,
+    /// Its actor has not declared that it sends letters, or is not the one that the answer is for.
+    LettersUndeclared,
 }
 
 /// A message on its way through its handler.
@@ -60,7 +73,7 @@ impl<W: Words> Call<W> {
     /// A call for the frame of `header` whose words are `words`.
     #[inline(always)]
     pub(crate) fn new(words: W, header: Header, event_hlc: u64) -> Self {
-        let context = Context { hlc: event_hlc, ..Context::of(header.key) };
+        let context = Context { hlc: event_hlc, sent_ns: header.hlc as u32, ..Context::of(header.key) };
         Self { words, header, event_hlc, entry: core::ptr::null_mut(), is_new: false, context }
     }
 
@@ -98,13 +111,13 @@ impl<W: Words> Call<W> {
         self.context.large = large;
     }
 
-    /// Lets the handler post.
+    /// Lets the handler post, and send letters.
     ///
     /// # Safety
-    /// `mail` is that of the warp, and valid while the call lives; `lane` is the lane that runs.
+    /// `mail` and `desk` are those of the warp, and valid while the call lives; `lane` is the lane that runs.
     #[inline(always)]
-    pub(crate) unsafe fn deliver(&mut self, mail: *const Mail, lane: u32) {
-        (self.context.mail, self.context.lane) = (mail, lane);
+    pub(crate) unsafe fn deliver(&mut self, mail: *const Mail, desk: *const Desk, lane: u32) {
+        (self.context.mail, self.context.desk, self.context.lane) = (mail, desk, lane);
     }
 
     /// Whether the payload of the frame, and of its reply, is in an arena.
@@ -211,16 +224,24 @@ impl<W: Words> Call<W> {
             // What the handler did to the state is thrown away with its copy. Nobody reads the reply to a tell.
             Ok(_) if self.context.is_over && !self.header.flags.has(Flags::TELL) => Outcome::TooLarge,
             Ok(_) if W::SPAN.is_some() && self.context.posted != 0 => Outcome::Posts,
-            Ok(_) if self.context.posted > NOTICES_MAX && !mutant!("outbox_bound_unchecked") => Outcome::TooManyNotices,
-            // The last point at which the message may fail.
-            Ok(_) if self.context.posted != 0 && !self.words.reserve(&self.context) => Outcome::OutboxFull,
+            Ok(_) if self.context.notices() > NOTICES_MAX && !mutant!("outbox_bound_unchecked") => {
+                Outcome::TooManyNotices
+            }
+            Ok(_) if self.context.letters() != 0 && !A::LETTERS => Outcome::LettersUndeclared,
             Ok(reply) => {
-                if A::BLOCKS {
-                    // Before a reference to one of them leaves.
-                    self.context.disclose_blocks();
-                }
                 if self.context.posted != 0 {
+                    // The last point at which the message may fail.
+                    let outcome = self.words.reserve(&self.header, &self.context);
+                    if outcome != Outcome::Done {
+                        return outcome;
+                    }
+                    if A::BLOCKS {
+                        // When nothing can fail any more, and before a reference to one of them leaves.
+                        self.context.disclose_blocks();
+                    }
                     self.words.send(&self.header, &self.context);
+                } else if A::BLOCKS {
+                    self.context.disclose_blocks();
                 }
                 let (extension, role) = if self.is_large() {
                     self.write_reference();
@@ -250,7 +271,10 @@ impl<W: Words> Call<W> {
                 if let Some(failure) = self.context.pool_failure() {
                     return if W::SPAN.is_some() { Outcome::Posts } else { Outcome::Pool(failure) };
                 }
-                if mutant!("outbox_sent_by_failures") && self.context.posted != 0 && self.words.reserve(&self.context) {
+                if mutant!("outbox_sent_by_failures")
+                    && self.context.posted != 0
+                    && self.words.reserve(&self.header, &self.context) == Outcome::Done
+                {
                     self.words.send(&self.header, &self.context);
                 }
                 self.write_word(0, FailureCode::Handler as u32);
@@ -428,5 +452,11 @@ pub(crate) fn failure_of(outcome: Outcome) -> Option<FailureCode> {
         Outcome::TooManyNotices => Some(FailureCode::TooManyNotices),
         Outcome::OutboxFull => Some(FailureCode::OutboxFull),
         Outcome::Pool(error) => Some(error.failure()),
+        Outcome::TooManyLetters => Some(FailureCode::TooManyLetters),
+        Outcome::MailboxFull => Some(FailureCode::MailboxFull),
+        Outcome::TooManyQuestions => Some(FailureCode::TooManyQuestions),
+        Outcome::TooManyHops => Some(FailureCode::TooManyHops),
+        Outcome::CannotForward => Some(FailureCode::CannotForward),
+        Outcome::LettersUndeclared => Some(FailureCode::LettersUndeclared),
     }
 }

@@ -5,13 +5,18 @@ use core::ops::Range;
 
 use tourbillon_shared::frame::PAYLOAD_BYTES_MAX;
 use tourbillon_shared::geometry::EntryHeader;
-use tourbillon_shared::outbox::{Mail, Subscriber};
+use tourbillon_shared::mailbox::{Desk, LETTERS_MAX};
+use tourbillon_shared::outbox::{Mail, NOTICES_MAX, Subscriber};
 use tourbillon_shared::pool::LanePool;
 
+use crate::arch::{Arch, Here};
 use crate::large::Large;
 use crate::outbox::{self, Notice};
 use crate::pool::PoolError;
 use crate::pool::lane::Pool;
+
+/// Where in the word of what was posted the count of letters begins.
+const LETTERS_SHIFT: u32 = 16;
 
 /// What an actor has declared to use of its shard's pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub struct Context {
     pub(crate) key: u64,
     pub(crate) hlc: u64,
     pub(crate) version: u64,
+    /// Low 32 bits of the device clock, nanoseconds, when the message came to the device, or was sent by an actor.
+    pub(crate) sent_ns: u32,
     /// Null for a message without a payload in an arena; else the message's own for as long as the handler runs. A pointer, because
     /// nearly all messages have none.
     pub(crate) large: *mut Large,
@@ -39,7 +46,10 @@ pub struct Context {
     pub(crate) mail: *const Mail,
     /// The lane of the warp.
     pub(crate) lane: u32,
-    /// Notices posted, as far as they were counted.
+    /// Where sending letters finds what it needs; null as `mail` is.
+    pub(crate) desk: *const Desk,
+    /// Notices posted, in the lower half, and letters sent, in the upper one, each as far as they were counted. One word, for all that the
+    /// short way asks is whether there are any.
     pub(crate) posted: u32,
     /// The lane's record of the shard's pool; null where the actor uses no collections, or the engine has no pools.
     pub(crate) pool: *mut LanePool,
@@ -57,15 +67,39 @@ impl Context {
             key,
             hlc: 0,
             version: 0,
+            sent_ns: 0,
             large: core::ptr::null_mut(),
             is_over: false,
             mail: core::ptr::null(),
+            desk: core::ptr::null(),
             lane: 0,
             posted: 0,
             pool: core::ptr::null_mut(),
             declared: Declared::Nothing,
             pool_error: Cell::new(0),
         }
+    }
+
+    /// Notices posted.
+    #[inline(always)]
+    pub(crate) const fn notices(&self) -> u32 {
+        self.posted & 0xffff
+    }
+
+    /// Letters sent.
+    #[inline(always)]
+    pub(crate) const fn letters(&self) -> u32 {
+        self.posted >> LETTERS_SHIFT
+    }
+
+    /// Counts a letter; its index.
+    #[inline(always)]
+    pub(crate) const fn count_letter(&mut self) -> u32 {
+        let index = self.letters();
+        if index <= LETTERS_MAX {
+            self.posted = self.posted.wrapping_add(1 << LETTERS_SHIFT);
+        }
+        index
     }
 
     /// The key of the actor that runs.
@@ -79,6 +113,13 @@ impl Context {
     #[inline]
     pub fn hlc(&self) -> u64 {
         self.hlc
+    }
+
+    /// Nanoseconds since the message came to the device, or since it was sent by an actor, on the device's clock, which has steps (32 ns on an
+    /// H100); for messages that waited less than four seconds.
+    #[inline]
+    pub fn waited_ns(&self) -> u64 {
+        u64::from((Here::now_ns() as u32).wrapping_sub(self.sent_ns))
     }
 
     /// How many messages the actor handled before this one without a failure.
@@ -272,8 +313,9 @@ impl Context {
         const {
             assert!(size_of::<N>() <= PAYLOAD_BYTES_MAX, "the notice is larger than a frame carries (352 bytes)");
         }
-        let index = self.posted;
-        self.posted = index.saturating_add(1);
+        let index = self.notices();
+        // More than one message may post is not counted any further.
+        self.posted = self.posted.wrapping_add(u32::from(index <= NOTICES_MAX));
         if !self.mail.is_null() {
             // SAFETY: the engine told of the mail and the lane; the size was checked above.
             unsafe { outbox::store(self.mail, self.lane, index, subscriber, N::NUMBER, notice.as_bytes()) };

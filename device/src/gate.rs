@@ -424,7 +424,7 @@ impl Gate {
             let shape = visit.shape;
             let at = visit.position.wrapping_add(u64::from(frames.start.wrapping_sub(visit.base)));
             let (lane, index, lap) = (visit.lane as u16, shape.index(at) as u16, shape.lap(at));
-            let address = ReturnAddress { lane, index, lap, is_alone: false };
+            let address = ReturnAddress { lane, index, lap, is_alone: false, span: 0 };
             let forwarded = Header { hint: address.encode(), ..header };
             self.address_frame(scratch, frames.start, &forwarded, shard, tail);
         }

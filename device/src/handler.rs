@@ -4,7 +4,8 @@ use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::dead_letter::is_dead;
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::EntryHeader;
-use tourbillon_shared::header::{Flags, Header};
+use tourbillon_shared::header::{Flags, Header, ReturnAddress};
+use tourbillon_shared::position::LAP_NEVER;
 use tourbillon_shared::slot::{Chunk, Slot};
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::{SPACE_ORDERS, kind_of, space_of};
@@ -14,6 +15,7 @@ use crate::call::{Call, Outcome, failure_of};
 use crate::frames::header_of;
 use crate::landing::{landing_buffer, refusal};
 use crate::large::Large;
+use crate::mailbox::{self, Received, is_handed_on};
 use crate::options;
 use crate::stats::Stats;
 use crate::system::System;
@@ -36,10 +38,50 @@ pub(crate) unsafe fn run_frame<A: Arch, S: System>(
 ) {
     // SAFETY: the caller vouches for all of it.
     unsafe {
+        if S::LETTERS && is_letter(header.hint) {
+            run_letter::<A, S>(stats, frame, entry, event_hlc, scratch);
+        } else if header.flags.0 & Flags::OPTIONS != 0 {
+            run_with_options::<A, S>(stats, frame, entry, event_hlc, scratch);
+        } else {
+            run_bare::<A, S>(stats, frame, header, entry, event_hlc, scratch);
+        }
+    }
+}
+
+/// Whether a frame with this hint comes from an actor.
+#[inline(always)]
+fn is_letter(hint: u64) -> bool {
+    let address = ReturnAddress::decode(hint);
+    address.lap == LAP_NEVER || address.span != 0
+}
+
+/// As [`run_frame`] for a letter: whoever asked is answered by a letter.
+///
+/// # Safety
+/// As for [`run_frame`].
+#[inline(never)]
+unsafe fn run_letter<A: Arch, S: System>(
+    stats: Stats,
+    frame: *mut Slot,
+    entry: *mut EntryHeader,
+    event_hlc: u64,
+    scratch: *mut WarpScratch,
+) {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        let received = Received::of::<A>(frame);
+        Received::prepare::<A>(frame, scratch);
+        let header = header_of(&*frame);
         if header.flags.0 & Flags::OPTIONS != 0 {
             run_with_options::<A, S>(stats, frame, entry, event_hlc, scratch);
         } else {
             run_bare::<A, S>(stats, frame, header, entry, event_hlc, scratch);
+        }
+        if let Some(received) = received
+            && received.asks()
+            && !is_handed_on(scratch, A::lane())
+        {
+            mailbox::answer::<A>(stats, &received, frame, event_hlc, scratch);
         }
     }
 }
@@ -250,12 +292,15 @@ unsafe fn run_handler<A: Arch, S: System>(
     event_hlc: u64,
     scratch: *mut WarpScratch,
 ) -> Outcome {
-    let header = Header::decode(&[key as u32, (key >> 32) as u32, addressee, shape, 0, 0, 0, 0]);
+    let mut header = Header::decode(&[key as u32, (key >> 32) as u32, addressee, shape, 0, 0, 0, 0]);
     // SAFETY: the caller vouches for both; the state follows the entry's header.
     unsafe {
+        // When it came; and where its answer goes, should the handler hand it on.
+        let Header { hint, hlc, .. } = header_of(&*frame);
+        (header.hint, header.hlc) = (hint, hlc);
         let mut call = Call::new(Staged::<A>::new(frame), header, event_hlc);
         call.find(entry, entry.read());
-        call.deliver(&raw const (*scratch).mail, A::lane());
+        call.deliver(&raw const (*scratch).mail, &raw const (*scratch).desk, A::lane());
         let mut large;
         if header.flags.has(Flags::ARENA) {
             large = Large::new(landing_buffer(scratch), call.reference());

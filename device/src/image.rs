@@ -48,6 +48,9 @@ pub struct PtxText {
     pub compute_capability: u32,
     /// Whether the sources it was made from are those of this build.
     pub is_fresh: bool,
+    /// The source files that its panics name, as the compiler writes them: a device answers with a hash of one
+    /// ([`file_hash`](tourbillon_shared::error::file_hash)).
+    pub files: &'static [&'static str],
     /// The text.
     pub text: &'static str,
 }
@@ -65,6 +68,8 @@ pub struct SystemImage {
     pub has_pools: bool,
     /// Whether any of its kinds publishes or reads blocks.
     pub has_blocks: bool,
+    /// Whether any of its kinds sends letters.
+    pub has_letters: bool,
     /// Its kernel for GPUs, for several chips; empty when there is none.
     pub ptx: &'static [PtxText],
     native: NativeRun,
@@ -88,6 +93,7 @@ impl SystemImage {
             entry_stride: (size_of::<EntryHeader>() + S::STATE_BYTES.next_multiple_of(16)) as u32,
             has_pools: S::POOLS,
             has_blocks: S::BLOCKS,
+            has_letters: S::LETTERS,
             ptx: &[],
             native: native::run_warp::<S>,
             #[cfg(feature = "simt")]

@@ -16,6 +16,7 @@ use crate::control::Control;
 use crate::gate::Gate;
 use crate::lone::forward::Watched;
 use crate::lone::run::{Handed, LoneRings, Looked};
+use crate::mailbox;
 use crate::stats::Stats;
 use crate::system::System;
 use crate::turn::{Ring, Turns, run_ring};
@@ -222,6 +223,9 @@ impl Server<'_> {
                 self.look_at_rings::<A, S, WHOLE>(warp)
             }
         };
+        if S::LETTERS && mailbox::has_overflowed(warp, &self.block) {
+            self.until_wide = 0;
+        }
         self.look_up(warp, found, if matches!(looked, Looked::Nothing | Looked::Some) { A::HOME_ROUNDS } else { 1 })
     }
 
@@ -302,7 +306,9 @@ impl Server<'_> {
     /// Looks at some rings of the block.
     #[inline(always)]
     fn look_at_rings<A: Arch, S: System, const WHOLE: bool>(&mut self, warp: &mut Warp<A, WHOLE>) -> bool {
-        self.turns.step::<A, S, WHOLE>(warp, &self.block, self.scratch, self.stats, &self.clock)
+        // First what waits for room, so that nothing that is sent now could pass it for long.
+        let settled = S::LETTERS && mailbox::settle_some(warp, &self.block, self.scratch);
+        self.turns.step::<A, S, WHOLE>(warp, &self.block, self.scratch, self.stats, &self.clock) | settled
     }
 
     /// Works off the rings that a look found ready.

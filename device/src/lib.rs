@@ -59,15 +59,20 @@ mod landing;
 mod large;
 mod lone;
 pub mod look;
+mod mailbox;
 mod options;
 #[doc(hidden)]
 pub mod outbox;
+#[cfg(not(target_arch = "nvptx64"))]
+#[doc(hidden)]
+pub mod panic_files;
 pub mod plain;
 mod pool;
 #[doc(hidden)]
 pub mod probe;
 pub mod stats;
 pub mod system;
+pub mod tell;
 pub mod turn;
 mod virtual_actors;
 pub mod warp;
@@ -90,6 +95,7 @@ pub use outbox::Notice;
 pub use plain::{Plain, State};
 pub use pool::{BlockIter, BlockRef, BlockView, MapIter, PoolError, PoolMap, PoolSet, PoolVec, VecIter};
 pub use system::System;
+pub use tell::{ActorRef, Answered, Answers, AskError};
 pub use tourbillon_derive::{PlainOfDevice as Plain, StateOfDevice as State};
 pub use tourbillon_shared::outbox::Subscriber;
 #[doc(hidden)]

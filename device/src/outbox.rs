@@ -25,6 +25,7 @@ use tourbillon_shared::telemetry::{Counter, WarpStats};
 use tourbillon_shared::virtual_actors::errand;
 
 use crate::arch::Arch;
+use crate::mailbox;
 use crate::options::look_at_taken;
 use crate::plain::Plain;
 use crate::stats::Stats;
@@ -91,6 +92,7 @@ pub(crate) unsafe fn fill_mails(
         unsafe {
             let scratch = scratch.wrapping_add(warp as usize);
             (&raw mut (*scratch).mail).write(mail);
+            (*scratch).desk.letters = mailbox::buffer(arguments, block.wrapping_mul(warps).wrapping_add(warp));
             (&raw mut (*scratch).errand).write(errand::NONE);
             (*scratch).pool_open = 0;
         }
@@ -180,23 +182,42 @@ pub unsafe fn reserve<A: Arch>(mail: *const Mail, lane: u32, posted: u32) -> boo
                 let state = state_of(arguments, (*notice).subscriber.lane);
                 A::add_relaxed_gpu(&raw mut (*state).refused, 1);
             }
-            while index != 0 && !mutant!("outbox_kept_after_refusal") {
-                index = index.wrapping_sub(1);
-                let before = notice_at(mail, lane, index);
-                // SAFETY: as above; what is reserved is for a lane that exists.
-                unsafe {
-                    if (*before).fate == fate::RESERVED {
-                        let state = state_of(arguments, (*before).subscriber.lane);
-                        let slots = slots_for(0, (*before).length as usize);
-                        A::add_relaxed_gpu(&raw mut (*state).room, slots.into());
-                    }
-                }
+            if !mutant!("outbox_kept_after_refusal") {
+                // SAFETY: as above; room was reserved for those before this one.
+                unsafe { give_up::<A>(mail, lane, index) };
             }
             return false;
         }
         index = index.wrapping_add(1);
     }
     true
+}
+
+/// Gives back the room that is reserved for the first `count` notices of a handler.
+///
+/// # Safety
+/// As for [`reserve`], which reserved it.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn give_up<A: Arch>(mail: *const Mail, lane: u32, count: u32) {
+    // SAFETY: as in `reserve`.
+    let (mail, arguments) = unsafe { (&*mail, &*((*mail).arguments as *const KernelArguments)) };
+    let mut index = count;
+    while index != 0 {
+        index = index.wrapping_sub(1);
+        let notice = notice_at(mail, lane, index);
+        if notice.is_null() {
+            return;
+        }
+        // SAFETY: the buffer is this lane's alone; what is reserved is for a lane that exists.
+        unsafe {
+            if (*notice).fate == fate::RESERVED {
+                let state = state_of(arguments, (*notice).subscriber.lane);
+                let slots = slots_for(0, (*notice).length as usize);
+                A::add_relaxed_gpu(&raw mut (*state).room, slots.into());
+            }
+        }
+    }
 }
 
 /// Reserves room for one notice; its [`fate`].

@@ -18,6 +18,9 @@ pub trait System: 'static {
     /// Whether any of them publishes or reads blocks.
     const BLOCKS: bool;
 
+    /// Whether any of them sends letters.
+    const LETTERS: bool;
+
     /// Its actors by name with their handlers, for builds.
     #[doc(hidden)]
     const HANDLERS: &'static [(&'static str, &'static [HandlerName])];
@@ -64,6 +67,7 @@ macro_rules! system {
 
             const POOLS: bool = false $(|| <$actor as $crate::Actor>::POOLS)+;
             const BLOCKS: bool = false $(|| <$actor as $crate::Actor>::BLOCKS)+;
+            const LETTERS: bool = false $(|| <$actor as $crate::Actor>::LETTERS)+;
             const HANDLERS: &'static [(&'static str, &'static [$crate::probe::HandlerName])] =
                 &[$((<$actor as $crate::Actor>::NAME, <$actor as $crate::Actor>::HANDLERS)),+];
 

@@ -15,6 +15,8 @@
 
 use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::header::Flags;
+use tourbillon_shared::mailbox::slots_for_letters;
+use tourbillon_shared::position::RingShape;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, SLOT_BYTES, Slot};
 
 use crate::arch::Arch;
@@ -26,6 +28,7 @@ use crate::handler::is_plain;
 use crate::landing::land;
 use crate::lone::run::{Home, Tried, run_one};
 use crate::look::{Way, agreed, glance, look};
+use crate::mailbox;
 use crate::stats::Stats;
 use crate::system::System;
 use crate::virtual_actors::{
@@ -53,6 +56,7 @@ pub struct Turns {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ring {
     pub local: u32,
+    /// The gate that writes it; one past the last gate for the shard's mailbox.
     pub gate: u32,
     /// Its first slot.
     pub slots: *const Slot,
@@ -71,6 +75,27 @@ pub(crate) struct Visit {
 }
 
 impl Ring {
+    /// No ring.
+    pub(crate) const NONE: Self = Self { local: 0, gate: 0, slots: core::ptr::null() };
+
+    /// Ring `gate` of the block's shard `local`, or its mailbox.
+    #[inline(always)]
+    pub(crate) fn new(block: &Block<'_>, local: u32, gate: u32) -> Self {
+        Self { local, gate, slots: ring_slots(block, local, gate) }
+    }
+
+    /// Whether it is the shard's mailbox: never in a system without letters.
+    #[inline(always)]
+    pub(crate) fn is_mailbox<S: System>(&self, block: &Block<'_>) -> bool {
+        S::LETTERS && self.gate == block.gates()
+    }
+
+    /// Its shape.
+    #[inline(always)]
+    pub(crate) fn shape<S: System>(&self, block: &Block<'_>) -> RingShape {
+        if S::LETTERS { block.shape_of(self.gate) } else { block.ring_shape() }
+    }
+
     /// The ring at which the lane of rank `from` looks, which looks at this one.
     #[inline(always)]
     pub(crate) fn of_lane<A: Arch, const WHOLE: bool>(
@@ -85,15 +110,14 @@ impl Ring {
         // Shards of a block and gates have numbers below 2^16.
         let both = warp.broadcast(self.local | self.gate << 16, from);
         let (local, gate) = (both & 0xffff, both >> 16);
-        Self { local, gate, slots: ring_slots(block, local, gate) }
+        Self::new(block, local, gate)
     }
 }
 
 impl Turns {
     /// The shard warp number `warp` of its block.
     pub fn new(warp: u32) -> Self {
-        let nothing = Ring { local: 0, gate: 0, slots: core::ptr::null() };
-        Self { next: warp, first: u32::MAX, mine: nothing }
+        Self { next: warp, first: u32::MAX, mine: Ring::NONE }
     }
 
     /// Forgets which ring this lane looks at: to be called when ranks have moved.
@@ -111,8 +135,8 @@ impl Turns {
         stats: Stats,
         clock: &Clock,
     ) -> bool {
-        let gates = block.gates();
-        let rings = block.shards().wrapping_mul(gates);
+        let sources = block.sources();
+        let rings = block.shards().wrapping_mul(sources);
         if rings == 0 {
             return false;
         }
@@ -126,15 +150,15 @@ impl Turns {
             let place = warp.rank() / PARTS;
             let index = first.wrapping_add(if place < count { place } else { 0 });
             let index = if index >= rings { index.wrapping_sub(rings) } else { index };
-            let (local, gate) = (index.checked_div(gates).unwrap_or(0), index.checked_rem(gates).unwrap_or(0));
-            self.mine = Ring { local, gate, slots: ring_slots(block, local, gate) };
+            let (local, gate) = (index.checked_div(sources).unwrap_or(0), index.checked_rem(sources).unwrap_or(0));
+            self.mine = Ring::new(block, local, gate);
             self.first = first;
         }
         let ring = self.mine;
         // SAFETY: a position of the block's memory.
         let position = unsafe { A::load_cta(block.ring_head(ring.local, ring.gate)) };
         // SAFETY: the scratch is the warp's own; positions are masked into the ring.
-        let ready = unsafe { glance(warp, scratch, Way::Cache, count, |_| ring_slot(block, &ring, position)) };
+        let ready = unsafe { glance(warp, scratch, Way::Cache, count, |_| ring_slot::<S>(block, &ring, position)) };
         ready != 0 && self.serve::<A, S, WHOLE>(warp, block, scratch, stats, clock, ready, position, ring)
     }
 
@@ -252,7 +276,7 @@ fn run_order<A: Arch, S: System, const WHOLE: bool>(
         }
     }
     if warp.rank() == 0 && done != 0 {
-        advance::<A>(block, ring, position.wrapping_add(done.into()));
+        advance::<A, S>(block, ring, position.wrapping_add(done.into()));
     }
     warp.sync();
     if warp.rank() == 0 {
@@ -331,7 +355,7 @@ fn run_to_order<A: Arch, S: System, const WHOLE: bool>(
                 found |= !is_held;
                 position = position.wrapping_add(done.into());
                 if warp.rank() == 0 {
-                    advance::<A>(block, ring, position);
+                    advance::<A, S>(block, ring, position);
                 }
                 windows = windows.wrapping_add(1);
             }
@@ -352,13 +376,15 @@ fn run_to_order<A: Arch, S: System, const WHOLE: bool>(
                 break;
             }
             looked = !tourbillon_shared::mutant!("stage_overwritten");
-            let wide = if warp.size() < FRAME_SLOTS { FRAME_SLOTS } else { warp.size() };
-            let capacity = block.ring_shape().capacity();
+            // Letters mostly are for as many actors: more than there are lanes that run handlers would take a second batch.
+            let wide = if ring.is_mailbox::<S>(block) { warp.runners() } else { warp.size() };
+            let wide = if wide < FRAME_SLOTS { FRAME_SLOTS } else { wide };
+            let capacity = ring.shape::<S>(block).capacity();
             let wide = if wide < capacity { wide } else { capacity };
             let at = position;
             // SAFETY: as above; positions are masked into the ring.
             let ready = unsafe {
-                look(warp, scratch, Way::Cache, wide, |slot| ring_slot(block, &ring, at.wrapping_add(slot.into())))
+                look(warp, scratch, Way::Cache, wide, |slot| ring_slot::<S>(block, &ring, at.wrapping_add(slot.into())))
             };
             base = 0;
             slots = (!ready).trailing_zeros();
@@ -379,10 +405,23 @@ fn run_to_order<A: Arch, S: System, const WHOLE: bool>(
 /// Moves the head of a ring, and tells its gate now and then. One lane calls it, under the turn, when all have read the slots
 /// before `position`.
 #[inline(always)]
-pub(crate) fn advance<A: Arch>(block: &Block<'_>, ring: Ring, position: u64) {
+pub(crate) fn advance<A: Arch, S: System>(block: &Block<'_>, ring: Ring, position: u64) {
     // A release at device scope is dear, and a gate needs to know only when it comes round.
-    let quarter = u64::from(block.ring_shape().capacity() / 4);
     let published = block.ring_published(ring.local, ring.gate);
+    if ring.is_mailbox::<S>(block) {
+        // SAFETY: positions of the block's memory, under the turn.
+        unsafe {
+            A::store_cta(block.ring_head(ring.local, ring.gate), position);
+            A::store_pool(mailbox::head_of(block, ring.local), position);
+            let slots = position.wrapping_sub(A::load_cta(published));
+            if slots >= u64::from(slots_for_letters(ring.shape::<S>(block)) / 4) {
+                A::store_cta(published, position);
+                mailbox::give_back::<A>(block, ring.local, slots);
+            }
+        }
+        return;
+    }
+    let quarter = u64::from(ring.shape::<S>(block).capacity() / 4);
     // SAFETY: positions of the block's memory, under the turn.
     unsafe {
         A::store_cta(block.ring_head(ring.local, ring.gate), position);
@@ -411,7 +450,7 @@ fn finish_one<A: Arch, S: System>(
     let began_ns = warp.broadcast_u64(A::now_ns(), 0);
     let directory = Directory::new(block.arguments, block.shard(ring.local));
     let frames = Frames { start: base, ..Frames::ONE };
-    let (groups, first_hlc) = take(warp, block, scratch, ring.local, began_ns, clock, frames);
+    let (groups, first_hlc) = take::<A, S, _>(warp, block, scratch, ring.local, began_ns, clock, frames);
     let window = Window { ring, position, base, frames, groups, first_hlc, began_ns, directory };
     let next = recover(warp, scratch, stats, runners, lost, 0, groups, first_hlc);
     run_groups::<A, S, false>(warp, block, scratch, stats, &window, next)
@@ -455,7 +494,7 @@ pub(crate) fn run_window<A: Arch, S: System, const WHOLE: bool>(
     // Every lane reads another time: timestamps must come from one of them.
     let began_ns = warp.broadcast_u64(A::now_ns(), 0);
     let directory = Directory::new(block.arguments, block.shard(ring.local));
-    let (groups, first_hlc) = take(warp, block, scratch, ring.local, began_ns, clock, frames);
+    let (groups, first_hlc) = take::<A, S, _>(warp, block, scratch, ring.local, began_ns, clock, frames);
     let window = Window { ring, position, base, frames, groups, first_hlc, began_ns, directory };
     let done = run_groups::<A, S, WHOLE>(warp, block, scratch, stats, &window, 0);
     // SAFETY: a word of the warp's scratch, written before a sync.
@@ -469,9 +508,12 @@ pub(crate) fn run_window<A: Arch, S: System, const WHOLE: bool>(
 /// Slots of the longest frame.
 const FRAME_SLOTS: u32 = tourbillon_shared::frame::FRAME_SLOTS_MAX as u32;
 
-/// The first slot of the ring from `gate` to the block's shard `local`.
+/// The first slot of the ring from `gate` to the block's shard `local`, or of its mailbox.
 pub(crate) fn ring_slots(block: &Block<'_>, local: u32, gate: u32) -> *const Slot {
     let (arguments, shape) = (block.arguments, block.ring_shape());
+    if gate == block.gates() {
+        return mailbox::ring_of(arguments, block.shard(local));
+    }
     let pair = gate.wrapping_mul(arguments.geometry.shards).wrapping_add(block.shard(local));
     let bytes = (SLOT_BYTES as u64).wrapping_shl(shape.capacity_log2());
     let rings = arguments.memory.wrapping_add(arguments.layout.rings);
@@ -480,7 +522,7 @@ pub(crate) fn ring_slots(block: &Block<'_>, local: u32, gate: u32) -> *const Slo
 
 /// The slot of a ring at `position`, and its lap.
 #[inline(always)]
-pub(crate) fn ring_slot(block: &Block<'_>, ring: &Ring, position: u64) -> (*const Slot, u32) {
-    let shape = block.ring_shape();
+pub(crate) fn ring_slot<S: System>(block: &Block<'_>, ring: &Ring, position: u64) -> (*const Slot, u32) {
+    let shape = ring.shape::<S>(block);
     (ring.slots.wrapping_add(shape.index(position) as usize), shape.lap(position))
 }

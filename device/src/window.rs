@@ -9,7 +9,7 @@ use tourbillon_shared::header::{Arrival, Flags, Header, ReturnAddress};
 use tourbillon_shared::hlc;
 use tourbillon_shared::mutant;
 use tourbillon_shared::partition::hash;
-use tourbillon_shared::position::{RingShape, lap_after};
+use tourbillon_shared::position::{LAP_NEVER, RingShape, lap_after};
 use tourbillon_shared::slot::SLOT_BYTES;
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::{SPACE_ORDERS, kind_of, space_of};
@@ -24,6 +24,7 @@ use crate::gate::{copy_out, lane_addresses};
 use crate::handler::{note_failure, run_frame};
 use crate::landing::{depart, refusal};
 use crate::look::Way;
+use crate::mailbox::{self, Received};
 use crate::options::wakes_nobody;
 use crate::pool;
 use crate::stats::Stats;
@@ -98,10 +99,13 @@ pub(crate) fn run_groups<A: Arch, S: System, const WHOLE: bool>(
         warp.sync();
     }
     let (left, left_slots) = if next < groups {
-        put_back(warp, block, scratch, window.ring, window.position, frames, next, groups)
+        put_back::<A, S, WHOLE>(warp, block, scratch, window.ring, window.position, frames, next, groups)
     } else {
         (0, 0)
     };
+    if warp.rank() == 0 && window.ring.is_mailbox::<S>(block) {
+        mailbox::count_received::<A>(block, window.ring.local, frames.count.wrapping_sub(left.count_ones()));
+    }
     // Who waits for an actor is answered when it comes.
     // SAFETY: a word of the scratch, written before a sync.
     let left = left | unsafe { (&raw const (*scratch).parked).read() };
@@ -192,8 +196,17 @@ pub(crate) fn recover<A: Arch, const WHOLE: bool>(
                     (&raw mut (*scratch).group).cast::<u32>().wrapping_add(next as usize).write(left);
                 }
                 let place = (&raw const (*scratch).panic).cast::<PanicPlace>().wrapping_add(lane as usize).read();
+                let staged = staged(scratch, read_word(&raw const (*scratch).start, frame));
+                // The handler has written nothing, so the frame still says who asked.
+                let received = Received::of::<A>(staged);
                 let mut call = call_of::<A>(scratch, frame, first_hlc);
                 call.fail(FailureCode::Panicked, place);
+                if let Some(received) = received
+                    && received.asks()
+                    && (*scratch).desk.letters != 0
+                {
+                    mailbox::answer::<A>(stats, &received, staged, first_hlc.wrapping_add(frame.into()), scratch);
+                }
             }
             note_failure::<A>(stats, FailureCode::Panicked);
             stats.add::<A>(Counter::Panicked, 1);
@@ -209,7 +222,7 @@ pub(crate) fn recover<A: Arch, const WHOLE: bool>(
 ///
 /// The gate cannot write there before this window is given back, and the stage still holds the frames as they came.
 #[expect(clippy::too_many_arguments, reason = "called once, from the window it belongs to")]
-fn put_back<A: Arch, const WHOLE: bool>(
+fn put_back<A: Arch, S: System, const WHOLE: bool>(
     warp: &Warp<A, WHOLE>,
     block: &Block<'_>,
     scratch: *mut WarpScratch,
@@ -243,7 +256,7 @@ fn put_back<A: Arch, const WHOLE: bool>(
                 if pass == 0 {
                     left_slots = left_slots.wrapping_add(1);
                 } else if warp.rank() == 0 {
-                    let (target, lap) = ring_slot(block, &ring, at);
+                    let (target, lap) = ring_slot::<S>(block, &ring, at);
                     let index = start.wrapping_add(slot) as usize;
                     // SAFETY: the slots of a frame lie inside the stage; rank 0 alone writes.
                     unsafe {
@@ -276,7 +289,7 @@ unsafe fn read_word<const N: usize>(array: *const [u32; N], index: u32) -> u32 {
 ///
 /// Returns the number of groups and the timestamp of frame 0; frame `f` has that plus `f`.
 #[inline(always)]
-pub(crate) fn take<A: Arch, const WHOLE: bool>(
+pub(crate) fn take<A: Arch, S: System, const WHOLE: bool>(
     warp: &Warp<A, WHOLE>,
     block: &Block<'_>,
     scratch: *mut WarpScratch,
@@ -300,13 +313,21 @@ pub(crate) fn take<A: Arch, const WHOLE: bool>(
         let lane = lane_addresses(block, address.lane.into());
         let capacity = RingShape::from_log2(lane.capacity_log2).capacity();
         let (mut index, mut lap) = (u32::from(address.index), address.lap);
-        let mut slot = 0;
-        while slot < header.flags.span() {
+        let (mut slot, span) = (0, header.flags.span());
+        // A letter may have another number of slots than the reply that it is to be answered with, or no reply.
+        let replied = match (address.lap, address.span) {
+            _ if !S::LETTERS => span,
+            (LAP_NEVER, _) => 0,
+            (_, 0) => span,
+            (_, reply) => reply.into(),
+        };
+        while slot < span {
+            let to_none = slot >= replied;
             let target = lane.replies.wrapping_add(u64::from(index).wrapping_mul(SLOT_BYTES as u64));
             let at = frames.start.wrapping_add(slot) as usize;
             // SAFETY: the slots of a frame lie inside the stage, and are this lane's.
             unsafe {
-                (&raw mut (*scratch).target).cast::<u64>().wrapping_add(at).write(target);
+                (&raw mut (*scratch).target).cast::<u64>().wrapping_add(at).write(if to_none { 0 } else { target });
                 (&raw mut (*scratch).target_lap).cast::<u32>().wrapping_add(at).write(lap);
             }
             index = index.wrapping_add(1);
@@ -346,8 +367,14 @@ pub(crate) fn take<A: Arch, const WHOLE: bool>(
     let last = unsafe { A::load_cta(shard_clock) };
     let first = hlc::update(last, most, physical);
     if rank == 0 {
-        // SAFETY: a word of the warp's scratch, which rank 0 alone writes.
-        unsafe { (&raw mut (*scratch).parked).write(0) };
+        // SAFETY: words of the warp's scratch, which rank 0 alone writes.
+        unsafe {
+            (&raw mut (*scratch).parked).write(0);
+            if S::LETTERS && block.sources() != block.gates() {
+                (*scratch).desk.shard = block.shard(local);
+                (*scratch).desk.overflowing = block.overflowing(local) as u64;
+            }
+        }
     }
     warp.sync();
     if rank == 0 {

@@ -9,8 +9,9 @@ use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, 
 
 use crate::actor::Actor;
 use crate::arch::Arch;
+use crate::call::Outcome;
 use crate::context::Context;
-use crate::outbox;
+use crate::{mailbox, outbox};
 
 /// Where the words of a frame are while its handler runs; a reply is written over its request.
 #[doc(hidden)]
@@ -31,8 +32,8 @@ pub trait Words {
     /// # Safety
     /// The frame's actor is of type `T`, and its bytes are a value: the actor is not new, or of a type that starts all zero.
     unsafe fn state<T: Actor>(&self) -> Option<T>;
-    /// Reserves room for what was posted; whether the message may succeed.
-    fn reserve(&self, context: &Context) -> bool;
+    /// Reserves room for what was posted and sent: [`Outcome::Done`], or how the message is to fail.
+    fn reserve(&self, header: &Header, context: &Context) -> Outcome;
     /// Sends what was posted, for which room was reserved.
     fn send(&self, header: &Header, context: &Context);
 }
@@ -121,14 +122,36 @@ impl<A: Arch> Words for Staged<A> {
         None
     }
     #[inline(always)]
-    fn reserve(&self, context: &Context) -> bool {
+    fn reserve(&self, header: &Header, context: &Context) -> Outcome {
+        let (notices, letters) = (context.notices(), context.letters());
         // SAFETY: `deliver` told of the mail of this lane's warp; no more than the most was posted.
-        unsafe { outbox::reserve::<A>(context.mail, context.lane, context.posted) }
+        if notices != 0 && !unsafe { outbox::reserve::<A>(context.mail, context.lane, notices) } {
+            return Outcome::OutboxFull;
+        }
+        if letters == 0 {
+            return Outcome::Done;
+        }
+        // SAFETY: as above; so it did of the desk.
+        let outcome = unsafe { mailbox::reserve::<A>(context.desk, context.mail, context.lane, letters, header, self) };
+        if outcome != Outcome::Done && notices != 0 {
+            // SAFETY: as above; their room was reserved.
+            unsafe { outbox::give_up::<A>(context.mail, context.lane, notices) };
+        }
+        outcome
     }
     #[inline(always)]
     fn send(&self, header: &Header, context: &Context) {
         // SAFETY: as above; room was reserved.
-        unsafe { outbox::send::<A>(context.mail, context.lane, context.posted, header.kind, context.key, context.hlc) };
+        unsafe {
+            let (mail, lane) = (context.mail, context.lane);
+            if context.notices() != 0 {
+                outbox::send::<A>(mail, lane, context.notices(), header.kind, context.key, context.hlc);
+            }
+            if context.letters() != 0 {
+                let frame = (self.0.cast_const(), header.flags.span());
+                mailbox::send::<A>(context.desk, mail, lane, context.letters(), context.hlc, frame);
+            }
+        }
     }
 }
 
@@ -196,9 +219,9 @@ impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
         fits.then(|| unsafe { (&raw const self.image.chunks).cast::<T>().read() })
     }
     #[inline(always)]
-    fn reserve(&self, _context: &Context) -> bool {
+    fn reserve(&self, _header: &Header, _context: &Context) -> Outcome {
         // A handler that posts is left to the long way.
-        false
+        Outcome::Posts
     }
     #[inline(always)]
     fn send(&self, _header: &Header, _context: &Context) {}

@@ -102,6 +102,8 @@ impl Bench {
             outbox_log2: 0,
             waiters: 0,
             store_log2: 0,
+            mailbox_log2: 0,
+            overflow_log2: 0,
             dedup_entries: 16,
             dead_letters_log2: 4,
             pool_pages: 0,
@@ -139,7 +141,7 @@ impl Bench {
                 geometry,
                 refresh_ns: 1_000_000,
                 beat_ns: 10_000,
-                reserved: [0; 4],
+                reserved: [0; 2],
             });
         }
         let doorbell = Arc::new(Doorbell::default());

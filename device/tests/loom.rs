@@ -435,6 +435,56 @@ fn an_outbox_has_room_behind_every_ticket() {
     assert!(WRAPPED.load(std::sync::atomic::Ordering::Relaxed), "no interleaving used a slot twice");
 }
 
+/// A mailbox of one slot: a second letter goes where the first was only when that was read.
+#[test]
+fn a_mailbox_is_read_before_it_is_written_again() {
+    static WRAPPED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    explore(|| {
+        struct Mailbox {
+            room: AtomicU64,
+            tail: AtomicU64,
+            tag: AtomicU64,
+            slot: UnsafeCell<u64>,
+        }
+        let mailbox = Arc::new(Mailbox {
+            room: AtomicU64::new(1),
+            tail: AtomicU64::new(0),
+            tag: AtomicU64::new(0),
+            slot: UnsafeCell::new(0),
+        });
+        fn send(mailbox: &Mailbox) {
+            if (mailbox.room.fetch_sub(1, ordering::room_take()) as i64) < 1 {
+                mailbox.room.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            let position = mailbox.tail.fetch_add(1, ordering::ticket_take());
+            // SAFETY: the place is this writer's, as room and ticket say.
+            mailbox.slot.with_mut(|slot| unsafe { *slot = position + 10 });
+            mailbox.tag.store(1 + position, ordering::tag_store());
+        }
+        let spawn = |run: fn(&Mailbox)| {
+            let mailbox = Arc::clone(&mailbox);
+            loom::thread::spawn(move || run(&mailbox))
+        };
+        let threads = [
+            spawn(send),
+            spawn(send),
+            spawn(|mailbox| {
+                if mailbox.tag.load(ordering::tag_load()) == 1 {
+                    // SAFETY: the slot is the reader's, as its tag says.
+                    assert_eq!(mailbox.slot.with(|slot| unsafe { *slot }), 10);
+                    mailbox.room.fetch_add(1, ordering::room_give());
+                }
+            }),
+        ];
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        WRAPPED.fetch_or(mailbox.tail.load(Ordering::Relaxed) == 2, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(WRAPPED.load(std::sync::atomic::Ordering::Relaxed), "no interleaving used the slot twice");
+}
+
 /// A pool of three pages.
 struct Pages {
     free: AtomicU64,

@@ -69,6 +69,8 @@ impl Memory {
             outbox_log2: OUTBOX_LOG2,
             waiters: 0,
             store_log2: 0,
+            mailbox_log2: 0,
+            overflow_log2: 0,
             dedup_entries: 16,
             dead_letters_log2: 4,
             pool_pages: 0,
@@ -115,7 +117,7 @@ impl Memory {
             geometry,
             refresh_ns: 0,
             beat_ns: 0,
-            reserved: [0; 4],
+            reserved: [0; 2],
         });
         Self { arguments, lanes, _device: device, _addresses: addresses }
     }

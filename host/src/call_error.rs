@@ -1,12 +1,14 @@
 //! How a call or a send can fail.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tourbillon_device::{Actor, Message, Plain};
+use tourbillon_device::{Actor, Message, Plain, panic_files};
 use tourbillon_shared::error::{FAILURE_WORDS, FailureCode};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, decode_payload};
 use tourbillon_shared::header::{Flags, Header};
+use tourbillon_shared::mailbox::{HOPS_MAX, LETTERS_MAX};
 use tourbillon_shared::outbox::NOTICES_MAX;
 use tourbillon_shared::published::BLOCK_BYTES_MAX;
 
@@ -21,8 +23,8 @@ pub enum CallError<E> {
     Handler(E),
     /// The handler panicked; the actor's state is as before the message.
     #[error(
-        "the handler of {message} of actor {actor} {key} panicked at line {line}, column {column} of the file with hash \
-         {file_hash:#010x}; correct it there"
+        "the handler of {message} of actor {actor} {key} panicked at {}; correct it there",
+        Place { file: file.as_deref(), line: *line, column: *column, hash: *file_hash }
     )]
     Panicked {
         /// Name of the actor's kind.
@@ -35,6 +37,9 @@ pub enum CallError<E> {
         line: u32,
         /// Column, from 1; 0 when it is not known.
         column: u32,
+        /// The source file as the compiler was given it, where this program can know it; two with an "or" where they have one hash. It
+        /// knows those that stand in the PTX texts of its engines, and those in which a handler panicked on a machine of its own.
+        file: Option<Arc<str>>,
         /// [`file_hash`](tourbillon_shared::error::file_hash) of the source file's name; 0 when it is not known.
         file_hash: u32,
     },
@@ -115,6 +120,42 @@ pub enum CallError<E> {
         "the outbox of a subscriber is full, and it wants to lose nothing; send the message again when it has read"
     )]
     OutboxFull,
+    /// There is no room for a letter that the handler sent, neither in the mailbox of its receiver's shard nor in the overflow of its own;
+    /// the actor's state is as before the message, and nothing was sent to anybody.
+    #[error(
+        "there is no room for a letter that the handler sent; send the message again later, or raise `mailbox_capacity` or \
+         `overflow_capacity` of the engine's builder"
+    )]
+    MailboxFull,
+    /// The handler sent more letters than one message may; the actor's state is as before the message, and nothing was sent.
+    #[error("the handler sent more than {most} letters; send them from several messages")]
+    TooManyLetters {
+        /// How many one message may send.
+        most: u32,
+    },
+    /// The message was handed on from actor to actor as often as it may be; the last one's state is as before the message.
+    #[error("the message was handed on {most} times without an answer; do the actors hand it on in a circle?")]
+    TooManyHops {
+        /// How often a message may be handed on.
+        most: u32,
+    },
+    /// So many questions of the shard's actors wait for their answers that there is no room for one more answer; the actor's state is as
+    /// before the message, and nothing was sent.
+    #[error(
+        "too many questions of the shard's actors wait for answers; send the message again later, or raise \
+         `mailbox_capacity` of the engine's builder"
+    )]
+    TooManyQuestions,
+    /// The handler handed on a message that has an id, an expected version or a payload in an arena, or handed it on twice; the
+    /// actor's state is as before the message.
+    #[error(
+        "the handler handed the message on, which it cannot: send it without an id, an expected version or a payload, and \
+         hand it on once"
+    )]
+    CannotForward,
+    /// The actor sends letters without having declared it, or asks for an answer that is for another kind of actor.
+    #[error("the actor sends letters; declare `letters: true` in its `actor!`, and take answers in its own messages")]
+    LettersUndeclared,
     /// The message came after its deadline; its handler was not run, and it is a dead letter.
     #[error("the message came after its deadline, and was not handled; give it more time, or send less at once")]
     DeadlinePassed,
@@ -229,13 +270,36 @@ pub enum CallError<E> {
     },
 }
 
+/// Where a handler panicked, in words.
+struct Place<'a> {
+    file: Option<&'a str>,
+    line: u32,
+    column: u32,
+    hash: u32,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, column, hash } = self;
+        match file {
+            Some(file) => write!(f, "{file}:{line}:{column}"),
+            None if *hash == 0 => f.write_str("a place that the compiler left out"),
+            None => write!(
+                f,
+                "line {line}, column {column} of a file that this program does not know (its path has the hash {hash:#010x}), as in a \
+                 dependency or an actor of another program"
+            ),
+        }
+    }
+}
+
 impl<E: Plain> CallError<E> {
     /// This error as that of message `M`, which [`of_failure`](Self::of_failure) does not know.
     pub(crate) fn named<M: Message>(self) -> Self {
         match self {
-            Self::Panicked { key, line, column, file_hash, .. } => {
+            Self::Panicked { key, line, column, file, file_hash, .. } => {
                 let (actor, message) = (<M::Actor as Actor>::NAME, std::any::type_name::<M>());
-                Self::Panicked { actor, key, message, line, column, file_hash }
+                Self::Panicked { actor, key, message, line, column, file, file_hash }
             }
             other => other,
         }
@@ -254,7 +318,8 @@ impl<E: Plain> CallError<E> {
             }
             Some(FailureCode::Panicked) if payload.len() >= FAILURE_WORDS * 4 => {
                 let (line, column, file_hash) = (word(1), word(2), word(3));
-                Self::Panicked { actor: "", key: header.key, message: "", line, column, file_hash }
+                let file = panic_files::path_of(file_hash);
+                Self::Panicked { actor: "", key: header.key, message: "", line, column, file, file_hash }
             }
             Some(FailureCode::UnknownKind) => Self::UnknownKind,
             Some(FailureCode::UnknownMessage) => Self::UnknownMessage,
@@ -273,6 +338,12 @@ impl<E: Plain> CallError<E> {
             Some(FailureCode::DeadlinePassed) => Self::DeadlinePassed,
             Some(FailureCode::Duplicate) => Self::Duplicate { version: version() },
             Some(FailureCode::StaleVersion) => Self::StaleVersion { current: version() },
+            Some(FailureCode::MailboxFull) => Self::MailboxFull,
+            Some(FailureCode::TooManyLetters) => Self::TooManyLetters { most: LETTERS_MAX },
+            Some(FailureCode::TooManyHops) => Self::TooManyHops { most: HOPS_MAX.into() },
+            Some(FailureCode::TooManyQuestions) => Self::TooManyQuestions,
+            Some(FailureCode::CannotForward) => Self::CannotForward,
+            Some(FailureCode::LettersUndeclared) => Self::LettersUndeclared,
             Some(FailureCode::PoolExhausted) => Self::PoolExhausted,
             Some(FailureCode::PoolUndeclared) => Self::PoolUndeclared,
             Some(FailureCode::PoolStale) => Self::PoolStale,
@@ -402,6 +473,7 @@ mod tests {
     use super::*;
     use tourbillon_actors::echo::Ping16;
     use tourbillon_device::NoError;
+    use tourbillon_shared::error::file_hash;
 
     fn failure(words: &[u32]) -> CallError<u32> {
         CallError::of_failure(&Header { key: 6, ..Header::default() }, bytemuck::cast_slice(words))
@@ -415,9 +487,9 @@ mod tests {
             bytemuck::cast_slice(&[FailureCode::Panicked as u32, 3, 4, 5]),
         );
         let message = "tourbillon_actors::echo::Ping16";
-        let named = CallError::Panicked { actor: "Echo", key: 6, message, line: 3, column: 4, file_hash: 5 };
+        let named =
+            CallError::Panicked { actor: "Echo", key: 6, message, line: 3, column: 4, file: None, file_hash: 5 };
         assert_eq!(panicked.named::<Ping16>(), named);
-        assert!(named.to_string().contains("Ping16 of actor Echo 6 panicked at line 3, column 4"), "{named}");
         for (code, expected) in [
             (FailureCode::UnknownKind, CallError::UnknownKind),
             (FailureCode::UnknownMessage, CallError::UnknownMessage),
@@ -444,6 +516,28 @@ mod tests {
         let stale = CallError::StaleVersion { current: 7 | 1 << 32 };
         assert_eq!(failure(&[FailureCode::StaleVersion as u32, 7, 1, 0]), stale);
         assert_eq!(failure(&[FailureCode::Duplicate as u32, 9, 0, 0]), CallError::Duplicate { version: 9 });
+    }
+
+    #[test]
+    fn panics_name_their_file_where_it_is_known() {
+        let told = |hash| {
+            let panicked = CallError::<NoError>::of_failure(
+                &Header { key: 6, ..Header::default() },
+                bytemuck::cast_slice(&[FailureCode::Panicked as u32, 3, 4, hash]),
+            );
+            panicked.named::<Ping16>().to_string()
+        };
+        let begin = "the handler of tourbillon_actors::echo::Ping16 of actor Echo 6 panicked at ";
+        panic_files::note("src/of_this_test.rs");
+        let hash = file_hash("src/of_this_test.rs");
+        assert_eq!(told(hash), format!("{begin}src/of_this_test.rs:3:4; correct it there"));
+        let unknown = told(hash ^ 1);
+        assert!(
+            unknown.starts_with(&format!("{begin}line 3, column 4 of a file that this program does not know")),
+            "{unknown}"
+        );
+        assert!(unknown.contains(&format!("{:#010x}", hash ^ 1)) && unknown.contains("dependency"), "{unknown}");
+        assert!(told(0).starts_with(&format!("{begin}a place that the compiler left out")), "{}", told(0));
     }
 
     #[test]

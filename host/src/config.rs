@@ -11,6 +11,9 @@ use tourbillon_shared::geometry::{
     ACTORS_PER_SHARD_MAX, BLOCKS_MAX, GATES_MAX, Geometry, GeometryError, WARPS_PER_BLOCK_MAX,
 };
 use tourbillon_shared::lane::LANES_MAX;
+use tourbillon_shared::mailbox::{
+    MAILBOX_CAPACITY_MAX, MAILBOX_CAPACITY_MIN, OVERFLOW_CAPACITY_MAX, OVERFLOW_CAPACITY_MIN,
+};
 use tourbillon_shared::outbox::is_outbox_log2;
 use tourbillon_shared::partition::SHARDS_MAX;
 use tourbillon_shared::pool::{POOL_PAGES_MAX, pool_bytes, pool_pages_for};
@@ -43,6 +46,12 @@ pub const DEAD_LETTERS_DEFAULT: u32 = 1024;
 pub const POOL_BYTES_DEFAULT: u64 = 256 << 10;
 /// Most bytes of a shard's pool: those of the most pages that can be numbered.
 pub const POOL_BYTES_MAX: u64 = pool_bytes(POOL_PAGES_MAX);
+/// Slots of a shard's mailbox unless told otherwise, in an engine whose system has an actor that sends letters: some windows for each
+/// warp while its handlers run. 256 shards then take 32 MiB.
+pub const MAILBOX_CAPACITY_DEFAULT: u32 = 2048;
+/// Slots of a shard's overflow unless told otherwise: as many letters again as its mailbox has room for, so that a burst to one actor is
+/// taken up. 256 shards then take 32 MiB.
+pub const OVERFLOW_CAPACITY_DEFAULT: u32 = 2048;
 /// Lanes of an engine unless told otherwise.
 pub const LANES_DEFAULT: u32 = 16;
 /// Most threads that the CPU backend takes by itself; more is for the user to say.
@@ -97,6 +106,8 @@ pub struct EngineBuilder {
     dedup_window: u32,
     dead_letters: u32,
     pool_bytes: Option<u64>,
+    mailbox_capacity: u32,
+    overflow_capacity: u32,
     actors_per_shard: Option<u32>,
     cpu_threads: Option<u32>,
     gpu: Option<GpuGeometry>,
@@ -123,6 +134,8 @@ impl EngineBuilder {
             dedup_window: DEDUP_WINDOW_DEFAULT,
             dead_letters: DEAD_LETTERS_DEFAULT,
             pool_bytes: None,
+            mailbox_capacity: MAILBOX_CAPACITY_DEFAULT,
+            overflow_capacity: OVERFLOW_CAPACITY_DEFAULT,
             actors_per_shard: None,
             cpu_threads: None,
             gpu: None,
@@ -202,6 +215,25 @@ impl EngineBuilder {
     /// ([`BlockRef`](crate::BlockRef)), each page takes 8 bytes more.
     pub fn pool_bytes_per_shard(mut self, bytes: u64) -> Self {
         self.pool_bytes = Some(bytes);
+        self
+    }
+
+    /// Slots of each shard's mailbox, where letters from other actors lie until they are handled: a power of two from
+    /// [`MAILBOX_CAPACITY_MIN`] to 65,536; [`MAILBOX_CAPACITY_DEFAULT`] without. A letter of up to 16 bytes takes one slot, a longer one up
+    /// to 8. Half of the slots are for letters, half for the answers to questions that the shard's own actors have asked.
+    ///
+    /// There are mailboxes where an actor of the system sends letters; each warp then has 50 KiB of device memory for the letters of
+    /// its running handlers.
+    pub fn mailbox_capacity(mut self, slots: u32) -> Self {
+        self.mailbox_capacity = slots;
+        self
+    }
+
+    /// Slots of each shard's overflow, where letters of its actors wait that found a full mailbox: a power of two from
+    /// [`OVERFLOW_CAPACITY_MIN`] to 65,536; [`OVERFLOW_CAPACITY_DEFAULT`] without. When it is full as well, the message whose
+    /// handler sends is answered with [`CallError::MailboxFull`](crate::CallError::MailboxFull).
+    pub fn overflow_capacity(mut self, slots: u32) -> Self {
+        self.overflow_capacity = slots;
         self
     }
 
@@ -326,6 +358,7 @@ impl EngineBuilder {
         if self.image.has_blocks && self.store.store.is_some() {
             return Err(EngineError::StoreWithBlocks { system: self.image.name });
         }
+        self.mailbox_log2()?;
         if self.pool_pages()? != 0 && self.store.store.is_some() {
             return Err(EngineError::StoreWithPools { system: self.image.name });
         }
@@ -372,6 +405,21 @@ impl EngineBuilder {
             Some(log2) if slots.is_power_of_two() && log2 != 0 && is_outbox_log2(log2) => Ok(log2),
             Some(_) => Err(EngineError::OutboxCapacity { slots }),
         }
+    }
+
+    /// Binary logarithms of the capacities of a shard's mailbox and of its overflow; zeros where no actor sends.
+    fn mailbox_log2(&self) -> Result<(u32, u32), EngineError> {
+        let check = |figure, slots: u32, least, most| {
+            within(figure, slots, least, most)?;
+            match slots.is_power_of_two() {
+                true => Ok(slots.trailing_zeros()),
+                false => Err(EngineError::NotPowerOfTwo { figure, slots }),
+            }
+        };
+        let mailbox = check("mailbox_capacity", self.mailbox_capacity, MAILBOX_CAPACITY_MIN, MAILBOX_CAPACITY_MAX)?;
+        let overflow =
+            check("overflow_capacity", self.overflow_capacity, OVERFLOW_CAPACITY_MIN, OVERFLOW_CAPACITY_MAX)?;
+        Ok(if self.image.has_letters { (mailbox, overflow) } else { (0, 0) })
     }
 
     /// Pages of a shard's pool.
@@ -447,6 +495,7 @@ impl EngineBuilder {
         geometry.landing_bytes = Geometry::landing_bytes_for(self.arena_length());
         geometry.pool_pages = self.pool_pages()?;
         geometry.published_pages = if self.image.has_blocks { geometry.pool_pages } else { 0 };
+        (geometry.mailbox_log2, geometry.overflow_log2) = self.mailbox_log2()?;
         geometry.check()?;
         Ok(geometry)
     }
@@ -471,6 +520,8 @@ const EMPTY: Geometry = Geometry {
     dead_letters_log2: 0,
     pool_pages: 0,
     published_pages: 0,
+    mailbox_log2: 0,
+    overflow_log2: 0,
 };
 
 fn within(figure: &'static str, value: u32, least: u32, most: u32) -> Result<(), GeometryError> {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::atomic::{Ordering, fence};
 
 use bytemuck::Zeroable;
-use tourbillon_shared::dead_letter::{DEAD_LETTER_PAYLOAD_BYTES, DeadLetterRecord, DeadLetterState};
+use tourbillon_shared::dead_letter::{DEAD_LETTER_PAYLOAD_BYTES, DeadLetterRecord, DeadLetterState, LANE_OF_ACTORS};
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::header::Flags;
 use tourbillon_shared::mutant;
@@ -57,9 +57,9 @@ impl DeadLetter {
         self.record.message
     }
 
-    /// The lane by which it came.
-    pub fn lane(&self) -> u32 {
-        self.record.lane
+    /// The lane by which it came; nothing when an actor sent it.
+    pub fn lane(&self) -> Option<u32> {
+        (self.record.lane != LANE_OF_ACTORS).then_some(self.record.lane)
     }
 
     /// Whether nobody waited for its answer.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tourbillon_device::{Actor, SystemImage};
+use tourbillon_device::{Actor, SystemImage, panic_files};
 use tourbillon_shared::control::Mode;
 use tourbillon_shared::geometry::{EntryHeader, Geometry};
 use tourbillon_shared::position::RingShape;
@@ -31,6 +31,7 @@ use crate::monitor::Monitor;
 use crate::pools::PoolUsage;
 use crate::port::Port;
 use crate::prepare::{host_telemetry, prepare};
+use crate::registry::Registry;
 use crate::shared::{EXIT_TIME_MAX, Shared};
 use crate::store::{Command, StoreCounts, StoreService};
 use crate::telemetry::OwnPage;
@@ -50,7 +51,7 @@ const DRAIN_PERIOD: Duration = Duration::from_micros(200);
 /// behind with all the memory that it may use; the device is then unusable for this process.
 #[derive(Debug)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     monitor: Option<Monitor>,
     wait: WaitStrategy,
     batch_limit: u32,
@@ -58,6 +59,7 @@ pub struct Engine {
     arena_bytes: u32,
     fallback: Option<EngineError>,
     store: Option<StoreService>,
+    registry: Registry,
 }
 
 /// What a drain has left.
@@ -103,6 +105,9 @@ impl Engine {
 
     pub(crate) fn build(builder: EngineBuilder) -> Result<Self, EngineError> {
         builder.check()?;
+        if !tourbillon_shared::mutant!("panic_files_of_texts_unnoted") {
+            builder.image.ptx.iter().flat_map(|text| text.files).for_each(|file| panic_files::note(file));
+        }
         match builder.backend {
             Backend::Cuda => Self::on_cuda(&builder),
             Backend::Cpu => Self::on_cpu(&builder),
@@ -181,6 +186,7 @@ impl Engine {
             arena_bytes,
             fallback: None,
             store: None,
+            registry: Registry::new(&builder.image),
         };
         engine.shared.launch(&mut engine.shared.core())?;
         clock::calibrate(&engine.shared)?;
@@ -410,6 +416,11 @@ impl Engine {
     /// What the actor with this key is called; nothing where no name has this key.
     pub fn name_of(&self, key: impl Into<Key>) -> Option<ActorKey> {
         self.shared.names.name_of(key.into())
+    }
+
+    /// The names under which actors of this engine are found; a handle that any thread may keep.
+    pub fn registry(&self) -> Registry {
+        self.registry.clone()
     }
 
     /// Sends `count` actors to the store, those that were used least recently of each shard, which have equal shares; fewer when there are

@@ -141,6 +141,14 @@ pub enum EngineError {
         /// Bytes of the largest.
         most: u64,
     },
+    /// A capacity is no power of two.
+    #[error("{figure} is {slots}, which is no power of two; choose one such as 2048")]
+    NotPowerOfTwo {
+        /// Which.
+        figure: &'static str,
+        /// What was asked for, in slots.
+        slots: u32,
+    },
     /// A figure of the geometry is out of bounds.
     #[error("geometry: {0}")]
     Geometry(#[from] GeometryError),
@@ -299,6 +307,7 @@ impl EngineError {
             Self::RingCapacity(_)
                 | Self::OutboxCapacity { .. }
                 | Self::PoolBytes { .. }
+                | Self::NotPowerOfTwo { .. }
                 | Self::Geometry(_)
                 | Self::SimulatedLanes { .. }
         )

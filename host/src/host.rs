@@ -19,6 +19,7 @@ pub mod options;
 pub mod outbox;
 pub mod pipeline;
 pub mod processing;
+pub mod registry;
 pub mod shared_memory;
 pub mod staging;
 pub mod store;
@@ -34,8 +35,10 @@ pub(crate) mod inspect;
 pub(crate) mod lane_end;
 pub(crate) mod lane_table;
 pub(crate) mod large;
+pub(crate) mod mailboxes;
 pub(crate) mod memory;
 pub(crate) mod monitor;
+pub(crate) mod name_index;
 pub(crate) mod pools;
 pub(crate) mod port;
 pub(crate) mod prepare;
@@ -43,12 +46,15 @@ pub(crate) mod priority;
 pub(crate) mod ptx;
 pub(crate) mod shared;
 pub(crate) mod status;
+#[cfg_attr(not(test), expect(dead_code, reason = "devices have no table of topics yet, which is what it is for"))]
+pub(crate) mod topics;
 
 pub use tourbillon_device::{AdoptError, Kind, PtxText, SystemImage};
 pub use tourbillon_shared as abi;
 pub use tourbillon_shared::control::Mode;
 pub use tourbillon_shared::error::FailureCode;
 pub use tourbillon_shared::geometry::EntryHeader;
+pub use tourbillon_shared::pattern::NameError;
 pub use tourbillon_shared::telemetry::{Counter, TelemetryPage};
 
 pub use backend::Copies;
@@ -68,6 +74,7 @@ pub use gateway::{
 };
 pub use keys::{ActorKey, Key, KeyError, KeyName};
 pub use large::{LargePipeline, LargeReply};
+pub use mailboxes::{MailboxUsage, QuiesceError, Traffic};
 pub use options::{Answer, Options};
 #[cfg(feature = "async")]
 pub use outbox::OutboxStream;
@@ -77,6 +84,7 @@ pub use pools::PoolUsage;
 pub use port::ClientCounts;
 pub use processing::Processing;
 pub use ptx::shipped_image;
+pub use registry::{Registered, Registry, RegistryError};
 pub use shared::{DROP_TIME_MAX, EXIT_TIME_MAX, TRANSITION_TIME_MAX};
 pub use store::{Store, StoreCounts, StoreError, StoredActor};
 pub use telemetry::{RunningEngine, running_engines};

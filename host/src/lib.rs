@@ -27,6 +27,7 @@
 //! | [`dead_letters`] | messages that could not be delivered |
 //! | [`outbox`] | what actors send without being asked |
 //! | [`keys`] | keys that are strings or wide ids |
+//! | [`registry`] | names under which actors are found, also by patterns |
 //! | [`store`] | where actors are that the device has no room for |
 //! | [`wait`] | how a client waits |
 //! | [`backpressure`], [`staging`] | what happens when a lane is full |
@@ -47,8 +48,8 @@ pub use tourbillon_actors as actors;
 #[doc(hidden)]
 pub use tourbillon_device as __device;
 pub use tourbillon_device::{
-    Actor, BlockIter, BlockRef, BlockView, Context, ErrorOf, Handler, MapIter, Message, NoError, Notice, PoolError,
-    PoolMap, PoolSet, PoolVec, ReplyOf, Subscriber, VecIter, actor, system,
+    Actor, ActorRef, Answered, Answers, AskError, BlockIter, BlockRef, BlockView, Context, ErrorOf, Handler, MapIter,
+    Message, NoError, Notice, PoolError, PoolMap, PoolSet, PoolVec, ReplyOf, Subscriber, VecIter, actor, system,
 };
 // The traits, and the derives of the same names as crates that depend on this one alone need them.
 pub use tourbillon_derive::{Plain, State};

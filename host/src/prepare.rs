@@ -5,8 +5,10 @@ use tourbillon_shared::abi;
 use tourbillon_shared::control::Mode;
 use tourbillon_shared::dead_letter::DeadLetterState;
 use tourbillon_shared::geometry::{DeviceLayout, Geometry, KernelArguments, LaneAddresses};
+use tourbillon_shared::mailbox::MailboxState;
 use tourbillon_shared::outbox::OutboxState;
 use tourbillon_shared::partition::even_table;
+use tourbillon_shared::position::RingShape;
 use tourbillon_shared::telemetry::{TELEMETRY_MAGIC, TelemetryHost};
 
 use crate::backend::Machine;
@@ -60,6 +62,11 @@ pub(crate) fn prepare(
     machine.write(DeviceLayout::new(geometry).outboxes, bytemuck::cast_slice(&outboxes))?;
     let dead_letters = DeadLetterState::new(geometry.dead_letters_log2);
     machine.write(DeviceLayout::new(geometry).dead_letters, bytemuck::cast_slice(&[dead_letters]))?;
+    if geometry.mailbox_log2 != 0 {
+        let overflow = RingShape::from_log2(geometry.overflow_log2);
+        let mailboxes = vec![MailboxState::new(geometry.mailbox_shape(), overflow); geometry.shards as usize];
+        machine.write(DeviceLayout::new(geometry).mailboxes, bytemuck::cast_slice(&mailboxes))?;
+    }
     Ok(memory)
 }
 
@@ -88,7 +95,7 @@ fn fill(
         geometry: *geometry,
         refresh_ns: REFRESH_NS,
         beat_ns: BEAT_NS,
-        reserved: [0; 4],
+        reserved: [0; 2],
     };
     machine.write(lanes_offset(geometry), bytemuck::cast_slice(&mapped.lanes))?;
     machine.write(arguments_offset(geometry), bytemuck::cast_slice(&[arguments]))

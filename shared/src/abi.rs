@@ -1,8 +1,8 @@
 //! The hash that two sides compare before they trust each other's memory.
 
 use crate::{
-    arena, control, dead_letter, dedup, epoch, frame, geometry, header, lane, outbox, partition, pool, position,
-    published, slot, telemetry, virtual_actors,
+    arena, control, dead_letter, dedup, epoch, frame, geometry, header, lane, mailbox, outbox, partition, pool,
+    position, published, slot, telemetry, virtual_actors,
 };
 
 /// FNV-1a over the sizes of the layouts in this crate, the offsets that sizes do not pin, and the constants of the protocol. What a
@@ -69,6 +69,10 @@ pub const HASH: u64 = {
         virtual_actors::REQUESTS_MAX as u64,
         size_of::<virtual_actors::VirtualShard>() as u64,
         size_of::<virtual_actors::WaitingFrame>() as u64,
+        size_of::<mailbox::MailboxState>() as u64,
+        mailbox::OUTGOING_LETTER_WORDS as u64,
+        mailbox::LETTERS_MAX as u64,
+        mailbox::HOPS_MAX as u64,
     ];
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut i = 0;

@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::geometry::Geometry;
+use crate::mailbox::Desk;
 use crate::outbox::Mail;
 
 /// Byte offsets in the shared memory of a block.
@@ -26,12 +27,14 @@ pub struct BlockLayout {
     pub ring_tails: u32,
     /// A position for each shard: what the gate last read of `ring_freed`. Gate blocks.
     pub ring_freed: u32,
-    /// A position for each shard of the block and each gate: how far it is taken. Shard blocks.
+    /// A position for each shard of the block and each of its rings, the gates' and its mailbox: how far it is taken. Shard blocks.
     pub ring_heads: u32,
     /// Published `ring_freed`, as `ring_heads`. Shard blocks.
     pub ring_published: u32,
     /// The last timestamp (u64) of each shard of the block. Shard blocks.
     pub clocks: u32,
+    /// A word (u64) for each shard of the block: not 0 while its overflow may have letters. Shard blocks.
+    pub overflowing: u32,
     /// [`WarpScratch`] of each warp.
     pub scratch: u32,
     /// Bytes in all.
@@ -55,7 +58,7 @@ impl BlockLayout {
             Some(shards) => shards,
             None => geometry.shards,
         };
-        let local_rings = local_shards.wrapping_mul(geometry.gates);
+        let local_rings = local_shards.wrapping_mul(geometry.sources());
         let mut next = 0;
         let words = place(&mut next, size_of::<BlockWords>() as u32);
         let turns = place(&mut next, local_shards.wrapping_mul(4));
@@ -68,6 +71,7 @@ impl BlockLayout {
         let ring_heads = place(&mut next, local_rings.wrapping_mul(8));
         let ring_published = place(&mut next, local_rings.wrapping_mul(8));
         let clocks = place(&mut next, local_shards.wrapping_mul(8));
+        let overflowing = place(&mut next, if geometry.mailbox_log2 == 0 { 0 } else { local_shards.wrapping_mul(8) });
         let scratch = place(&mut next, geometry.warps_per_block.wrapping_mul(size_of::<WarpScratch>() as u32));
         Self {
             words,
@@ -81,6 +85,7 @@ impl BlockLayout {
             ring_heads,
             ring_published,
             clocks,
+            overflowing,
             scratch,
             total_bytes: next,
         }
@@ -128,6 +133,8 @@ pub struct WarpScratch {
     pub landing: Landing,
     /// What posting needs; the same for as long as the kernel runs.
     pub mail: Mail,
+    /// What sending letters needs.
+    pub desk: Desk,
     /// Not 0: a lane has opened its record of the shard's pool since the last time that all came back.
     pub pool_open: u32,
     /// What the window is about, if it is about an actor that comes or goes: see [`errand`](crate::virtual_actors::errand).

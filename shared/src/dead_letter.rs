@@ -23,6 +23,8 @@ use crate::error::FailureCode;
 pub const DEAD_LETTERS_MIN: u32 = 16;
 /// Most letters that the queue may have room for: 8 MiB.
 pub const DEAD_LETTERS_MAX: u32 = 1 << 16;
+/// In place of the lane of a message that came from an actor.
+pub const LANE_OF_ACTORS: u32 = u32::MAX;
 /// Payload bytes of a letter that are kept.
 pub const DEAD_LETTER_PAYLOAD_BYTES: usize = 64;
 
@@ -71,7 +73,7 @@ pub struct DeadLetterRecord {
     pub flags: u16,
     /// The [`FailureCode`].
     pub reason: u32,
-    /// The lane by which it came.
+    /// The lane by which it came, or [`LANE_OF_ACTORS`].
     pub lane: u32,
     /// Its deadline; 0 without.
     pub deadline: u64,
@@ -84,7 +86,8 @@ pub struct DeadLetterRecord {
 /// Whether a message that was answered with this failure is dead; `is_tell` when nobody waits for the answer.
 ///
 /// Who waits for the answer to an update of a stale version reads, and tries again: that is how things go, and the queue is not
-/// filled with it. Of a tell nobody would ever know.
+/// filled with it. Of a tell nobody would ever know. The same holds where there was no room for what the handler sent, and it was
+/// undone.
 #[inline(always)]
 pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
     match code {
@@ -100,7 +103,13 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::TooManyWaiting
         | FailureCode::FetchFailed
         | FailureCode::DeadlinePassed => true,
-        FailureCode::StaleVersion => is_tell,
+        FailureCode::StaleVersion
+        | FailureCode::MailboxFull
+        | FailureCode::TooManyLetters
+        | FailureCode::TooManyHops
+        | FailureCode::TooManyQuestions
+        | FailureCode::CannotForward
+        | FailureCode::LettersUndeclared => is_tell,
         FailureCode::Handler
         | FailureCode::Panicked
         | FailureCode::ReplyTooLarge

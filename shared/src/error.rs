@@ -39,6 +39,22 @@ pub enum FailureCode {
     Duplicate = 15,
     /// The actor has another version than the message expects; its version follows in two words. The handler was not run.
     StaleVersion = 16,
+    /// There is no room for a letter that the handler sent, neither in its mailbox nor in the overflow of the sender's shard; the state is
+    /// as before the message, and none was sent.
+    MailboxFull = 17,
+    /// The handler sent more letters than one message may; the state is as before the message, and none was sent.
+    TooManyLetters = 18,
+    /// The message was handed on more often than it may; the state is as before the message.
+    TooManyHops = 19,
+    /// So many questions of actors of the shard wait for their answers that there is no room for one more answer; the state is as before
+    /// the message, and nothing was sent.
+    TooManyQuestions = 23,
+    /// The handler handed on what it cannot: a message with an id, an expected version or a payload in an arena, or two at once; the
+    /// state is as before the message.
+    CannotForward = 24,
+    /// The actor sends letters without having declared it, or the answer of a question is for another kind of actor; the state is as before
+    /// the message.
+    LettersUndeclared = 25,
     /// The shard's pool has no page left for a collection; state and collections are as before the message.
     PoolExhausted = 28,
     /// The actor uses a collection without having declared it; state and collections are as before the message.
@@ -83,6 +99,12 @@ impl FailureCode {
             14 => Self::DeadlinePassed,
             15 => Self::Duplicate,
             16 => Self::StaleVersion,
+            17 => Self::MailboxFull,
+            18 => Self::TooManyLetters,
+            19 => Self::TooManyHops,
+            23 => Self::TooManyQuestions,
+            24 => Self::CannotForward,
+            25 => Self::LettersUndeclared,
             28 => Self::PoolExhausted,
             29 => Self::PoolUndeclared,
             30 => Self::PoolStale,
@@ -118,6 +140,16 @@ impl core::fmt::Display for FailureCode {
             Self::DeadlinePassed => "the message came after its deadline; its handler was not run",
             Self::Duplicate => "a message with this id was handled before; its handler was not run again",
             Self::StaleVersion => "the actor has another version than the message expects; its handler was not run",
+            Self::MailboxFull => {
+                "there is no room for what the handler sends; raise `mailbox_capacity` or `overflow_capacity`"
+            }
+            Self::TooManyLetters => "the handler sent more letters than one message may",
+            Self::TooManyHops => "the message was handed on more often than it may; is there a circle?",
+            Self::TooManyQuestions => "too many questions wait for answers; raise `mailbox_capacity`",
+            Self::CannotForward => {
+                "the handler handed on what it cannot: an id, an expected version, a payload, or twice"
+            }
+            Self::LettersUndeclared => "the actor sends letters; declare `letters: true` in its `actor!`",
             Self::PoolExhausted => "the shard's pool has no page left; raise `pool_bytes_per_shard`",
             Self::PoolUndeclared => "the actor uses a collection; declare `pools: true` in its `actor!`",
             Self::PoolStale => "the handle of a collection was copied, and leads to pages that are not its own",

@@ -11,6 +11,10 @@ use crate::dead_letter::{DEAD_LETTERS_MAX, DEAD_LETTERS_MIN, dead_letter_bytes};
 use crate::dedup::{DEDUP_ENTRIES_MAX, DEDUP_ENTRIES_MIN, dedup_bytes};
 use crate::epoch::epoch_bytes;
 use crate::lane::{LANE_HEADER_BYTES, LANES_MAX, LaneHeader};
+use crate::mailbox::{
+    LETTER_BUFFER_BYTES, MAILBOX_CAPACITY_MAX, MAILBOX_CAPACITY_MIN, MailboxState, OVERFLOW_CAPACITY_MAX,
+    OVERFLOW_CAPACITY_MIN, mailbox_bytes,
+};
 use crate::outbox::{
     LANES_OF_WARP_MAX, OUTBOX_CAPACITY_MAX, OUTBOX_CAPACITY_MIN, OutboxState, Outgoing, is_outbox_log2,
 };
@@ -71,6 +75,10 @@ pub struct Geometry {
     pub waiters: u32,
     /// Binary logarithm of the capacity of the ring for requests to the store, in slots; 0 without one.
     pub store_log2: u32,
+    /// Binary logarithm of the capacity of a shard's mailbox, in slots; 0 without mailboxes.
+    pub mailbox_log2: u32,
+    /// Binary logarithm of the capacity of a shard's overflow, in slots; 0 without mailboxes.
+    pub overflow_log2: u32,
     /// Pages of a shard's pool that may be pages of published blocks: all, or 0 where no actor publishes any.
     pub published_pages: u32,
 }
@@ -97,6 +105,18 @@ impl Geometry {
         self.shards.div_ceil(self.shard_blocks())
     }
 
+    /// Rings from which each shard takes messages: those of the gates, and its mailbox.
+    #[inline(always)]
+    pub const fn sources(&self) -> u32 {
+        if self.mailbox_log2 == 0 { self.gates } else { self.gates.wrapping_add(1) }
+    }
+
+    /// Shape of a shard's mailbox, where there are mailboxes.
+    #[inline(always)]
+    pub const fn mailbox_shape(&self) -> RingShape {
+        RingShape::from_log2(self.mailbox_log2)
+    }
+
     /// Shape of a ring from a gate to a shard.
     #[inline(always)]
     pub const fn ring_shape(&self) -> RingShape {
@@ -117,7 +137,7 @@ impl Geometry {
             };
         }
         within!(blocks, 1, BLOCKS_MAX);
-        within!(gates, 1, GATES_MAX);
+        within!(gates, 1, if self.mailbox_log2 == 0 { GATES_MAX } else { GATES_MAX - 1 });
         within!(warps_per_block, 1, WARPS_PER_BLOCK_MAX);
         if self.combined > 1 {
             return Err(GeometryError { figure: "combined", value: self.combined as u64, least: 0, most: 1 });
@@ -145,6 +165,10 @@ impl Geometry {
         within!(waiters, 0, WAITERS_MAX);
         if self.waiters != 0 {
             within!(store_log2, store_ring_log2(self.shards), OUTBOX_CAPACITY_MAX.trailing_zeros());
+        }
+        if self.mailbox_log2 != 0 || self.overflow_log2 != 0 {
+            within!(mailbox_log2, MAILBOX_CAPACITY_MIN.trailing_zeros(), MAILBOX_CAPACITY_MAX.trailing_zeros());
+            within!(overflow_log2, OVERFLOW_CAPACITY_MIN.trailing_zeros(), OVERFLOW_CAPACITY_MAX.trailing_zeros());
         }
         if self.combined == 1 {
             within!(blocks, 1, 1);
@@ -284,7 +308,7 @@ pub struct KernelArguments {
     /// Nanoseconds between two beats and looks at the control block.
     pub beat_ns: u32,
     /// Zero.
-    pub reserved: [u32; 4],
+    pub reserved: [u32; 2],
 }
 
 /// Byte offsets in the engine's device memory.
@@ -292,7 +316,7 @@ pub struct KernelArguments {
 /// The sum: `warps * 896 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`, with
 /// outboxes `warps * 47104 + lanes * 128`, for message ids `shards * (128 + 64 * entries + 2 * buckets)`, for dead letters `128 * (1 +
 /// capacity)`, with pools `warps * 4096 + shards * pages * 276`, with published blocks `warps * 8 + shards * (128 + pages * 8)`, with a store
-/// `shards * (384 + waiters * 528)`, and a little.
+/// `shards * (384 + waiters * 528)`, with mailboxes `warps * 51200 + shards * (896 + 64 * (mailbox + overflow))`, and a little.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct DeviceLayout {
@@ -337,6 +361,14 @@ pub struct DeviceLayout {
     /// With a store a [`VirtualShard`](crate::virtual_actors::VirtualShard) for each shard, and behind each its
     /// [`WaitingFrame`](crate::virtual_actors::WaitingFrame)s.
     pub virtuals: u64,
+    /// With mailboxes a [`MailboxState`] for each shard.
+    pub mailboxes: u64,
+    /// The ring of each shard's mailbox.
+    pub mail_rings: u64,
+    /// The ring of each shard's overflow.
+    pub overflows: u64,
+    /// With mailboxes the buffer of each warp for letters ([`LETTER_BUFFER_BYTES`]).
+    pub letters: u64,
     /// With published blocks the [`EpochState`](crate::epoch::EpochState), and a u64 for each warp.
     pub epochs: u64,
     /// With published blocks a [`ShardBlocks`](crate::published::ShardBlocks) for each shard, and behind each a u64 for each page of its pool.
@@ -379,6 +411,11 @@ impl DeviceLayout {
         let pooling_warps = if geometry.pool_pages == 0 { 0 } else { warps };
         let lane_pools = place(&mut next, pooling_warps * (LANES_OF_WARP_MAX as u64 * size_of::<LanePool>() as u64));
         let virtuals = place(&mut next, shards * virtual_bytes(geometry.waiters));
+        let (mail_shards, mail_warps) = if geometry.mailbox_log2 == 0 { (0, 0) } else { (shards, warps) };
+        let mailboxes = place(&mut next, mail_shards * size_of::<MailboxState>() as u64);
+        let mail_rings = place(&mut next, mail_shards * mailbox_bytes(geometry.mailbox_log2));
+        let overflows = place(&mut next, mail_shards * mailbox_bytes(geometry.overflow_log2));
+        let letters = place(&mut next, mail_warps * LETTER_BUFFER_BYTES);
         let epochs = place(&mut next, if geometry.published_pages == 0 { 0 } else { epoch_bytes(warps) });
         let published = place(&mut next, shards * published_bytes(geometry.published_pages));
         Self {
@@ -402,6 +439,10 @@ impl DeviceLayout {
             pools,
             lane_pools,
             virtuals,
+            mailboxes,
+            mail_rings,
+            overflows,
+            letters,
             epochs,
             published,
             total_bytes: next.next_multiple_of(256),
@@ -417,14 +458,14 @@ impl DeviceLayout {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Geometry>() == 72);
+    assert!(size_of::<Geometry>() == 80);
     assert!(size_of::<Bucket>() == 16 && size_of::<EntryHeader>() == 16);
     assert!(size_of::<ShardState>() == 128);
     assert!(size_of::<LaneAddresses>() == 32);
-    assert!(size_of::<DeviceLayout>() == 184);
-    assert!(size_of::<KernelArguments>() == 320);
+    assert!(size_of::<DeviceLayout>() == 216);
+    assert!(size_of::<KernelArguments>() == 352);
     assert!(offset_of!(KernelArguments, layout) == 40);
-    assert!(offset_of!(KernelArguments, geometry) == 224);
+    assert!(offset_of!(KernelArguments, geometry) == 256);
     assert!(LANES_MAX == 64);
 };
 
@@ -452,6 +493,8 @@ mod tests {
             published_pages: 0,
             waiters: 0,
             store_log2: 0,
+            mailbox_log2: 0,
+            overflow_log2: 0,
         }
     }
 
@@ -508,6 +551,10 @@ mod tests {
             (Geometry { waiters: WAITERS_MAX + 1, ..geometry() }, "waiters"),
             (Geometry { waiters: 64, store_log2: 13, ..geometry() }, "store_log2"),
             (Geometry { landing_bytes: (1 << 20) + 256, ..geometry() }, "landing_bytes"),
+            (Geometry { mailbox_log2: 4, overflow_log2: 5, ..geometry() }, "mailbox_log2"),
+            (Geometry { mailbox_log2: 5, overflow_log2: 4, ..geometry() }, "overflow_log2"),
+            (Geometry { mailbox_log2: 0, overflow_log2: 5, ..geometry() }, "mailbox_log2"),
+            (Geometry { mailbox_log2: 5, overflow_log2: 5, gates: 8, ..geometry() }, "gates"),
         ];
         for (geometry, figure) in bad {
             assert_eq!(geometry.check().map_err(|e| e.figure), Err(figure));

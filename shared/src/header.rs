@@ -191,7 +191,8 @@ impl Header {
 
 /// Where a reply goes: the same index and lap of the lane's reply ring.
 ///
-/// A gate writes it over the hint: bits 0 to 31 lap, 32 to 47 index, 48 to 63 lane.
+/// A gate writes it over the hint: bits 0 to 31 lap, 32 to 47 index, 48 to 63 lane (48 to 55 its number, 56 to 59 the span, 63 whether the
+/// frame came alone). A letter that hands on the duty to answer has it as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReturnAddress {
     /// Number of the lane in the engine.
@@ -202,16 +203,23 @@ pub struct ReturnAddress {
     pub lap: u32,
     /// Whether the frame came alone, so that its reply shall go the quickest way, not the one that takes least of the bus.
     pub is_alone: bool,
+    /// Slots that the reply has; 0: as many as the frame.
+    pub span: u8,
 }
 
 impl ReturnAddress {
     /// The bit of `is_alone`, above those of the lane's number.
     const ALONE: u16 = 1 << 15;
+    /// The bits of the lane's number.
+    const LANE: u16 = 0xff;
+    const SPAN_SHIFT: u32 = 8;
+    const SPAN_MASK: u16 = 0xf;
 
     /// The address as a hint.
     #[inline(always)]
     pub const fn encode(self) -> u64 {
         let lane = if self.is_alone { self.lane | Self::ALONE } else { self.lane };
+        let lane = lane | (self.span as u16) << Self::SPAN_SHIFT;
         (lane as u64) << 48 | (self.index as u64) << 32 | self.lap as u64
     }
 
@@ -220,15 +228,16 @@ impl ReturnAddress {
     pub const fn decode(hint: u64) -> Self {
         let lane = (hint >> 48) as u16;
         Self {
-            lane: lane & !Self::ALONE,
+            lane: lane & Self::LANE,
             index: (hint >> 32) as u16,
             lap: hint as u32,
             is_alone: lane & Self::ALONE != 0,
+            span: (lane >> Self::SPAN_SHIFT & Self::SPAN_MASK) as u8,
         }
     }
 }
 
-const _: () = assert!(crate::lane::LANES_MAX <= ReturnAddress::ALONE as u32);
+const _: () = assert!(crate::lane::LANES_MAX <= ReturnAddress::LANE as u32 + 1);
 
 /// When a frame came, and the sender's timestamp relative to that. A shard adds the difference to its own later time: the result is
 /// never before the sender's timestamp.
@@ -282,8 +291,8 @@ mod tests {
         }
 
         #[test]
-        fn return_addresses_round_trip(lane in 0..crate::lane::LANES_MAX as u16, index: u16, lap: u32, is_alone: bool) {
-            let address = ReturnAddress { lane, index, lap, is_alone };
+        fn return_addresses_round_trip(lane in 0..crate::lane::LANES_MAX as u16, index: u16, lap: u32, is_alone: bool, span in 0u8..=8) {
+            let address = ReturnAddress { lane, index, lap, is_alone, span };
             prop_assert_eq!(ReturnAddress::decode(address.encode()), address);
         }
 

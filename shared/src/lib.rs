@@ -14,6 +14,7 @@
 //! | [`lane`] | a client's lane in shared memory |
 //! | [`arena`] | payloads that are larger than a frame |
 //! | [`outbox`] | messages to a client that it did not ask for |
+//! | [`mailbox`] | messages between actors |
 //! | [`options`] | deadline, message id and expected version of a request |
 //! | [`dedup`] | the messages that were handled, by their ids |
 //! | [`dead_letter`] | messages that could not be delivered |
@@ -23,6 +24,7 @@
 //! | [`published`] | blocks of data in pools that actors of all shards may read |
 //! | [`epoch`] | when memory that others may still read is free again |
 //! | [`partition`] | key to partition to shard |
+//! | [`pattern`] | names in segments, and patterns with wildcards for many of them |
 //! | [`hlc`] | the hybrid logical clock |
 //! | [`error`] | failure codes that travel in replies |
 //! | [`geometry`] | block, warp, shard and memory layout of one engine |
@@ -53,11 +55,13 @@ pub mod hlc;
 pub mod hlc_bench;
 pub mod lane;
 pub mod litmus;
+pub mod mailbox;
 #[doc(hidden)]
 pub mod mutants;
 pub mod options;
 pub mod outbox;
 pub mod partition;
+pub mod pattern;
 pub mod pool;
 pub mod position;
 pub mod published;

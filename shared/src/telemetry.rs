@@ -60,6 +60,8 @@ pub enum Counter {
     NoticesDropped = 15,
     /// How often gates took frames: [`Claimed`](Self::Claimed) over this is how many they took at once.
     Claims = 16,
+    /// Letters that actors sent to actors, answers included.
+    Letters = 17,
     /// Actors that left for the store.
     Evicted = 18,
     /// Actors that came back from it.
@@ -70,6 +72,8 @@ pub enum Counter {
     FetchFailures = 21,
     /// Actors that the store failed to keep.
     EvictFailures = 22,
+    /// Letters that found no room in their mailbox, and waited in the overflow of their sender's shard.
+    LettersOverflowed = 23,
     /// Messages that came after their deadline, and were not run.
     Expired = 24,
     /// Messages whose id was that of an earlier one, and that were not run again.

@@ -13,6 +13,7 @@ use tourbillon_shared::geometry::{
 };
 use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
 use tourbillon_shared::lane::{LaneClient, LaneConstants};
+use tourbillon_shared::mailbox::MailboxState;
 use tourbillon_shared::outbox::{LaneNotices, LaneOutbox, OutboxState, OutgoingNotice};
 use tourbillon_shared::pool::{LanePool, PageNote, PoolState};
 use tourbillon_shared::published::{BlockHead, ShardBlocks};
@@ -20,7 +21,7 @@ use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, SLOT_BYTES, Slot};
 use tourbillon_shared::telemetry::{Counter, TelemetryHost, TelemetryPage, TelemetryStatus, WarpStats};
 use tourbillon_shared::virtual_actors::{self, Ask, Order, StoreRequest, VirtualShard, WaitingFrame};
 use tourbillon_shared::{
-    arena, dead_letter, dedup, frame, geometry, hlc, lane, outbox, partition, pool, position, published, slot,
+    arena, dead_letter, dedup, frame, geometry, hlc, lane, mailbox, outbox, partition, pool, position, published, slot,
 };
 
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
@@ -158,6 +159,8 @@ fn layouts_are_as_documented() {
         pool_pages,
         waiters,
         store_log2,
+        mailbox_log2,
+        overflow_log2,
         published_pages
     }));
     check_layout(fields!(DeviceLayout {
@@ -181,6 +184,10 @@ fn layouts_are_as_documented() {
         pools,
         lane_pools,
         virtuals,
+        mailboxes,
+        mail_rings,
+        overflows,
+        letters,
         epochs,
         published,
         total_bytes
@@ -261,6 +268,25 @@ fn layouts_are_as_documented() {
         reserved
     }));
     check_layout(fields!(WaitingFrame { key, kind, next, slots }));
+    check_layout(fields!(MailboxState {
+        tail,
+        reserved_tail,
+        room,
+        reserved_room,
+        answers,
+        head,
+        sent,
+        received,
+        overflowed,
+        refused,
+        overflow_room,
+        overflow_tail,
+        overflow_head,
+        overflow_next,
+        blocked,
+        reserved,
+        waiting
+    }));
 }
 
 /// Which bytes of a frame's first slot a header's encoding touches.
@@ -351,11 +377,13 @@ fn codes_modes_and_counters_are_as_documented() {
         Notices,
         NoticesDropped,
         Claims,
+        Letters,
         Evicted,
         Fetched,
         Waiting,
         FetchFailures,
         EvictFailures,
+        LettersOverflowed,
         Expired,
         Duplicates,
         StaleVersions,
@@ -399,6 +427,12 @@ fn bounds_are_as_documented() {
         ("`NOTICES_MAX`", outbox::NOTICES_MAX.into()),
         ("`OUTBOX_CAPACITY_MIN`", outbox::OUTBOX_CAPACITY_MIN.into()),
         ("`OUTBOX_CAPACITY_MAX`", outbox::OUTBOX_CAPACITY_MAX.into()),
+        ("`LETTERS_MAX`", mailbox::LETTERS_MAX.into()),
+        ("`MAILBOX_CAPACITY_MIN`", mailbox::MAILBOX_CAPACITY_MIN.into()),
+        ("`MAILBOX_CAPACITY_MAX`", mailbox::MAILBOX_CAPACITY_MAX.into()),
+        ("`OVERFLOW_CAPACITY_MIN`", mailbox::OVERFLOW_CAPACITY_MIN.into()),
+        ("`OVERFLOW_CAPACITY_MAX`", mailbox::OVERFLOW_CAPACITY_MAX.into()),
+        ("`HOPS_MAX`", mailbox::HOPS_MAX.into()),
         ("`GENERATION_MAX`", outbox::GENERATION_MAX.into()),
         ("`DEDUP_ENTRIES_MIN`", dedup::DEDUP_ENTRIES_MIN.into()),
         ("`DEDUP_ENTRIES_MAX`", dedup::DEDUP_ENTRIES_MAX.into()),

@@ -102,6 +102,18 @@ pub struct VirtualActors;
 #[derive(Debug)]
 pub struct MessageOptions;
 
+/// And that of the chapter on names.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/registry.md")]
+#[derive(Debug)]
+pub struct NamesOfActors;
+
+/// The code of the chapter on letters is compiled, and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/letters.md")]
+#[derive(Debug)]
+pub struct Letters;
+
 /// The code of the chapter on collections is compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/collections.md")]

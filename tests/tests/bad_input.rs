@@ -324,7 +324,10 @@ on_every_backend! {
     }
 }
 
-const STALE: &[PtxText] = &[PtxText { compute_capability: 80, is_fresh: false, text: "" }];
+const STALE: &[PtxText] = &[PtxText { compute_capability: 80, is_fresh: false, files: &[], text: "" }];
+
+const NO_KERNEL: &str = ".version 8.4\n.target nothing";
+const BROKEN: &[PtxText] = &[PtxText { compute_capability: 80, is_fresh: true, files: &[], text: NO_KERNEL }];
 
 /// Asked for by name, a GPU that cannot be used is an error, and never CPU threads.
 #[test]
@@ -371,8 +374,7 @@ on_backends! {
         assert!(matches!(stale, Err(EngineError::StalePtx { cure }) if cure.contains("cargo xtask ptx")), "{stale:?}");
         let none = bench.builder_for(Mixed::image()).build();
         assert!(matches!(none, Err(EngineError::NoPtx { system: "Mixed", .. })), "{none:?}");
-        let broken: &[PtxText] = &[PtxText { compute_capability: 80, is_fresh: true, text: ".version 8.4\n.target nothing" }];
-        let bad = bench.builder_for(tourbillon::shipped_image().with_ptx(broken)).build();
+        let bad = bench.builder_for(tourbillon::shipped_image().with_ptx(BROKEN)).build();
         assert!(matches!(bad, Err(EngineError::BadPtx { .. } | EngineError::Cuda { .. })), "{bad:?}");
         assert!(bench.builder().build().is_ok(), "the device is as usable as before");
     }

@@ -50,7 +50,7 @@ on_every_backend! {
         late(&mut client, 1, 77);
         let letter = only(&engine);
         assert_eq!((letter.reason(), letter.key(), letter.kind()), (FailureCode::DeadlinePassed, 1, 2));
-        assert_eq!((letter.message(), letter.is_tell(), letter.lane()), (0, false, client.lane().number()));
+        assert_eq!((letter.message(), letter.is_tell(), letter.lane()), (0, false, Some(client.lane().number())));
         assert_eq!((letter.deadline(), letter.message_id()), (Some(LONG_AGO), Some(77)));
         assert_eq!((letter.payload(), letter.length()), (add(77).as_bytes(), 16));
         assert!(letter.hlc() > before && letter.hlc() <= client.hlc());

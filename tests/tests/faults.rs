@@ -42,7 +42,7 @@ fn check(number: u64, reply: Result<u64, CallError<FaultyError>>, told: &mut Tol
         }
         (
             Fault::Index | Fault::Divide | Fault::Overflow | Fault::Panic,
-            Err(CallError::Panicked { actor, key: named, message, line, column, file_hash }),
+            Err(CallError::Panicked { actor, key: named, message, line, column, file_hash, .. }),
         ) => {
             told.panicked += 1;
             assert_eq!((actor, named), ("Faulty", key), "message {number}");

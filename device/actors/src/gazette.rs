@@ -209,7 +209,7 @@ impl Handler<Latest> for Gazette {
 }
 
 actor!(Gazette {
-    kind: 9,
+    kind: 11,
     blocks: true,
     error: GazetteError,
     messages: {

@@ -12,10 +12,13 @@
 //! | [`Herald`] | 6 | tells its subscribers without being asked |
 //! | [`Book`] | 7 | matches limit orders, in collections that grow |
 //! | [`Hoard`] | 8 | fails on demand while it changes collections |
-//! | [`Gazette`] | 9 | publishes blocks, and reads those of others |
+//! | [`Courier`] | 9 | carries messages between actors |
+//! | [`Vault`] | 10 | an account from which money goes to others |
+//! | [`Gazette`] | 11 | publishes blocks, and reads those of others |
 //!
-//! The last three are not in the system that every engine has by default: what a handler with collections calls takes more registers
-//! than the dispatch loop of the others leaves. `examples/market` is a system of the first two, `examples/press` one of the third.
+//! The last five are not in the system that every engine has by default: what a handler with collections calls takes more registers
+//! than the dispatch loop of the others leaves, and so does what sends messages. `examples/market` is a system of those with collections, `examples/bank`
+//! of those that send, and `examples/press` of the last one.
 
 #![cfg_attr(target_arch = "nvptx64", no_std)]
 
@@ -23,23 +26,27 @@ pub mod account;
 pub mod blob;
 pub mod book;
 pub mod counter;
+pub mod courier;
 pub mod echo;
 pub mod faulty;
 pub mod gazette;
 pub mod herald;
 pub mod hoard;
+pub mod vault;
 
 pub use account::Account;
 pub use blob::Blob;
 pub use book::Book;
 pub use counter::Counter;
+pub use courier::Courier;
 pub use echo::Echo;
 pub use faulty::Faulty;
 pub use gazette::Gazette;
 pub use herald::Herald;
 pub use hoard::Hoard;
+pub use vault::Vault;
 
-/// Declares, where it is written, the system of the actors of this crate without collections as `Shipped`.
+/// Declares, where it is written, the system of the actors of this crate that neither have collections nor send messages as `Shipped`.
 ///
 /// A macro, because a host gives its system the kernels that it was built with, and the kernels' crate gives its own an entry.
 #[macro_export]

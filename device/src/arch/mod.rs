@@ -15,8 +15,9 @@
 //! | [`load_acquire_gpu`](Arch::load_acquire_gpu) | acquire | device | [`store_release_gpu`](Arch::store_release_gpu), also of a published block's version; [`advance_gpu`](Arch::advance_gpu) |
 //! | [`store_release_gpu`](Arch::store_release_gpu) | release | device | [`load_acquire_gpu`](Arch::load_acquire_gpu); of an announcement that is taken back: the fence behind [`load_relaxed_gpu`](Arch::load_relaxed_gpu) |
 //! | [`load_relaxed_gpu`](Arch::load_relaxed_gpu), [`store_relaxed_gpu`](Arch::store_relaxed_gpu), [`add_relaxed_gpu`](Arch::add_relaxed_gpu) | relaxed | device | nothing: counters; room that is given back, behind a fence |
-//! | [`take_room_gpu`](Arch::take_room_gpu) | acquire subtraction | device | [`fence_acquire_sys`](Arch::fence_acquire_sys) in front of an [`add_relaxed_gpu`](Arch::add_relaxed_gpu), also by way of other additions |
-//! | [`take_ticket_gpu`](Arch::take_ticket_gpu) | acquire and release addition | device | the other tickets of the same outbox |
+//! | [`take_room_gpu`](Arch::take_room_gpu) | acquire subtraction | device | [`fence_acquire_sys`](Arch::fence_acquire_sys) in front of an [`add_relaxed_gpu`](Arch::add_relaxed_gpu), also by way of other additions; [`give_room_gpu`](Arch::give_room_gpu) |
+//! | [`give_room_gpu`](Arch::give_room_gpu) | release addition | device | [`take_room_gpu`](Arch::take_room_gpu), also by way of other additions |
+//! | [`take_ticket_gpu`](Arch::take_ticket_gpu) | acquire and release addition | device | the other tickets of the same outbox or mailbox |
 //! | [`load_relaxed_sys`](Arch::load_relaxed_sys), then [`fence_acquire_sys`](Arch::fence_acquire_sys) | relaxed, 8 bytes; acquire and release | system | the host's Release of an outbox's credit; [`take_room_gpu`](Arch::take_room_gpu) |
 //! | [`advance_gpu`](Arch::advance_gpu) | acquire and release compare-and-swap | device | [`load_acquire_gpu`](Arch::load_acquire_gpu) of the epoch, and itself |
 //! | [`fence_sc_gpu`](Arch::fence_sc_gpu) | sequentially consistent | device | itself: announcing a reader and looking for blocks, taking back blocks and reading the epoch, reading the epoch and looking at announcements |
@@ -189,6 +190,11 @@ pub trait Arch: Copy + 'static {
     /// # Safety
     /// `room` is valid and aligned.
     unsafe fn take_room_gpu(room: *mut u64, slots: u64) -> u64;
+    /// Adds to a counter of room, with release at device scope; what it was before is not returned, so nobody waits for it.
+    ///
+    /// # Safety
+    /// `room` is valid and aligned.
+    unsafe fn give_room_gpu(room: *mut u64, slots: u64);
     /// Adds to the tail of a ring with many writers, with acquire and release at device scope; the value before.
     ///
     /// # Safety

@@ -139,6 +139,11 @@ pub(super) fn note_panics() {
                 file: file_hash(location.file()),
             });
             PANIC.set(place);
+            if let Some(location) = info.location()
+                && !tourbillon_shared::mutant!("panic_file_unnoted")
+            {
+                crate::panic_files::note(location.file());
+            }
         }));
     });
 }
@@ -309,6 +314,11 @@ macro_rules! host_memory_operations {
             // SAFETY: the caller vouches for the pointer. Acquire pairs with the fence in `fence_acquire_sys`
             // that stands in front of the control warp's addition.
             unsafe { $crate::arch::native::double(room) }.fetch_sub(slots, $crate::arch::ordering::room_take())
+        }
+        #[inline(always)]
+        unsafe fn give_room_gpu(room: *mut u64, slots: u64) {
+            // SAFETY: the caller vouches for the pointer. Release pairs with the Acquire in `take_room_gpu`.
+            unsafe { $crate::arch::native::double(room) }.fetch_add(slots, $crate::arch::ordering::room_give());
         }
         #[inline(always)]
         unsafe fn take_ticket_gpu(tail: *mut u64, slots: u64) -> u64 {

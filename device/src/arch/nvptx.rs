@@ -263,6 +263,13 @@ impl Arch for Nvptx {
         before
     }
     #[inline(always)]
+    unsafe fn give_room_gpu(room: *mut u64, slots: u64) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("red.release.gpu.global.add.u64 [{0}], {1};", in(reg64) room, in(reg64) slots, options(nostack))
+        };
+    }
+    #[inline(always)]
     unsafe fn take_ticket_gpu(tail: *mut u64, slots: u64) -> u64 {
         let before;
         // SAFETY: the caller vouches for the pointer.

@@ -71,14 +71,20 @@ pub fn freed_load() -> Ordering {
     Ordering::Acquire
 }
 
-/// Subtraction from the room of an outbox, before its slots are written. Pairs with [`arena_acquire`], the fence of the control warp in
-/// front of a relaxed addition, which makes a release of it.
+/// Subtraction from the room of an outbox or a mailbox, before its slots are written. Pairs with [`arena_acquire`], the fence of the
+/// control warp in front of a relaxed addition, which makes a release of it, and with [`room_give`].
 #[inline(always)]
 pub fn room_take() -> Ordering {
     if mutant!("outbox_room_take_relaxed") { Ordering::Relaxed } else { Ordering::Acquire }
 }
 
-/// Addition to the tail of an outbox: who gets a place has seen the room of all who got one before. Pairs with itself.
+/// Addition to the room of a mailbox, after its slots were read. Pairs with [`room_take`].
+#[inline(always)]
+pub fn room_give() -> Ordering {
+    if mutant!("mailbox_room_give_relaxed") { Ordering::Relaxed } else { Ordering::Release }
+}
+
+/// Addition to the tail of an outbox or a mailbox: who gets a place has seen the room of all who got one before. Pairs with itself.
 #[inline(always)]
 pub fn ticket_take() -> Ordering {
     if mutant!("outbox_ticket_relaxed") { Ordering::Relaxed } else { Ordering::AcqRel }

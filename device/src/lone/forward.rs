@@ -227,7 +227,7 @@ impl LoneLane {
         }
         if rank < PARTS {
             let (index, lap) = (self.shape.index(position) as u16, self.shape.lap(position));
-            let hint = ReturnAddress { lane: self.lane as u16, index, lap, is_alone: true }.encode();
+            let hint = ReturnAddress { lane: self.lane as u16, index, lap, is_alone: true, span: 0 }.encode();
             let arrival = Arrival { device_ns: now_ns as u32, hlc_delta }.encode();
             // Words 4 and 5 are the hint.
             let data = [

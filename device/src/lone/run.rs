@@ -9,6 +9,7 @@ use tourbillon_shared::geometry::{EntryHeader, LaneAddresses};
 use tourbillon_shared::header::{Arrival, ReturnAddress};
 use tourbillon_shared::hlc;
 use tourbillon_shared::partition::hash;
+use tourbillon_shared::position::LAP_NEVER;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, Slot};
 use tourbillon_shared::telemetry::Counter;
 
@@ -56,7 +57,7 @@ pub(crate) enum Tried {
 pub(crate) struct LoneRings {
     /// The home, by its number in the block.
     local: u32,
-    /// The gate at whose ring this lane looks, ...
+    /// The gate at whose ring this lane looks, or the mailbox, ...
     gate: u32,
     /// ... whether it does, ...
     looks: bool,
@@ -114,31 +115,30 @@ pub(crate) struct Handed {
 
 impl Handed {
     pub(crate) const fn nothing() -> Self {
-        let ring = Ring { local: 0, gate: 0, slots: core::ptr::null() };
-        let visit = Visit { ring, position: 0, base: 0, others_staged: false };
-        Self { visit, lost: None, several: (0, 0, ring) }
+        let visit = Visit { ring: Ring::NONE, position: 0, base: 0, others_staged: false };
+        Self { visit, lost: None, several: (0, 0, Ring::NONE) }
     }
 }
 
 impl LoneRings {
-    /// Nothing where the block has fewer warps than shards, or more gates than one look covers.
+    /// Nothing where the block has fewer warps than shards, or a shard more rings than one look covers.
     pub(crate) fn new<A: Arch, const WHOLE: bool>(
         warp: &Warp<A, WHOLE>,
         block: &Block<'_>,
         in_block: u32,
     ) -> Option<Self> {
-        let (shards, gates) = (block.shards(), block.gates());
-        let covers = A::LANES >= PARTS && gates <= A::LANES / PARTS;
+        let (shards, sources) = (block.shards(), block.sources());
+        let covers = A::LANES >= PARTS && sources <= A::LANES / PARTS;
         if !covers || shards > block.arguments.geometry.warps_per_block {
             return None;
         }
         let local = in_block.checked_rem(shards)?;
         let place = warp.rank() / PARTS;
-        let gate = if place < gates { place } else { 0 };
+        let gate = if place < sources { place } else { 0 };
         Some(Self {
             local,
             gate,
-            looks: place < gates,
+            looks: place < sources,
             slots: ring_slots(block, local, gate),
             home: Home::new(block, local),
         })
@@ -198,7 +198,7 @@ impl LoneRings {
         rounds: u32,
         handed: &mut Handed,
     ) -> Looked {
-        let shape = block.ring_shape();
+        let shape = self.mine().shape::<S>(block);
         // SAFETY: a position of the block's memory, under the turn.
         let mut position = unsafe { A::load_cta(block.ring_head(self.local, self.gate)) };
         let part = (warp.rank() % PARTS) as usize;
@@ -258,7 +258,7 @@ impl LoneRings {
                 position = position.wrapping_add(1);
                 (from, lap) = (chunk_at(position), shape.lap(position));
                 if part == 0 {
-                    advance::<A>(block, self.mine(), position);
+                    advance::<A, S>(block, self.mine(), position);
                 }
             }
             (found, found_last) = (true, true);
@@ -312,7 +312,11 @@ pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool, const ALONE: bool>(
     let hashed = hash(header.kind, header.key);
     // SAFETY: the warp holds the turn.
     let (entry, is_there) = unsafe { home.directory.find_at_home(hashed, header.kind, header.key) };
-    if !(is_plain(header.flags) & (header.kind != 0) & is_there & (address.is_alone | !ALONE)) {
+    if !(is_plain(header.flags)
+        & (header.kind != 0)
+        & is_there
+        & if ALONE { address.is_alone } else { !S::LETTERS | (address.lap != LAP_NEVER) })
+    {
         return Tried::Left;
     }
     let arrival = Arrival::decode(header.hlc);

@@ -1,13 +1,14 @@
 //! The queue of dead letters; [`tourbillon_shared::dead_letter`] has its protocol.
 
 use tourbillon_shared::block::WarpScratch;
-use tourbillon_shared::dead_letter::{DEAD_LETTER_PAYLOAD_BYTES, DeadLetterRecord, DeadLetterState};
+use tourbillon_shared::dead_letter::{DEAD_LETTER_PAYLOAD_BYTES, DeadLetterRecord, DeadLetterState, LANE_OF_ACTORS};
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::frame::payload_start;
 use tourbillon_shared::geometry::KernelArguments;
 use tourbillon_shared::header::{Flags, ReturnAddress};
 use tourbillon_shared::mutant;
 use tourbillon_shared::options::deadline_start;
+use tourbillon_shared::position::LAP_NEVER;
 use tourbillon_shared::slot::{DATA_WORDS_PER_SLOT, Slot};
 use tourbillon_shared::telemetry::Counter;
 
@@ -59,7 +60,8 @@ pub(crate) unsafe fn bury<A: Arch>(
     let deadline = if flags.has(Flags::DEADLINE) { double(&words, deadline_start(flags)) } else { 0 };
     let [a, b, c, d] = if flags.has(Flags::MESSAGE_ID) { id_in(&words, flags) } else { [0; 4] };
     let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    let lane = u32::from(ReturnAddress::decode(header.hint).lane);
+    let address = ReturnAddress::decode(header.hint);
+    let lane = if address.lap == LAP_NEVER { LANE_OF_ACTORS } else { u32::from(address.lane) };
     let head = [
         event_hlc,
         header.key,
@@ -177,6 +179,8 @@ mod tests {
                 outbox_log2: 0,
                 waiters: 0,
                 store_log2: 0,
+                mailbox_log2: 0,
+                overflow_log2: 0,
                 dedup_entries: 16,
                 dead_letters_log2: LOG2,
                 pool_pages: 0,
@@ -252,7 +256,7 @@ mod tests {
                     Step::Bury(length, seed) => {
                         number += 1;
                         let flags = Flags::new(8, Flags::TELL);
-                        let hint = ReturnAddress { lane: 3, index: 9, lap: 1, is_alone: true }.encode();
+                        let hint = ReturnAddress { lane: 3, index: 9, lap: 1, is_alone: true, span: 0 }.encode();
                         let header = Header { key: number, kind: 5, message: 2, hops: 1, length, flags, hint, hlc: 0 };
                         let words: Vec<u32> = (0..88u32).map(|i| seed.wrapping_mul(i | 1)).collect();
                         memory.bury(&header, &words);

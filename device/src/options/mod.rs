@@ -45,7 +45,7 @@ unsafe fn arguments_of<'a>(scratch: *const WarpScratch) -> &'a KernelArguments {
 
 /// The physical part of a timestamp, now. Not that of the window, which may have begun some handlers ago.
 #[inline(always)]
-fn physical_now<A: Arch>(arguments: &KernelArguments) -> u64 {
+pub(crate) fn physical_now<A: Arch>(arguments: &KernelArguments) -> u64 {
     // SAFETY: the mirror's second chunk is the clock's offset.
     let [low, high, ..] = unsafe { A::load_chunk_gpu(mirror(arguments).wrapping_add(1)) }.words;
     hlc::physical_from_unix_ns(A::now_ns().wrapping_add(u64::from(low) | u64::from(high) << 32))

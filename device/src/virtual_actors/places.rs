@@ -210,6 +210,8 @@ mod tests {
                 published_pages: 0,
                 waiters: 0,
                 store_log2: 0,
+                mailbox_log2: 0,
+                overflow_log2: 0,
             };
             let layout = DeviceLayout::new(&geometry);
             let mut words = vec![0u128; layout.total_bytes as usize / 16];
@@ -223,7 +225,7 @@ mod tests {
                 geometry,
                 refresh_ns: 0,
                 beat_ns: 0,
-                reserved: [0; 4],
+                reserved: [0; 2],
             };
             let directory = Directory::new(&arguments, 0);
             Self { _words: words, directory }

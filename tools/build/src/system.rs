@@ -14,6 +14,7 @@ use crate::calls;
 use crate::chip::Chip;
 use crate::compile::{Compilation, CompileError, compile_with};
 use crate::module::Module;
+use crate::places::panic_files;
 use crate::report::{self, Report};
 use crate::toolchain::{Toolchain, ToolchainError};
 
@@ -250,8 +251,9 @@ impl SystemBuild {
             write(&file, &text)?;
             let _ = writeln!(
                 texts,
-                "::tourbillon::PtxText {{ compute_capability: {}, is_fresh: true, text: include_str!({file:?}) }},",
-                chip.compute_capability
+                "::tourbillon::PtxText {{ compute_capability: {}, is_fresh: true, files: &{:?}, text: include_str!({file:?}) }},",
+                chip.compute_capability,
+                panic_files(&text),
             );
             if let Some(Some(assembler)) = &assembler {
                 self.report(script, *chip, assembler, (&file, &text), &compile(&probes, PROBES_PACKAGE)?)?;

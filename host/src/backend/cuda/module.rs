@@ -73,8 +73,8 @@ mod tests {
     use super::*;
 
     static TEXTS: [PtxText; 2] = [
-        PtxText { compute_capability: 80, is_fresh: true, text: "a" },
-        PtxText { compute_capability: 90, is_fresh: false, text: "b" },
+        PtxText { compute_capability: 80, is_fresh: true, files: &[], text: "a" },
+        PtxText { compute_capability: 90, is_fresh: false, files: &[], text: "b" },
     ];
 
     fn device(compute_capability: u32) -> Device {

@@ -1,0 +1,551 @@
+//! From a handler to a mailbox: what is sent is written into the buffer of the handler's lane, and goes when the handler has succeeded.
+//!
+//! All of it runs divergent, as the handler does: no collective, no panic, and nothing that waits for anybody. Lanes that send at
+//! the same time do it side by side.
+
+use core::mem::offset_of;
+
+use tourbillon_shared::block::WarpScratch;
+use tourbillon_shared::frame::{FRAME_SLOTS_MAX, payload_start, slots_for};
+use tourbillon_shared::geometry::KernelArguments;
+use tourbillon_shared::header::{Arrival, Flags, HEADER_WORDS, Header, ReturnAddress};
+use tourbillon_shared::hlc;
+use tourbillon_shared::mailbox::{
+    Desk, HOPS_MAX, LETTER_BUFFER_BYTES, LETTER_FATE, LETTER_KIND, LETTER_SHARD, LETTERS_MAX, LetterHint, MailboxState,
+    OUTGOING_LETTER_WORDS, SENDER_WORDS, Sender, letter_fate, waiting_bucket,
+};
+use tourbillon_shared::mutant;
+use tourbillon_shared::outbox::{LANES_OF_WARP_MAX, Mail};
+use tourbillon_shared::position::RingShape;
+use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
+use tourbillon_shared::telemetry::Counter;
+use tourbillon_shared::virtual_actors::kind_of;
+
+use super::{overflow_of, ring_of, shard_of, state_of};
+use crate::arch::Arch;
+use crate::call::Outcome;
+use crate::options::physical_now;
+use crate::stats::Stats;
+use crate::words::{Staged, Words};
+
+/// Data word of a header with its flags and length.
+const SHAPE: usize = 3;
+/// What stands in [`LETTER_KIND`] of a letter that hands on its message: no kind.
+const HANDED_ON: u32 = u32::MAX;
+/// In a lane's word of what runs: its message was handed on, so nobody is to answer it.
+const FORWARDED: u32 = 1 << 31;
+
+/// The buffer of warp `in_grid`; 0 where the engine has no mailboxes.
+pub(crate) fn buffer(arguments: &KernelArguments, in_grid: u32) -> u64 {
+    if arguments.geometry.mailbox_log2 == 0 {
+        return 0;
+    }
+    let before = u64::from(in_grid).wrapping_mul(LETTER_BUFFER_BYTES);
+    arguments.memory.wrapping_add(arguments.layout.letters).wrapping_add(before)
+}
+
+/// A letter in the buffer of a lane.
+#[derive(Clone, Copy)]
+struct Outgoing(*mut u32);
+
+impl Outgoing {
+    /// Letter `index`, below [`LETTERS_MAX`], of lane `lane`.
+    #[inline(always)]
+    fn at(desk: &Desk, lane: u32, index: u32) -> Self {
+        let words = (index as usize).wrapping_mul(OUTGOING_LETTER_WORDS * LANES_OF_WARP_MAX as usize);
+        Self((desk.letters as *mut u32).wrapping_add(words).wrapping_add(lane as usize))
+    }
+
+    #[inline(always)]
+    fn word_at(self, word: usize) -> *mut u32 {
+        self.0.wrapping_add(word.wrapping_mul(LANES_OF_WARP_MAX as usize))
+    }
+
+    /// Word `word`, below [`OUTGOING_LETTER_WORDS`].
+    ///
+    /// # Safety
+    /// The letter is that of the calling lane.
+    #[inline(always)]
+    unsafe fn word(self, word: usize) -> u32 {
+        // SAFETY: the caller vouches for the letter, which has the word.
+        unsafe { self.word_at(word).read() }
+    }
+
+    /// # Safety
+    /// As for [`word`](Self::word).
+    #[inline(always)]
+    unsafe fn set(self, word: usize, value: u32) {
+        // SAFETY: as in `word`.
+        unsafe { self.word_at(word).write(value) }
+    }
+
+    /// # Safety
+    /// As for [`word`](Self::word).
+    #[inline(always)]
+    unsafe fn flags(self) -> Flags {
+        // SAFETY: the caller vouches for the letter.
+        Flags((unsafe { self.word(SHAPE) } >> 16) as u16)
+    }
+
+    /// # Safety
+    /// As for [`word`](Self::word).
+    #[inline(always)]
+    unsafe fn length(self) -> usize {
+        // SAFETY: the caller vouches for the letter.
+        (unsafe { self.word(SHAPE) } & 0xffff) as usize
+    }
+}
+
+/// To whom a letter goes and what it is, as its sender says it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Post {
+    pub key: u64,
+    pub kind: u16,
+    pub message: u8,
+    /// For a question: bytes of the answer, ...
+    pub answer_bytes: u16,
+    /// ... as which message it comes, to which kind, ...
+    pub answer_as: Option<(u8, u16)>,
+    /// ... and what comes back with it.
+    pub token: u32,
+    /// The timestamp after which the letter is worthless; 0 for none.
+    pub deadline: u64,
+    /// Whether the letter takes over the duty to answer.
+    pub hands_on: bool,
+}
+
+/// Writes letter `index` of a handler into the buffer of its lane.
+///
+/// # Safety
+/// `desk` is that of the warp, `lane` the calling lane; the bytes fit into a frame with the extensions that the letter has.
+#[inline(never)]
+pub(crate) unsafe fn store(desk: *const Desk, lane: u32, index: u32, post: &Post, key: u64, bytes: &[u8]) {
+    // SAFETY: the caller vouches for the desk.
+    let desk = unsafe { &*desk };
+    if index >= LETTERS_MAX || desk.letters == 0 {
+        return;
+    }
+    let letter = Outgoing::at(desk, lane, index);
+    let mut flags = Flags(0);
+    if post.deadline != 0 {
+        flags = flags.with(Flags::DEADLINE);
+    }
+    flags = flags.with(if post.answer_as.is_some() { Flags::SENDER } else { Flags::TELL });
+    let span = slots_for(flags.extension_words(), bytes.len());
+    let hint = LetterHint { answer_bytes: post.answer_bytes, is_answer: false }.encode();
+    let header = Header {
+        key: post.key,
+        kind: post.kind,
+        message: post.message,
+        hops: 0,
+        length: bytes.len() as u16,
+        flags: Flags::new(span, flags.0),
+        hint,
+        hlc: 0,
+    };
+    // SAFETY: the letter is this lane's, and has room for a frame.
+    unsafe {
+        let head = header.encode();
+        let mut at = 0;
+        while at < HEADER_WORDS {
+            letter.set(at, *head.get_unchecked(at));
+            at = at.wrapping_add(1);
+        }
+        if post.deadline != 0 {
+            letter.set(at, post.deadline as u32);
+            letter.set(at.wrapping_add(1), (post.deadline >> 32) as u32);
+            at = at.wrapping_add(2);
+        }
+        if let Some((message, kind)) = post.answer_as {
+            // The kind word is that of the frame, which is known when the letter is sent.
+            let sender = Sender { key, kind, message, token: post.token }.encode();
+            let mut i = 0;
+            while i < SENDER_WORDS {
+                letter.set(at.wrapping_add(i), *sender.get_unchecked(i));
+                i = i.wrapping_add(1);
+            }
+            at = at.wrapping_add(SENDER_WORDS);
+        }
+        write_bytes(letter, at, bytes);
+        let kind = post.answer_as.map_or(0, |(_, kind)| kind.into());
+        letter.set(LETTER_KIND, if post.hands_on { HANDED_ON } else { kind });
+    }
+}
+
+/// Writes bytes into a letter's words from `first` on.
+///
+/// # Safety
+/// The letter is the calling lane's, and has room for them.
+#[inline(always)]
+unsafe fn write_bytes(letter: Outgoing, first: usize, bytes: &[u8]) {
+    let (source, words) = (bytes.as_ptr(), bytes.len() / 4);
+    let mut word = 0;
+    // SAFETY: `word` counts whole words of the bytes, `byte` what is left of them; the caller vouches for the letter.
+    unsafe {
+        while word < words {
+            let value = source.wrapping_add(word.wrapping_mul(4)).cast::<u32>().read_unaligned();
+            letter.set(first.wrapping_add(word), value);
+            word = word.wrapping_add(1);
+        }
+        if !bytes.len().is_multiple_of(4) {
+            let mut last = 0u32;
+            let mut byte = words.wrapping_mul(4);
+            while byte < bytes.len() {
+                last |= u32::from(source.wrapping_add(byte).read()).wrapping_shl((byte % 4 * 8) as u32);
+                byte = byte.wrapping_add(1);
+            }
+            letter.set(first.wrapping_add(words), last);
+        }
+    }
+}
+
+/// Reserves room for the first `count` letters of a handler whose message is `header`, in `staged`: [`Outcome::Done`], or how the message
+/// is to fail, and then nothing is reserved.
+///
+/// # Safety
+/// `desk` and `mail` are those of the warp, `lane` the calling lane, whose handler wrote so many letters.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn reserve<A: Arch>(
+    desk: *const Desk,
+    mail: *const Mail,
+    lane: u32,
+    count: u32,
+    header: &Header,
+    staged: &Staged<A>,
+) -> Outcome {
+    // SAFETY: the caller vouches for both; the arguments live as long as the kernel runs.
+    let (desk, arguments) = unsafe { (&*desk, &*((*mail).arguments as *const KernelArguments)) };
+    if desk.letters == 0 {
+        return Outcome::LettersUndeclared;
+    }
+    if count > LETTERS_MAX && !mutant!("letters_uncounted") {
+        return Outcome::TooManyLetters;
+    }
+    let own = state_of(arguments, desk.shard);
+    let (mut index, mut handed_on) = (0, false);
+    while index < count {
+        let letter = Outgoing::at(desk, lane, index);
+        // SAFETY: the letter is this lane's.
+        let outcome = unsafe {
+            if letter.word(LETTER_KIND) == HANDED_ON {
+                let was_handed_on = core::mem::replace(&mut handed_on, true);
+                if was_handed_on { Outcome::CannotForward } else { hand_on(letter, header, staged) }
+            } else {
+                Outcome::Done
+            }
+        };
+        let outcome = match outcome {
+            // SAFETY: the caller vouches for the desk, and so for the shard.
+            Outcome::Done => unsafe { reserve_one::<A>(arguments, own, letter, header) },
+            other => other,
+        };
+        if outcome != Outcome::Done {
+            if outcome == Outcome::MailboxFull {
+                // SAFETY: the state of the shard whose turn the warp holds.
+                unsafe { A::add_pool(&raw mut (*own).refused, 1) };
+            }
+            while index != 0 && !mutant!("letters_kept_after_refusal") {
+                index = index.wrapping_sub(1);
+                // SAFETY: as above; room was reserved for the letter.
+                unsafe { give_up::<A>(arguments, own, Outgoing::at(desk, lane, index)) };
+            }
+            return outcome;
+        }
+        index = index.wrapping_add(1);
+    }
+    Outcome::Done
+}
+
+/// Makes a letter the one that answers the message `header` in place of its handler.
+///
+/// # Safety
+/// The letter is the calling lane's, as is the staged frame.
+#[inline(always)]
+unsafe fn hand_on<A: Arch>(letter: Outgoing, header: &Header, staged: &Staged<A>) -> Outcome {
+    let flags = header.flags;
+    if flags.0 & (Flags::MESSAGE_ID | Flags::IF_VERSION | Flags::ARENA) != 0 {
+        return Outcome::CannotForward;
+    }
+    if header.hops >= HOPS_MAX && !mutant!("hops_unbounded") {
+        return Outcome::TooManyHops;
+    }
+    // SAFETY: the caller vouches for the letter.
+    unsafe {
+        let length = letter.length();
+        let question = flags.has(Flags::SENDER) && LetterHint::decode(header.hint).is_some();
+        let extensions = if question { Flags::SENDER } else { 0 };
+        let span = slots_for(Flags(extensions).extension_words(), length);
+        if span > FRAME_SLOTS_MAX as u32 {
+            return Outcome::CannotForward;
+        }
+        if question {
+            // Behind the header comes who asks; the payload moves, its last word first.
+            let words = length.div_ceil(4);
+            let mut word = words;
+            while word != 0 {
+                word = word.wrapping_sub(1);
+                letter.set(
+                    HEADER_WORDS.wrapping_add(SENDER_WORDS).wrapping_add(word),
+                    letter.word(HEADER_WORDS.wrapping_add(word)),
+                );
+            }
+            let from = payload_start(flags).wrapping_sub(SENDER_WORDS as u32);
+            let mut word = 0;
+            while word < SENDER_WORDS {
+                letter.set(HEADER_WORDS.wrapping_add(word), staged.word(from.wrapping_add(word as u32)));
+                word = word.wrapping_add(1);
+            }
+        }
+        let hint = match LetterHint::decode(header.hint) {
+            Some(hint) => LetterHint { is_answer: false, ..hint }.encode(),
+            None => {
+                let address = ReturnAddress::decode(header.hint);
+                let reply = if address.span == 0 { flags.span() as u8 } else { address.span };
+                ReturnAddress { span: reply, is_alone: false, ..address }.encode()
+            }
+        };
+        let role = extensions | (flags.0 & Flags::TELL);
+        letter.set(2, letter.word(2) | (u32::from(header.hops).wrapping_add(1)).wrapping_shl(24));
+        letter.set(SHAPE, length as u32 | u32::from(Flags::new(span, role).0) << 16);
+        letter.set(4, hint as u32);
+        letter.set(5, (hint >> 32) as u32);
+    }
+    Outcome::Done
+}
+
+/// Reserves room for one letter, and for its answer.
+///
+/// # Safety
+/// The letter is the calling lane's; `own` is the state of the desk's shard.
+#[inline(always)]
+unsafe fn reserve_one<A: Arch>(
+    arguments: &KernelArguments,
+    own: *mut MailboxState,
+    letter: Outgoing,
+    header: &Header,
+) -> Outcome {
+    // SAFETY: the caller vouches for both states and the letter.
+    unsafe {
+        let key = u64::from(letter.word(0)) | u64::from(letter.word(1)) << 32;
+        let flags = letter.flags();
+        let kind = letter.word(LETTER_KIND);
+        let asks = is_question(kind);
+        if asks {
+            if kind != u32::from(kind_of(header.kind)) {
+                return Outcome::LettersUndeclared;
+            }
+            // Who asks is known by its whole kind word.
+            let at = payload_start(flags).wrapping_sub(SENDER_WORDS as u32) as usize;
+            letter.set(at.wrapping_add(2), (letter.word(at.wrapping_add(2)) & !0xffff) | u32::from(header.kind));
+            let slots = u64::from(answer_slots(letter));
+            let before = A::add_pool(&raw mut (*own).answers, slots.wrapping_neg());
+            if (before as i64) < slots as i64 && !mutant!("questions_unbounded") {
+                A::add_pool(&raw mut (*own).answers, slots);
+                return Outcome::TooManyQuestions;
+            }
+        }
+        let shard = shard_of(arguments, letter.word(2) as u16, key);
+        letter.set(LETTER_SHARD, shard);
+        let waiting = &raw mut (*own).waiting;
+        let waiting = waiting.cast::<u64>().wrapping_add(waiting_bucket(shard));
+        let slots = u64::from(flags.span());
+        if A::load_pool(waiting) == 0 || mutant!("letters_pass_the_overflow") {
+            let target = state_of(arguments, shard);
+            // Acquire pairs with the Release with which the reader gives room.
+            let before = A::take_room_gpu(&raw mut (*target).room, slots);
+            if before as i64 >= slots as i64 {
+                letter.set(LETTER_FATE, letter_fate::DIRECT);
+                return Outcome::Done;
+            }
+            A::add_relaxed_gpu(&raw mut (*target).room, slots);
+        }
+        let before = A::add_pool(&raw mut (*own).overflow_room, slots.wrapping_neg());
+        if before as i64 >= slots as i64 {
+            A::add_pool(waiting, 1);
+            letter.set(LETTER_FATE, letter_fate::OVERFLOW);
+            return Outcome::Done;
+        }
+        A::add_pool(&raw mut (*own).overflow_room, slots);
+        if asks {
+            A::add_pool(&raw mut (*own).answers, answer_slots(letter).into());
+        }
+        Outcome::MailboxFull
+    }
+}
+
+/// Whether a letter with this word in [`LETTER_KIND`] asks anew.
+#[inline(always)]
+const fn is_question(kind: u32) -> bool {
+    kind != 0 && kind != HANDED_ON
+}
+
+/// Slots of the answer to a question.
+///
+/// # Safety
+/// The letter is the calling lane's, and a question of this actor.
+#[inline(always)]
+unsafe fn answer_slots(letter: Outgoing) -> u32 {
+    // SAFETY: the caller vouches for the letter.
+    let hint = unsafe { u64::from(letter.word(4)) | u64::from(letter.word(5)) << 32 };
+    slots_for(0, LetterHint::decode(hint).unwrap_or_default().answer_bytes as usize)
+}
+
+/// Takes back what was reserved for a letter.
+///
+/// # Safety
+/// As for [`reserve_one`], which reserved it.
+#[cold]
+#[inline(always)]
+unsafe fn give_up<A: Arch>(arguments: &KernelArguments, own: *mut MailboxState, letter: Outgoing) {
+    // SAFETY: the caller vouches for the letter and for what was reserved.
+    unsafe {
+        let (shard, slots) = (letter.word(LETTER_SHARD), u64::from(letter.flags().span()));
+        if letter.word(LETTER_FATE) == letter_fate::DIRECT {
+            A::add_relaxed_gpu(&raw mut (*state_of(arguments, shard)).room, slots);
+        } else {
+            A::add_pool(&raw mut (*own).overflow_room, slots);
+            let waiting = (&raw mut (*own).waiting).cast::<u64>().wrapping_add(waiting_bucket(shard));
+            A::add_pool(waiting, 1u64.wrapping_neg());
+        }
+        if is_question(letter.word(LETTER_KIND)) {
+            A::add_pool(&raw mut (*own).answers, answer_slots(letter).into());
+        }
+    }
+}
+
+/// Sends the letters for which room is reserved, in the order in which they were written.
+///
+/// # Safety
+/// As for [`reserve`], which returned [`Outcome::Done`]; `frame` is the staged frame, of `span` slots, whose handler wrote them.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn send<A: Arch>(
+    desk: *const Desk,
+    mail: *const Mail,
+    lane: u32,
+    count: u32,
+    event_hlc: u64,
+    (frame, span): (*const Slot, u32),
+) {
+    let of_warp = desk;
+    // SAFETY: as in `reserve`.
+    let (desk, mail, arguments) = unsafe { (&*desk, &*mail, &*((*mail).arguments as *const KernelArguments)) };
+    let own = state_of(arguments, desk.shard);
+    let (mut index, mut overflowed) = (0, 0u64);
+    while index < count {
+        let letter = Outgoing::at(desk, lane, index);
+        // SAFETY: the letter is this lane's, and has room where its fate says.
+        unsafe {
+            let arrival = arrival_of::<A>(arguments, event_hlc);
+            letter.set(6, arrival as u32);
+            letter.set(7, (arrival >> 32) as u32);
+            let slots = u64::from(letter.flags().span());
+            if letter.word(LETTER_FATE) == letter_fate::DIRECT {
+                let shard = letter.word(LETTER_SHARD);
+                let position = A::take_ticket_gpu(&raw mut (*state_of(arguments, shard)).tail, slots);
+                write::<A, false>(ring_of(arguments, shard), arguments.geometry.mailbox_shape(), position, letter);
+            } else {
+                let position = A::add_pool(&raw mut (*own).overflow_tail, slots);
+                let shape = RingShape::from_log2(arguments.geometry.overflow_log2);
+                write::<A, true>(overflow_of(arguments, desk.shard), shape, position, letter);
+                A::store_cta(desk.overflowing as *mut u64, 1);
+                overflowed = overflowed.wrapping_add(1);
+            }
+            if letter.word(LETTER_KIND) == HANDED_ON {
+                note_handed_on(of_warp, lane, frame, span);
+            }
+        }
+        index = index.wrapping_add(1);
+    }
+    // SAFETY: the state of the shard whose turn the warp holds; it is for its warps alone.
+    unsafe {
+        A::add_pool(&raw mut (*own).sent, count.into());
+        if overflowed != 0 {
+            A::add_pool(&raw mut (*own).overflowed, overflowed);
+        }
+    }
+    let stats = Stats::at(mail.stats);
+    stats.add::<A>(Counter::Letters, count.into());
+    stats.add::<A>(Counter::LettersOverflowed, overflowed);
+}
+
+/// When a letter is sent, and how its sender's timestamp stands to that, in the place of a timestamp.
+#[inline(always)]
+pub(super) fn arrival_of<A: Arch>(arguments: &KernelArguments, event_hlc: u64) -> u64 {
+    let physical = physical_now::<A>(arguments);
+    Arrival { device_ns: A::now_ns() as u32, hlc_delta: hlc::delta(event_hlc, physical) }.encode()
+}
+
+/// Writes the slots of a letter: nothing here can stop or fail. An overflow is `OWN`: only this shard's warps read it, under its turn.
+///
+/// # Safety
+/// The slots of `ring` from `position` on are this letter's, which is the calling lane's.
+#[inline(always)]
+unsafe fn write<A: Arch, const OWN: bool>(ring: *mut Slot, shape: RingShape, position: u64, letter: Outgoing) {
+    // SAFETY: the caller vouches for the ring and the letter.
+    unsafe {
+        let slots = letter.flags().span();
+        let end = (payload_start(letter.flags()) as usize).wrapping_add(letter.length().div_ceil(4));
+        let (mut slot, mut first) = (0u32, 0usize);
+        while slot < slots {
+            let at = position.wrapping_add(slot.into());
+            let to = ring.wrapping_add(shape.index(at) as usize).cast::<Chunk>();
+            let lap = shape.lap(at);
+            let mut chunk = 0;
+            while chunk < CHUNKS_PER_SLOT {
+                let mut data = [0; DATA_WORDS_PER_CHUNK];
+                let mut i = 0;
+                while i < DATA_WORDS_PER_CHUNK {
+                    let word = first.wrapping_add(i);
+                    // Behind its end a letter's words are those of an earlier one.
+                    *data.get_unchecked_mut(i) = if word < end { letter.word(word) } else { 0 };
+                    i = i.wrapping_add(1);
+                }
+                let (to, value) = (to.wrapping_add(chunk), Chunk::new(data, lap));
+                if OWN {
+                    to.write(value)
+                } else {
+                    A::store_chunk_gpu(to, value)
+                }
+                first = first.wrapping_add(DATA_WORDS_PER_CHUNK);
+                chunk = chunk.wrapping_add(1);
+            }
+            slot = slot.wrapping_add(1);
+        }
+    }
+}
+
+/// Notes that the duty to answer the staged frame was handed on: nothing is sent in its place, and [`is_handed_on`] says so to whoever
+/// runs it.
+///
+/// # Safety
+/// The desk is that of the warp, `lane` the calling lane, which runs the staged frame of `span` slots at `frame`.
+#[inline(always)]
+unsafe fn note_handed_on(desk: *const Desk, lane: u32, frame: *const Slot, span: u32) {
+    let scratch = desk.cast_mut().cast::<u8>().wrapping_sub(offset_of!(WarpScratch, desk)).cast::<WarpScratch>();
+    // SAFETY: the desk is that of a scratch, in whose stage the frame lies; the frame's slots are this lane's, as is its word.
+    unsafe {
+        let stage = (&raw const (*scratch).stage).cast::<Slot>();
+        let first = frame.addr().wrapping_sub(stage.addr()) / size_of::<Slot>();
+        let mut slot = 0;
+        while slot < span as usize {
+            (&raw mut (*scratch).target).cast::<u64>().wrapping_add(first.wrapping_add(slot)).write(0);
+            slot = slot.wrapping_add(1);
+        }
+        let running = (&raw mut (*scratch).running).cast::<u32>().wrapping_add(lane as usize);
+        running.write(running.read() | FORWARDED);
+    }
+}
+
+/// Whether the message that the calling lane has run was handed on.
+///
+/// # Safety
+/// `scratch` is the warp's, `lane` the calling lane, whose handler has returned.
+#[inline(always)]
+pub(crate) unsafe fn is_handed_on(scratch: *const WarpScratch, lane: u32) -> bool {
+    // SAFETY: the word is this lane's.
+    unsafe { (&raw const (*scratch).running).cast::<u32>().wrapping_add(lane as usize).read() & FORWARDED != 0 }
+}
+
+const _: () = assert!(FRAME_SLOTS_MAX * DATA_WORDS_PER_SLOT <= OUTGOING_LETTER_WORDS);

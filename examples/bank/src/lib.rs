@@ -1,0 +1,19 @@
+//! A system of actors that send each other messages: [`Vault`], the account of a bank, and [`Courier`], with which the engine's tests and
+//! benchmarks drive traffic between actors.
+//!
+//! A package of its own, as a user's is: its build script compiles the system for GPUs.
+
+#![no_std]
+
+pub use tourbillon::actors::{Courier, Vault};
+
+tourbillon::system! {
+    /// Actors that send each other messages.
+    pub struct Bank = [Vault, Courier];
+}
+
+/// The system for an engine to be built from, with its kernels for GPUs where this package was built with a device toolchain.
+#[cfg(not(target_arch = "nvptx64"))]
+pub fn image() -> tourbillon::SystemImage {
+    Bank::image().with_ptx(tourbillon::built_ptx!())
+}
