@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use tourbillon::actors::Rover;
 use tourbillon::actors::courier::{Courier, HOP_STEP_NS, HOP_STEPS, Report, Roam, Route};
 use tourbillon::actors::rover::{Rove, Seen};
-use tourbillon::actors::Rover;
 use tourbillon::{Client, Counter, Engine, GpuGeometry, Message, ReplyOf};
 use tourbillon_shared::floor::{HOP_CHUNKS_APART, HopArguments};
 use tourbillon_shared::partition::{even_table, hash, partition_of};
@@ -69,9 +69,7 @@ pub fn measure_floor(context: &Context, module: &Module<'_>) -> CudaResult<Figur
 /// All of it.
 pub fn measure(setup: Setup, results: &mut Results) -> EngineResult<()> {
     let builder = || {
-        Engine::builder_for(tourbillon_bank::image())
-            .backend(setup.backend)
-            .device(DeviceSelector::Index(setup.device))
+        Engine::builder_for(tourbillon_bank::image()).backend(setup.backend).device(DeviceSelector::Index(setup.device))
     };
     let engine = builder().build()?;
     println!("engine: {}", tourbillon_tools::environment::geometry_text(&engine.geometry()));

@@ -71,6 +71,8 @@ pub struct SystemImage {
     pub entry_stride: u32,
     /// Whether any of its kinds uses collections.
     pub has_pools: bool,
+    /// Whether any of its kinds publishes or reads blocks.
+    pub has_blocks: bool,
     /// Whether any of its kinds sends letters.
     pub has_letters: bool,
     /// Its kernel for GPUs, for several chips; empty when there is none.
@@ -95,6 +97,7 @@ impl SystemImage {
             kinds,
             entry_stride: (size_of::<EntryHeader>() + S::STATE_BYTES.next_multiple_of(16)) as u32,
             has_pools: S::POOLS,
+            has_blocks: S::BLOCKS,
             has_letters: S::LETTERS,
             ptx: &[],
             native: native::run_warp::<S>,

@@ -16,6 +16,8 @@ pub trait System: 'static {
     const STATE_BYTES: usize;
     /// Whether any of them uses collections.
     const POOLS: bool;
+    /// Whether any of them publishes or reads blocks.
+    const BLOCKS: bool;
 
     /// Whether any of them sends letters.
     const LETTERS: bool;
@@ -38,6 +40,8 @@ pub trait System: 'static {
     /// The collections in the states of this kind, where it uses any.
     #[doc(hidden)]
     fn collections(kind: u16) -> &'static [Collection];
+    /// Whether the actors of this kind publish or read blocks.
+    fn has_blocks(kind: u16) -> bool;
 
     /// Runs the handler for the message in `call`.
     ///
@@ -66,6 +70,7 @@ macro_rules! system {
             };
 
             const POOLS: bool = false $(|| <$actor as $crate::Actor>::POOLS)+;
+            const BLOCKS: bool = false $(|| <$actor as $crate::Actor>::BLOCKS)+;
             const LETTERS: bool = false $(|| <$actor as $crate::Actor>::LETTERS)+;
             const HANDLERS: &'static [(&'static str, &'static [$crate::probe::HandlerName])] =
                 &[$((<$actor as $crate::Actor>::NAME, <$actor as $crate::Actor>::HANDLERS)),+];
@@ -100,6 +105,11 @@ macro_rules! system {
                     return const { &OF_STATE.exactly::<{ OF_STATE.len() }>() };
                 })+
                 &[]
+            }
+
+            #[inline]
+            fn has_blocks(kind: u16) -> bool {
+                false $(|| (<$actor as $crate::Actor>::BLOCKS && kind == <$actor as $crate::Actor>::KIND))+
             }
 
             #[inline]

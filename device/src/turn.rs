@@ -310,7 +310,8 @@ fn run_to_order<A: Arch, S: System, const WHOLE: bool>(
         let home = Home::new(block, ring.local);
         loop {
             // SAFETY: the look staged these slots; only this warp uses its scratch.
-            let plain = WHOLE && slots == 1 && !ring.is_mailbox::<S>(block) && is_plain(unsafe { staged_flags(scratch, base) });
+            let plain =
+                WHOLE && slots == 1 && !ring.is_mailbox::<S>(block) && is_plain(unsafe { staged_flags(scratch, base) });
             let result = match lost.take() {
                 Some(result) => result,
                 None if plain => {

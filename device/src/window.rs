@@ -7,8 +7,9 @@ use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Arrival, Flags, Header, ReturnAddress};
 use tourbillon_shared::hlc;
-use tourbillon_shared::partition::hash;
 use tourbillon_shared::mailbox::LetterHint;
+use tourbillon_shared::mutant;
+use tourbillon_shared::partition::hash;
 use tourbillon_shared::position::{RingShape, lap_after};
 use tourbillon_shared::slot::SLOT_BYTES;
 use tourbillon_shared::telemetry::Counter;
@@ -69,6 +70,7 @@ pub(crate) fn run_groups<A: Arch, S: System, const WHOLE: bool>(
         // SAFETY: `take` filled the groups before a sync.
         let todo = if has_work { unsafe { read_word(&raw const (*scratch).group, mine) } } else { 0 };
         let (entry, todo) = resolve::<A, S, WHOLE>(warp, block, scratch, window, stats, todo);
+        let reads = S::BLOCKS && enter_epoch::<A, S, WHOLE>(warp, block, scratch, stats, window.ring.local, todo);
         if todo != 0 {
             if S::POOLS {
                 open_pool::<A, S>(scratch, block, window.ring.local, todo);
@@ -77,6 +79,10 @@ pub(crate) fn run_groups<A: Arch, S: System, const WHOLE: bool>(
         }
         let runners = warp.live();
         let lost = warp.regather();
+        if reads {
+            // SAFETY: the warp holds the turn, and the handlers have returned.
+            unsafe { pool::epoch::leave::<A>(&warp.damaged(), scratch, block, stats, window.ring.local) };
+        }
         if S::POOLS {
             pool::turn::close(&warp.damaged(), scratch, stats);
         }
@@ -490,11 +496,37 @@ fn run_frames<A: Arch, S: System>(
 fn open_pool<A: Arch, S: System>(scratch: *mut WarpScratch, block: &Block<'_>, local: u32, todo: u32) {
     // SAFETY: `take` noted the start of every frame, which is staged; the records were closed after the last batch.
     unsafe {
-        let kind = staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo))).kind;
-        if S::has_pools(kind_of(kind)) {
+        let header = staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo)));
+        // Names are actors of the same kind.
+        if S::has_pools(if mutant!("pool_of_names_unopened") { header.kind } else { kind_of(header.kind) }) {
             pool::turn::open::<A>(scratch, block, local);
+            if S::BLOCKS {
+                pool::epoch::open::<A>(scratch, block, local);
+            }
         }
     }
+}
+
+/// Frees what published blocks no longer need, and announces that the warp reads some, as far as the frames of the batch, of which `todo`
+/// are this lane's, are such; whether it did.
+#[inline(always)]
+fn enter_epoch<A: Arch, S: System, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    local: u32,
+    todo: u32,
+) -> bool {
+    let mut uses = (false, false);
+    if todo != 0 {
+        // SAFETY: `take` noted the start of every frame, which is staged.
+        let header = unsafe { staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo))) };
+        let kind = kind_of(header.kind);
+        uses = (S::has_pools(kind), S::has_blocks(kind));
+    }
+    // SAFETY: the warp holds the turn; the records were closed after the last batch.
+    unsafe { pool::epoch::enter::<A>(&warp.damaged(), block, stats, local, uses) }
 }
 
 /// The call of frame `frame`.

@@ -211,7 +211,8 @@ impl EngineBuilder {
     /// [`POOL_BYTES_MAX`], 0 for none. Without: [`POOL_BYTES_DEFAULT`] where an actor of the system uses collections, else none.
     ///
     /// A page of 256 bytes takes 276, and a message that changes a page has the old one beside the new one until its batch ends.
-    /// While there are pools, each warp has 4 KiB of device memory more.
+    /// While there are pools, each warp has 4 KiB of device memory more; where an actor publishes blocks
+    /// ([`BlockRef`](crate::BlockRef)), each page takes 8 bytes more.
     pub fn pool_bytes_per_shard(mut self, bytes: u64) -> Self {
         self.pool_bytes = Some(bytes);
         self
@@ -355,6 +356,9 @@ impl EngineBuilder {
         self.outbox_log2()?;
         within("dedup_window", self.dedup_window, DEDUP_ENTRIES_MIN, DEDUP_ENTRIES_MAX)?;
         within("dead_letters", self.dead_letters, DEAD_LETTERS_MIN, DEAD_LETTERS_MAX)?;
+        if self.image.has_blocks && self.store.store.is_some() {
+            return Err(EngineError::StoreWithBlocks { system: self.image.name });
+        }
         self.mailbox_log2()?;
         self.pool_pages()?;
         if self.store.store.is_some() {
@@ -499,6 +503,7 @@ impl EngineBuilder {
         // Beside what the default number of actors aims at.
         geometry.landing_bytes = Geometry::landing_bytes_for(self.arena_length());
         geometry.pool_pages = self.pool_pages()?;
+        geometry.published_pages = if self.image.has_blocks { geometry.pool_pages } else { 0 };
         (geometry.mailbox_log2, geometry.overflow_log2) = self.mailbox_log2()?;
         geometry.check()?;
         Ok(geometry)
@@ -523,6 +528,7 @@ const EMPTY: Geometry = Geometry {
     dedup_entries: 0,
     dead_letters_log2: 0,
     pool_pages: 0,
+    published_pages: 0,
     mailbox_log2: 0,
     overflow_log2: 0,
 };

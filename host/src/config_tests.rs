@@ -113,6 +113,14 @@ fn pools_are_part_of_the_sum() {
     pooled.image.has_pools = true;
     let geometry = pooled.cpu_geometry().unwrap();
     assert_eq!(geometry.pool_pages, 948);
+    assert_eq!(geometry.published_pages, 0);
+    let mut publishing = pooled.clone();
+    publishing.image.has_blocks = true;
+    assert_eq!(publishing.cpu_geometry().unwrap().published_pages, 948);
+    let more =
+        |builder: &EngineBuilder| builder.planned_memory(None).unwrap().iter().map(|(_, bytes)| bytes).sum::<u64>();
+    assert!(more(&publishing) > more(&pooled));
+    assert_eq!(publishing.pool_bytes_per_shard(0).cpu_geometry().unwrap().published_pages, 0);
     assert_eq!(pooled.pool_bytes_per_shard(0).cpu_geometry().unwrap().pool_pages, 0);
     for bytes in [1, 767, POOL_BYTES_MAX + 1, u64::MAX] {
         match builder().pool_bytes_per_shard(bytes).cpu_geometry() {

@@ -83,6 +83,14 @@ pub enum EngineError {
         /// The field of its state.
         field: &'static str,
     },
+    /// A store for a system whose actors publish blocks: others hold references to what an actor that left could no longer take back.
+    #[error(
+        "actors of {system} publish blocks, so none of them can go to a store; leave `store` out, or `blocks: true`"
+    )]
+    StoreWithBlocks {
+        /// Name of the system.
+        system: &'static str,
+    },
     /// The engine was built without a store.
     #[error("the engine has no store that actors could go to; build it with `store`")]
     NoStore,

@@ -1,8 +1,8 @@
 //! The hash that two sides compare before they trust each other's memory.
 
 use crate::{
-    arena, control, dead_letter, dedup, frame, geometry, header, lane, mailbox, outbox, partition, pool, position,
-    slot, telemetry, virtual_actors,
+    arena, control, dead_letter, dedup, epoch, frame, geometry, header, lane, mailbox, outbox, partition, pool,
+    position, published, slot, telemetry, virtual_actors,
 };
 
 /// FNV-1a over the sizes of the layouts in this crate, the offsets that sizes do not pin, and the constants of the protocol. What a
@@ -52,6 +52,12 @@ pub const HASH: u64 = {
         size_of::<pool::PoolState>() as u64,
         size_of::<pool::PageNote>() as u64,
         size_of::<pool::LanePool>() as u64,
+        telemetry::Counter::BlocksReclaimed as u64,
+        published::BLOCK_HOLDER,
+        size_of::<published::BlockHead>() as u64,
+        size_of::<published::ShardBlocks>() as u64,
+        size_of::<epoch::EpochState>() as u64,
+        epoch::GRACE_EPOCHS,
         control::BATCH_WAIT_US_MAX as u64,
         size_of::<geometry::KernelArguments>() as u64,
         size_of::<geometry::Geometry>() as u64,

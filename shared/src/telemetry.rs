@@ -90,6 +90,12 @@ pub enum Counter {
     PagesGiven = 30,
     /// Messages that failed because their shard's pool had no page left.
     PoolExhausted = 31,
+    /// Blocks that were published.
+    BlocksPublished = 32,
+    /// Blocks that were replaced or taken back.
+    BlocksRetired = 33,
+    /// Blocks of those whose pages are free again.
+    BlocksReclaimed = 34,
     /// Searches for an actor to evict that passed over one whose collections are too large to go to the store.
     TooLargeToEvict = 40,
 }
@@ -202,6 +208,7 @@ const _: () = {
     assert!(offset_of!(TelemetryPage, latency) == 640);
     assert!(size_of::<TelemetryPage>() == 1152 && size_of::<TelemetryPage>() <= TELEMETRY_BYTES);
     assert!(size_of::<WarpStats>() == 896 && align_of::<WarpStats>() == LINE_BYTES);
+    assert!((Counter::BlocksReclaimed as usize) < COUNTERS);
     assert!((Counter::TooLargeToEvict as usize) < COUNTERS);
 };
 

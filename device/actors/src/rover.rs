@@ -76,4 +76,4 @@ impl Handler<Seen> for Rover {
     }
 }
 
-actor!(Rover { kind: 11, letters: true, error: NoError, messages: { #[outlined] 0: Rove, #[outlined] 1: Seen } });
+actor!(Rover { kind: 12, letters: true, error: NoError, messages: { #[outlined] 0: Rove, #[outlined] 1: Seen } });

@@ -265,6 +265,7 @@ mod tests {
                 dedup_entries: 16,
                 dead_letters_log2: 4,
                 pool_pages: 0,
+                published_pages: 0,
                 waiters: 0,
                 store_log2: 0,
                 mailbox_log2: 0,
@@ -282,7 +283,7 @@ mod tests {
                 geometry,
                 refresh_ns: 0,
                 beat_ns: 0,
-                reserved: [0; 3],
+                reserved: [0; 2],
             };
             let directory = Directory::new(&arguments, 0);
             Self { _words: words, directory }
