@@ -1,12 +1,13 @@
 //! Messages between actors: how long a hop takes, by the device's stamps, and how many there are in a second. Every message is found
 //! again in the state of the actor that it went to.
 
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use tourbillon::actors::Rover;
 use tourbillon::actors::courier::{Courier, HOP_STEP_NS, HOP_STEPS, Report, Roam, Route};
 use tourbillon::actors::rover::{Rove, Seen};
-use tourbillon::{Client, Counter, Engine, GpuGeometry, Message, ReplyOf};
+use tourbillon::{Client, Counter, Engine, ErrorOf, GpuGeometry, Message, ReplyOf};
 use tourbillon_shared::floor::{HOP_CHUNKS_APART, HopArguments};
 use tourbillon_shared::partition::{even_table, hash, partition_of};
 use tourbillon_shared::slot::Chunk;
@@ -153,7 +154,10 @@ fn median(steps: &[u64]) -> f64 {
 }
 
 /// Messages to each of `keys`, in a pipeline; their replies.
-fn all<M: Message>(client: &mut Client, messages: impl Iterator<Item = (u64, M)>) -> EngineResult<Vec<ReplyOf<M>>> {
+fn all<M: Message>(client: &mut Client, messages: impl Iterator<Item = (u64, M)>) -> EngineResult<Vec<ReplyOf<M>>>
+where
+    ErrorOf<M>: Debug,
+{
     let mut replies = Vec::new();
     let mut messages = messages.peekable();
     let mut pipeline = client.pipeline::<M>();
@@ -165,7 +169,7 @@ fn all<M: Message>(client: &mut Client, messages: impl Iterator<Item = (u64, M)>
             messages.next();
         }
         match pipeline.pop() {
-            Some(reply) => replies.push(reply.map_err(|_| "a message failed")?),
+            Some(reply) => replies.push(reply.map_err(|error| format!("a message failed: {error:?}"))?),
             None if messages.peek().is_none() => return Ok(replies),
             None => {}
         }

@@ -19,6 +19,8 @@ const TESTED: [&str; 2] = ["tourbillon", "tourbillon-tests"];
 const SUITES: &str = "suites";
 /// Its source, relative to the workspace.
 const SUITES_SOURCE: &str = "tests/suites.rs";
+/// What the names of tests that drive a GPU have in them, as the script has it.
+const OF_A_GPU: [&str; 3] = ["gpu", "cuda", "bounded_"];
 /// Programs beside the tests, as (package, program).
 const PROGRAMS: [(&str, &str); 2] = [("tourbillon-tools", "tourbillon"), ("tourbillon-benches", "latency")];
 
@@ -35,6 +37,9 @@ pub fn write(workspace: &Path) -> Result<(), Vec<String>> {
     apart.iter().for_each(|target| arguments.extend(["--test", target]));
     TESTED.iter().for_each(|package| arguments.extend(["-p", package]));
     for program in binaries::build(workspace, &arguments)?.iter().filter(|program| program.is_test) {
+        if !has_tests_for_a_gpu(&program.path)? {
+            continue;
+        }
         let name = format!("{}.{}", program.package, program.target);
         place(&program.path, &folder.join("tests"), &name)?;
     }
@@ -76,6 +81,14 @@ fn apart(packages: &[Value], suites: &str) -> Vec<String> {
         .filter(|name| *name != SUITES && !is_among(name))
         .map(str::to_owned)
         .collect()
+}
+
+/// Whether a test program has any test that drives a GPU; the others need not travel.
+fn has_tests_for_a_gpu(program: &Path) -> Result<bool, Vec<String>> {
+    let about = |error: std::io::Error| vec![format!("{}: {error}", program.display())];
+    let output = Command::new(program).args(["--list", "--format=terse"]).output().map_err(about)?;
+    let names = String::from_utf8_lossy(&output.stdout);
+    Ok(names.lines().any(|line| OF_A_GPU.iter().any(|word| line.contains(word))))
 }
 
 /// Copies a program without its symbols.

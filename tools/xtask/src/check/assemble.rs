@@ -7,10 +7,10 @@ use tourbillon_build::assembler;
 use super::RING_KERNEL;
 
 /// Bytes that the ring kernel may save in memory: the state of reconvergence, stored around the dispatch loops and calls out of them, and
-/// a dozen words across the handlers that are compiled into the short way, which functions called elsewhere leave fewer registers for. A
+/// a few more words across the handlers that are compiled into the short way, which functions called elsewhere leave fewer registers for. A
 /// round trip was measured with and without them, within 2 % of each other; the watches' loops, read as machine code for sm_90, save nothing.
 /// The bound keeps it from growing unseen.
-const SPILL_BYTES_MAX: u32 = 56;
+const SPILL_BYTES_MAX: u32 = 72;
 
 /// Assembles a text for one chip: the registers of the ring kernel, or what is wrong.
 pub fn assemble(assembler: &Path, text: &Path, chip: u32) -> Result<String, Vec<String>> {
@@ -68,9 +68,9 @@ ptxas info    : Used 90 registers, used 1 barriers";
     fn spills_of_the_ring_kernel_are_seen() {
         assert_eq!(faults(GOOD), [""; 0]);
         assert_eq!(registers(GOOD), "90 registers, used 1 barriers");
-        assert_eq!(faults(&GOOD.replace("0 bytes spill stores", "56 bytes spill stores")), [""; 0]);
-        assert_eq!(faults(&GOOD.replace("0 bytes spill stores", "60 bytes spill stores")).len(), 1);
-        assert_eq!(faults(&GOOD.replace("0 bytes spill loads", "60 bytes spill loads")).len(), 1);
+        assert_eq!(faults(&GOOD.replace("0 bytes spill stores", "72 bytes spill stores")), [""; 0]);
+        assert_eq!(faults(&GOOD.replace("0 bytes spill stores", "76 bytes spill stores")).len(), 1);
+        assert_eq!(faults(&GOOD.replace("0 bytes spill loads", "76 bytes spill loads")).len(), 1);
         assert_eq!(faults(&GOOD.replace("spill loads", "something")).len(), 1);
     }
 
