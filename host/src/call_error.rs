@@ -9,6 +9,7 @@ use tourbillon_shared::error::{FAILURE_WORDS, FailureCode};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, decode_payload};
 use tourbillon_shared::header::{Flags, Header};
 use tourbillon_shared::mailbox::{HOPS_MAX, LETTERS_MAX};
+use tourbillon_shared::mutant;
 use tourbillon_shared::outbox::NOTICES_MAX;
 
 use crate::lane_end::header_in;
@@ -321,7 +322,9 @@ impl<E: Plain> CallError<E> {
             Some(FailureCode::DeadlinePassed) => Self::DeadlinePassed,
             Some(FailureCode::Duplicate) => Self::Duplicate { version: version() },
             Some(FailureCode::StaleVersion) => Self::StaleVersion { current: version() },
-            Some(FailureCode::MailboxFull) => Self::MailboxFull { hops: header.hops.into() },
+            Some(FailureCode::MailboxFull) => {
+                Self::MailboxFull { hops: if mutant!("hops_untold") { 0 } else { header.hops.into() } }
+            }
             Some(FailureCode::TooManyLetters) => Self::TooManyLetters { most: LETTERS_MAX },
             Some(FailureCode::TooManyHops) => Self::TooManyHops { most: HOPS_MAX.into() },
             Some(FailureCode::TooManyQuestions) => Self::TooManyQuestions,
