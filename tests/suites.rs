@@ -12,12 +12,18 @@ mod backpressure;
 mod bad_input;
 #[path = "tests/bank.rs"]
 mod bank;
+#[path = "tests/blocks.rs"]
+mod blocks;
 #[path = "tests/bounded.rs"]
 mod bounded;
 #[path = "tests/clocks.rs"]
 mod clocks;
 #[path = "tests/dead_letters.rs"]
 mod dead_letters;
+#[path = "tests/evicted_collections.rs"]
+mod evicted_collections;
+#[path = "tests/evicted_versions.rs"]
+mod evicted_versions;
 #[path = "tests/exactly_once.rs"]
 mod exactly_once;
 #[path = "tests/faults.rs"]

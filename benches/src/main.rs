@@ -10,6 +10,7 @@ mod cuda;
 mod engine;
 mod floor;
 mod hlc;
+mod letters;
 mod litmus;
 mod litmus_host;
 mod modes;
@@ -60,6 +61,8 @@ enum Phase {
     /// Actors that come: first messages, and fetches from a store.
     #[value(name = "virtual")]
     Comings,
+    /// Messages between actors.
+    Letters,
     /// Payloads of 1 MiB.
     Payloads,
 }
@@ -133,6 +136,7 @@ fn run(program: &Program) -> Result<(), String> {
             Phase::Rate => engine::measure_rate(setup, &mut results),
             Phase::Modes => modes::measure(setup, &mut results),
             Phase::Comings => comings::measure(setup, &mut results),
+            Phase::Letters => letters::measure(setup, &mut results),
             Phase::Payloads => bulk::measure(setup, &mut results),
         };
         // What a phase that failed had found by then is evidence too.
@@ -210,6 +214,7 @@ fn measure_floors(device: u32, results: &mut Results) -> engine::EngineResult<()
     let price = hlc::measure(&context, &module)?;
     results.add("hlc_update_ns", price.batch, "ns", None);
     results.add("hlc_update_single_ns", price.single, "ns", None);
+    results.add("floor_hop_ns", letters::measure_floor(&context, &module)?, "ns", None);
     results.add("floor_copy_bytes_per_s", bulk::measure_floor(&context)?, "B/s", None);
     Ok(())
 }

@@ -67,6 +67,8 @@ pub trait Actor: State {
     /// Whether its handlers use collections ([`PoolVec`](crate::PoolVec) and others), so that its messages never take the short way, where
     /// there is no pool.
     const POOLS: bool;
+    /// Whether its handlers publish, read or take back blocks ([`BlockRef`](crate::BlockRef)): then [`POOLS`](Self::POOLS) holds as well.
+    const BLOCKS: bool;
     /// Whether its handlers send letters ([`Context::tell`](crate::Context::tell) and others).
     const LETTERS: bool;
     /// What takes over the bytes of other versions, for hosts.
@@ -166,7 +168,10 @@ impl core::error::Error for NoError {}
 /// An actor whose state has collections says so behind its kind: `kind: 7, pools: true, error: ..`. Without it every operation on a
 /// collection fails with [`PoolError::Undeclared`](crate::PoolError). Its messages all take the long way, and should be `#[outlined]`.
 ///
-/// An actor whose handlers send letters to other actors says `letters: true`, behind `pools`. Without it they fail with
+/// One that publishes blocks or reads those of others says `blocks: true`, in place of `pools: true` or behind it: it may have collections as
+/// well. Without it every operation on a block fails with [`PoolError::BlockUndeclared`](crate::PoolError).
+///
+/// An actor whose handlers send letters to other actors says `letters: true`, behind those. Without it they fail with
 /// [`LettersUndeclared`](tourbillon_shared::error::FailureCode::LettersUndeclared).
 ///
 /// What cannot be is refused when it is compiled: a message without a handler or larger than a frame, two of the same number, kind 0.
@@ -175,6 +180,7 @@ macro_rules! actor {
     ($actor:ident {
         kind: $kind:literal,
         $(pools: $pools:literal,)?
+        $(blocks: $blocks:literal,)?
         $(letters: $letters:literal,)?
         error: $error:ty,
         messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ $(,)? }
@@ -187,7 +193,8 @@ macro_rules! actor {
             const NAME: &'static str = stringify!($actor);
             type Error = $error;
             const STARTS_ZEROED: bool = $crate::is_absent!($($activate)?);
-            const POOLS: bool = false $(|| $pools)?;
+            const POOLS: bool = false $(|| $pools)? $(|| $blocks)?;
+            const BLOCKS: bool = false $(|| $blocks)?;
             const LETTERS: bool = false $(|| $letters)?;
             const UPGRADE: ::core::option::Option<$crate::actor::Upgrade<Self>> = $crate::optional!($($upgrade)?);
 

@@ -212,9 +212,13 @@ impl<W: Words> Call<W> {
                 self.words.state::<A>().unwrap_or_else(|| (*state).0)
             }
         };
-        if A::POOLS {
-            // SAFETY: messages of such actors come on the long way, which opened this lane's record.
-            unsafe { self.context.open_pool(self.entry) };
+        // SAFETY: messages of such actors come on the long way, which opened this lane's record.
+        unsafe {
+            if A::BLOCKS {
+                self.context.open_blocks(self.entry);
+            } else if A::POOLS {
+                self.context.open_pool(self.entry);
+            }
         }
         match copy.handle(&message, &mut self.context) {
             // What the handler did to the state is thrown away with its copy. Nobody reads the reply to a tell.
@@ -231,7 +235,13 @@ impl<W: Words> Call<W> {
                     if outcome != Outcome::Done {
                         return outcome;
                     }
+                    if A::BLOCKS {
+                        // When nothing can fail any more, and before a reference to one of them leaves.
+                        self.context.disclose_blocks();
+                    }
                     self.words.send(&self.header, &self.context);
+                } else if A::BLOCKS {
+                    self.context.disclose_blocks();
                 }
                 let (extension, role) = if self.is_large() {
                     self.write_reference();
@@ -251,6 +261,9 @@ impl<W: Words> Call<W> {
                 }
                 if A::POOLS {
                     self.context.commit_pool();
+                }
+                if A::BLOCKS {
+                    self.context.commit_blocks();
                 }
                 Outcome::Done
             }

@@ -18,6 +18,17 @@ use crate::pool::lane::Pool;
 /// Where in the word of what was posted the count of letters begins.
 const LETTERS_SHIFT: u32 = 16;
 
+/// What an actor has declared to use of its shard's pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Declared {
+    /// Nothing.
+    Nothing,
+    /// Collections.
+    Pools,
+    /// Collections and published blocks.
+    Blocks,
+}
+
 /// What a handler may know and do beside its own state.
 #[derive(Debug)]
 pub struct Context {
@@ -42,8 +53,8 @@ pub struct Context {
     pub(crate) posted: u32,
     /// The lane's record of the shard's pool; null where the actor uses no collections, or the engine has no pools.
     pub(crate) pool: *mut LanePool,
-    /// Whether the actor has declared that it uses collections.
-    pub(crate) is_pooled: bool,
+    /// What the actor has declared.
+    pub(crate) declared: Declared,
     /// The first [`PoolError`] of the message that was not forgiven, as a word; 0 for none.
     pub(crate) pool_error: Cell<u32>,
 }
@@ -64,7 +75,7 @@ impl Context {
             lane: 0,
             posted: 0,
             pool: core::ptr::null_mut(),
-            is_pooled: false,
+            declared: Declared::Nothing,
             pool_error: Cell::new(0),
         }
     }
@@ -171,7 +182,7 @@ impl Context {
         reply
     }
 
-    /// Forgets that an operation on a collection has failed, and says how the first one did; nothing when none has.
+    /// Forgets that an operation on a collection or a published block has failed, and says how the first one did; nothing when none has.
     ///
     /// Without this a handler that returns an error, any error, is answered with the failure of that operation
     /// ([`PoolError::failure`]) in place of its error. After it the handler's own error is sent.
@@ -192,11 +203,35 @@ impl Context {
         let result = if !self.pool.is_null() {
             // SAFETY: `open_pool` was told that the record is this lane's, and open; the actor that runs is in it.
             operation(unsafe { Pool::new(self.pool) })
-        } else if self.is_pooled {
+        } else if self.declared != Declared::Nothing {
             Err(PoolError::Exhausted)
         } else {
             Err(PoolError::Undeclared)
         };
+        self.note(result)
+    }
+
+    /// As [`with_pool`](Self::with_pool) for an operation on published blocks, which fails with `without` where there is no pool.
+    #[inline(always)]
+    pub(crate) fn with_blocks<R>(
+        &self,
+        without: PoolError,
+        operation: impl FnOnce(Pool) -> Result<R, PoolError>,
+    ) -> Result<R, PoolError> {
+        let result = if self.declared != Declared::Blocks {
+            Err(PoolError::BlockUndeclared)
+        } else if self.pool.is_null() {
+            Err(without)
+        } else {
+            // SAFETY: as in `with_pool`.
+            operation(unsafe { Pool::new(self.pool) })
+        };
+        self.note(result)
+    }
+
+    /// Notes how an operation fails, if it is the first of the message.
+    #[inline(always)]
+    fn note<R>(&self, result: Result<R, PoolError>) -> Result<R, PoolError> {
         if let Err(error) = result
             && self.pool_error.get() == 0
         {
@@ -211,7 +246,7 @@ impl Context {
     /// The mail is that of the warp, or null; the record of the lane is open, and nobody else uses it while the context lives.
     #[inline(always)]
     pub(crate) unsafe fn open_pool(&mut self, entry: *const EntryHeader) {
-        self.is_pooled = true;
+        self.declared = Declared::Pools;
         if self.mail.is_null() {
             return;
         }
@@ -221,6 +256,39 @@ impl Context {
             self.pool = records.wrapping_add(self.lane as usize);
             // SAFETY: the caller vouches for the record.
             unsafe { Pool::new(self.pool) }.begin(entry, self.hlc);
+        }
+    }
+
+    /// As [`open_pool`](Self::open_pool), for an actor that has declared that it uses published blocks.
+    ///
+    /// # Safety
+    /// As for `open_pool`; the record says where blocks are, and the warp has announced that it reads.
+    #[inline(always)]
+    pub(crate) unsafe fn open_blocks(&mut self, entry: *const EntryHeader) {
+        // SAFETY: the caller vouches for it.
+        unsafe { self.open_pool(entry) };
+        self.declared = Declared::Blocks;
+        if !self.pool.is_null() {
+            // SAFETY: as in `with_pool`.
+            unsafe { Pool::new(self.pool) }.begin_blocks();
+        }
+    }
+
+    /// Makes the blocks that the message has published be there: it can no longer fail, and nothing has left it yet.
+    #[inline(always)]
+    pub(crate) fn disclose_blocks(&self) {
+        if !self.pool.is_null() {
+            // SAFETY: as in `with_pool`.
+            unsafe { Pool::new(self.pool) }.disclose();
+        }
+    }
+
+    /// Makes the blocks that the message has taken back be gone.
+    #[inline(always)]
+    pub(crate) fn commit_blocks(&self) {
+        if !self.pool.is_null() {
+            // SAFETY: as in `with_pool`.
+            unsafe { Pool::new(self.pool) }.commit_blocks();
         }
     }
 

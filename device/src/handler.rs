@@ -8,7 +8,7 @@ use tourbillon_shared::header::{Flags, Header, ReturnAddress};
 use tourbillon_shared::position::LAP_NEVER;
 use tourbillon_shared::slot::{Chunk, Slot};
 use tourbillon_shared::telemetry::Counter;
-use tourbillon_shared::virtual_actors::{SPACE_ORDERS, kind_of, space_of};
+use tourbillon_shared::virtual_actors::{SPACE_ORDERS, errand, kind_of, space_of};
 
 use crate::arch::Arch;
 use crate::call::{Call, Outcome, failure_of};
@@ -174,13 +174,17 @@ unsafe fn run_bare<A: Arch, S: System>(
 unsafe fn refuse<A: Arch>(
     stats: Stats,
     frame: *mut Slot,
-    scratch: *const WarpScratch,
+    scratch: *mut WarpScratch,
     code: FailureCode,
     event_hlc: u64,
 ) {
     // SAFETY: the caller vouches for the frame; what is dead was not run, so it stands as it came.
     unsafe {
         let header = header_of(&*frame);
+        if code == FailureCode::PoolExhausted && (*scratch).errand < errand::ORDER_DONE {
+            // A handler's, and not that of an actor which did not come. Several lanes may move it, one after the other.
+            A::try_take_cta(&raw mut (*scratch).pool_short, 1);
+        }
         if is_dead(code, header.flags.has(Flags::TELL)) {
             options::bury::<A>(stats, frame, scratch, code, event_hlc);
         }

@@ -7,6 +7,7 @@ use crate::adopt::{self, Adopt, AdoptError};
 use crate::arch::native;
 #[cfg(feature = "simt")]
 use crate::arch::simt;
+use crate::contents::Collection;
 use crate::system::System;
 
 /// One kind of actor.
@@ -22,6 +23,9 @@ pub struct Kind {
     pub schema: u32,
     /// Hash of the state's layout ([`Plain::LAYOUT`](crate::Plain::LAYOUT)).
     pub layout: u64,
+    /// The collections in the state, where the kind uses any.
+    #[doc(hidden)]
+    pub collections: &'static [Collection],
     /// Takes over a state that was kept outside.
     pub(crate) adopt: Adopt,
 }
@@ -36,6 +40,7 @@ impl Kind {
             state_bytes: size_of::<A>(),
             schema: A::SCHEMA,
             layout: A::LAYOUT,
+            collections: if A::POOLS { const { &A::COLLECTIONS }.as_slice() } else { &[] },
             adopt: adopt::adopt::<A>,
         }
     }
@@ -66,6 +71,8 @@ pub struct SystemImage {
     pub entry_stride: u32,
     /// Whether any of its kinds uses collections.
     pub has_pools: bool,
+    /// Whether any of its kinds publishes or reads blocks.
+    pub has_blocks: bool,
     /// Whether any of its kinds sends letters.
     pub has_letters: bool,
     /// Its kernel for GPUs, for several chips; empty when there is none.
@@ -90,6 +97,7 @@ impl SystemImage {
             kinds,
             entry_stride: (size_of::<EntryHeader>() + S::STATE_BYTES.next_multiple_of(16)) as u32,
             has_pools: S::POOLS,
+            has_blocks: S::BLOCKS,
             has_letters: S::LETTERS,
             ptx: &[],
             native: native::run_warp::<S>,

@@ -23,7 +23,7 @@
 //! | `landing`, `large` | payloads from the clients' arenas; what a handler sees of them |
 //! | [`outbox`] | notices, from handlers to clients that did not ask |
 //! | `options` | deadlines, message ids and expected versions; dead letters |
-//! | `pool` | collections that grow, in the pools of the shards |
+//! | `pool` | collections that grow, and blocks that others read, in the pools of the shards |
 //! | `lone` | the short way of a message that comes alone |
 //! | [`directory`] | from a key to an actor's place |
 //! | `virtual_actors` | actors that come and go, with the store of the host |
@@ -93,7 +93,9 @@ pub use context::Context;
 pub use image::{Kind, PtxText, SystemImage};
 pub use outbox::Notice;
 pub use plain::{Plain, State};
-pub use pool::{MapIter, PoolError, PoolMap, PoolSet, PoolVec, VecIter};
+#[doc(hidden)]
+pub use pool::contents;
+pub use pool::{BlockIter, BlockRef, BlockView, MapIter, PoolError, PoolMap, PoolSet, PoolVec, VecIter};
 pub use system::System;
 pub use tell::{ActorRef, Answered, Answers, AskError};
 pub use tourbillon_derive::{PlainOfDevice as Plain, StateOfDevice as State};

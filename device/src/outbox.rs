@@ -94,7 +94,7 @@ pub(crate) unsafe fn fill_mails(
             (&raw mut (*scratch).mail).write(mail);
             (*scratch).desk.letters = mailbox::buffer(arguments, block.wrapping_mul(warps).wrapping_add(warp));
             (&raw mut (*scratch).errand).write(errand::NONE);
-            (*scratch).pool_open = 0;
+            ((*scratch).pool_open, (*scratch).pool_short) = (0, 0);
         }
         warp = warp.wrapping_add(step);
     }

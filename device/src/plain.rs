@@ -30,6 +30,8 @@ use core::mem::MaybeUninit;
 
 use tourbillon_shared::outbox::Subscriber;
 
+use crate::pool::contents::Collections;
+
 /// Data that travels in a message, a reply, an error or a notice, or is a part of it. Derived, with `#[derive(Clone, Copy, Plain)]`:
 ///
 /// - for structs with `#[repr(C)]` or `#[repr(transparent)]` whose fields are plain data and leave no padding,
@@ -60,6 +62,9 @@ pub unsafe trait Plain: Copy + 'static {
     /// Whether all bytes zero are a value.
     #[doc(hidden)]
     const ZERO_IS_VALID: bool;
+    /// The handles of collections in a value.
+    #[doc(hidden)]
+    const COLLECTIONS: Collections = Collections::NONE;
 
     /// Whether the bytes there are a value.
     ///
@@ -155,6 +160,7 @@ unsafe impl<T: Plain, const N: usize> Plain for [T; N] {
         layout::number(layout::number(hash, N as u64), T::LAYOUT)
     };
     const ZERO_IS_VALID: bool = N == 0 || T::ZERO_IS_VALID;
+    const COLLECTIONS: Collections = Collections::repeated(N, size_of::<T>(), &T::COLLECTIONS);
 
     #[inline(always)]
     unsafe fn is_valid(at: *const Self) -> bool {

@@ -9,7 +9,7 @@ use tourbillon_shared::outbox::Mail;
 use tourbillon_shared::pool::LanePool;
 
 use crate::actor::{Handler, Message};
-use crate::context::Context;
+use crate::context::{Context, Declared};
 use crate::large::Large;
 use crate::system::System;
 use crate::{NoError, Plain, State};
@@ -61,6 +61,7 @@ impl Probe {
             mail: self.mail,
             lane: self.lane,
             pool: self.pool,
+            declared: Declared::Blocks,
             ..Context::of(self.key)
         };
         // SAFETY: the caller vouches for the pointers.

@@ -4,6 +4,7 @@
 //! becomes the module, which needs features of the device compiler.
 
 use crate::call::{Call, Outcome};
+use crate::contents::Collection;
 use crate::probe::{HandlerName, Probe};
 use crate::words::Words;
 
@@ -15,6 +16,8 @@ pub trait System: 'static {
     const STATE_BYTES: usize;
     /// Whether any of them uses collections.
     const POOLS: bool;
+    /// Whether any of them publishes or reads blocks.
+    const BLOCKS: bool;
 
     /// Whether any of them sends letters.
     const LETTERS: bool;
@@ -34,6 +37,11 @@ pub trait System: 'static {
     fn has_kind(kind: u16) -> bool;
     /// Whether the actors of this kind use collections.
     fn has_pools(kind: u16) -> bool;
+    /// The collections in the states of this kind, where it uses any.
+    #[doc(hidden)]
+    fn collections(kind: u16) -> &'static [Collection];
+    /// Whether the actors of this kind publish or read blocks.
+    fn has_blocks(kind: u16) -> bool;
 
     /// Runs the handler for the message in `call`.
     ///
@@ -62,6 +70,7 @@ macro_rules! system {
             };
 
             const POOLS: bool = false $(|| <$actor as $crate::Actor>::POOLS)+;
+            const BLOCKS: bool = false $(|| <$actor as $crate::Actor>::BLOCKS)+;
             const LETTERS: bool = false $(|| <$actor as $crate::Actor>::LETTERS)+;
             const HANDLERS: &'static [(&'static str, &'static [$crate::probe::HandlerName])] =
                 &[$((<$actor as $crate::Actor>::NAME, <$actor as $crate::Actor>::HANDLERS)),+];
@@ -87,6 +96,20 @@ macro_rules! system {
             #[inline]
             fn has_pools(kind: u16) -> bool {
                 false $(|| (<$actor as $crate::Actor>::POOLS && kind == <$actor as $crate::Actor>::KIND))+
+            }
+
+            #[inline]
+            fn collections(kind: u16) -> &'static [$crate::contents::Collection] {
+                $(if <$actor as $crate::Actor>::POOLS && kind == <$actor as $crate::Actor>::KIND {
+                    const OF_STATE: $crate::contents::Collections = <$actor as $crate::Plain>::COLLECTIONS;
+                    return const { &OF_STATE.exactly::<{ OF_STATE.len() }>() };
+                })+
+                &[]
+            }
+
+            #[inline]
+            fn has_blocks(kind: u16) -> bool {
+                false $(|| (<$actor as $crate::Actor>::BLOCKS && kind == <$actor as $crate::Actor>::KIND))+
             }
 
             #[inline]

@@ -32,7 +32,7 @@ use crate::mailbox;
 use crate::stats::Stats;
 use crate::system::System;
 use crate::virtual_actors::{
-    STEP_FIRST, STEP_HELD, STEP_LARGE, STEP_OVER, STEP_SLOTS, is_order, progress, step_of_order,
+    STEP_FIRST, STEP_HELD, STEP_LARGE, STEP_OVER, STEP_SLOTS, are_on, is_order, progress, step_of_order,
 };
 use crate::warp::{Warp, lowest};
 use crate::window::{Window, recover, run_groups, take};
@@ -262,7 +262,7 @@ fn run_order<A: Arch, S: System, const WHOLE: bool>(
     if head == position {
         done = STEP_FIRST;
         loop {
-            let step = step_of_order(warp, block, scratch, stats, ring.local, base, done);
+            let step = step_of_order::<A, S, WHOLE>(warp, block, scratch, stats, ring.local, base, done);
             if step == STEP_OVER {
                 break;
             }
@@ -310,7 +310,8 @@ fn run_to_order<A: Arch, S: System, const WHOLE: bool>(
         let home = Home::new(block, ring.local);
         loop {
             // SAFETY: the look staged these slots; only this warp uses its scratch.
-            let plain = WHOLE && slots == 1 && is_plain(unsafe { staged_flags(scratch, base) });
+            let plain =
+                WHOLE && slots == 1 && !ring.is_mailbox::<S>(block) && is_plain(unsafe { staged_flags(scratch, base) });
             let result = match lost.take() {
                 Some(result) => result,
                 None if plain => {
@@ -497,10 +498,12 @@ pub(crate) fn run_window<A: Arch, S: System, const WHOLE: bool>(
     let (groups, first_hlc) = take::<A, S, _>(warp, block, scratch, ring.local, began_ns, clock, frames);
     let window = Window { ring, position, base, frames, groups, first_hlc, began_ns, directory };
     let done = run_groups::<A, S, WHOLE>(warp, block, scratch, stats, &window, 0);
-    // SAFETY: a word of the warp's scratch, written before a sync.
-    if unsafe { (&raw const (*scratch).parked).read() } != 0 {
+    // SAFETY: words of the warp's scratch, written before a sync.
+    let is_short = S::POOLS && unsafe { (&raw const (*scratch).pool_short).read() } != 0 && are_on(block);
+    // SAFETY: as above.
+    if is_short || unsafe { (&raw const (*scratch).parked).read() } != 0 {
         // SAFETY: the warp holds the turn, and the window is done.
-        unsafe { progress(&warp.damaged(), block, stats, ring.local) };
+        unsafe { progress::<A, S>(&warp.damaged(), block, scratch, stats, ring.local) };
     }
     done
 }

@@ -7,8 +7,10 @@ use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Arrival, Flags, Header, ReturnAddress};
 use tourbillon_shared::hlc;
+use tourbillon_shared::mailbox::LetterHint;
+use tourbillon_shared::mutant;
 use tourbillon_shared::partition::hash;
-use tourbillon_shared::position::{LAP_NEVER, RingShape, lap_after};
+use tourbillon_shared::position::{RingShape, lap_after};
 use tourbillon_shared::slot::SLOT_BYTES;
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::{SPACE_ORDERS, kind_of, space_of};
@@ -68,6 +70,7 @@ pub(crate) fn run_groups<A: Arch, S: System, const WHOLE: bool>(
         // SAFETY: `take` filled the groups before a sync.
         let todo = if has_work { unsafe { read_word(&raw const (*scratch).group, mine) } } else { 0 };
         let (entry, todo) = resolve::<A, S, WHOLE>(warp, block, scratch, window, stats, todo);
+        let reads = S::BLOCKS && enter_epoch::<A, S, WHOLE>(warp, block, scratch, stats, window.ring.local, todo);
         if todo != 0 {
             if S::POOLS {
                 open_pool::<A, S>(scratch, block, window.ring.local, todo);
@@ -76,6 +79,10 @@ pub(crate) fn run_groups<A: Arch, S: System, const WHOLE: bool>(
         }
         let runners = warp.live();
         let lost = warp.regather();
+        if reads {
+            // SAFETY: the warp holds the turn, and the handlers have returned.
+            unsafe { pool::epoch::leave::<A>(&warp.damaged(), scratch, block, stats, window.ring.local) };
+        }
         if S::POOLS {
             pool::turn::close(&warp.damaged(), scratch, stats);
         }
@@ -279,6 +286,45 @@ unsafe fn read_word<const N: usize>(array: *const [u32; N], index: u32) -> u32 {
     unsafe { array.cast::<u32>().wrapping_add(index as usize).read() }
 }
 
+/// Notes that nothing is sent in place of the staged slots `start .. start + span`, which are the calling lane's.
+#[inline(always)]
+fn target_nothing(scratch: *mut WarpScratch, start: u32, span: u32) {
+    let mut slot = 0;
+    while slot < span {
+        let at = start.wrapping_add(slot) as usize;
+        // SAFETY: the slots of a frame lie inside the stage, and are this lane's.
+        unsafe { (&raw mut (*scratch).target).cast::<u64>().wrapping_add(at).write(0) };
+        slot = slot.wrapping_add(1);
+    }
+}
+
+/// Notes where the reply goes that takes the place of the frame of `header`, which is staged at `start` and the calling lane's.
+#[inline(always)]
+fn target_reply<S: System>(block: &Block<'_>, scratch: *mut WarpScratch, start: u32, header: &Header) {
+    let address = ReturnAddress::decode(header.hint);
+    let lane = lane_addresses(block, address.lane.into());
+    let capacity = RingShape::from_log2(lane.capacity_log2).capacity();
+    let (mut index, mut lap) = (u32::from(address.index), address.lap);
+    // A letter that hands on the duty to answer may have more slots than the reply.
+    let replied = if !S::LETTERS || address.span == 0 { header.flags.span() } else { address.span.into() };
+    let mut slot = 0;
+    while slot < header.flags.span() {
+        let target = lane.replies.wrapping_add(u64::from(index).wrapping_mul(SLOT_BYTES as u64));
+        let at = start.wrapping_add(slot) as usize;
+        // SAFETY: the slots of a frame lie inside the stage, and are this lane's.
+        unsafe {
+            let target = if slot < replied { target } else { 0 };
+            (&raw mut (*scratch).target).cast::<u64>().wrapping_add(at).write(target);
+            (&raw mut (*scratch).target_lap).cast::<u32>().wrapping_add(at).write(lap);
+        }
+        index = index.wrapping_add(1);
+        if index == capacity {
+            (index, lap) = (0, lap_after(lap));
+        }
+        slot = slot.wrapping_add(1);
+    }
+}
+
 /// Phase one: notes where every frame is, came from and goes, groups the frames by actor, and gives them timestamps.
 ///
 /// Returns the number of groups and the timestamp of frame 0; frame `f` has that plus `f`.
@@ -303,32 +349,11 @@ pub(crate) fn take<A: Arch, S: System, const WHOLE: bool>(
         let arrival = Arrival::decode(header.hlc);
         // Relative to now in place of the arrival: as late as the sender's or later, and still inside the drift bound.
         remote = hlc::from_delta(arrival.hlc_delta, physical);
-        let address = ReturnAddress::decode(header.hint);
-        let lane = lane_addresses(block, address.lane.into());
-        let capacity = RingShape::from_log2(lane.capacity_log2).capacity();
-        let (mut index, mut lap) = (u32::from(address.index), address.lap);
-        let (mut slot, span) = (0, header.flags.span());
-        // A letter may have another number of slots than the reply that it is to be answered with, or no reply.
-        let replied = match (address.lap, address.span) {
-            _ if !S::LETTERS => span,
-            (LAP_NEVER, _) => 0,
-            (_, 0) => span,
-            (_, reply) => reply.into(),
-        };
-        while slot < span {
-            let to_none = slot >= replied;
-            let target = lane.replies.wrapping_add(u64::from(index).wrapping_mul(SLOT_BYTES as u64));
-            let at = frames.start.wrapping_add(slot) as usize;
-            // SAFETY: the slots of a frame lie inside the stage, and are this lane's.
-            unsafe {
-                (&raw mut (*scratch).target).cast::<u64>().wrapping_add(at).write(if to_none { 0 } else { target });
-                (&raw mut (*scratch).target_lap).cast::<u32>().wrapping_add(at).write(lap);
-            }
-            index = index.wrapping_add(1);
-            if index == capacity {
-                (index, lap) = (0, lap_after(lap));
-            }
-            slot = slot.wrapping_add(1);
+        if S::LETTERS && LetterHint::decode(header.hint).is_some() {
+            // Nobody waits for a reply; where one answers a letter, that is another letter.
+            target_nothing(scratch, frames.start, header.flags.span());
+        } else {
+            target_reply::<S>(block, scratch, frames.start, &header);
         }
         // SAFETY: every lane writes its own words.
         unsafe {
@@ -471,11 +496,37 @@ fn run_frames<A: Arch, S: System>(
 fn open_pool<A: Arch, S: System>(scratch: *mut WarpScratch, block: &Block<'_>, local: u32, todo: u32) {
     // SAFETY: `take` noted the start of every frame, which is staged; the records were closed after the last batch.
     unsafe {
-        let kind = staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo))).kind;
-        if S::has_pools(kind) {
+        let header = staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo)));
+        // Names are actors of the same kind.
+        if S::has_pools(if mutant!("pool_of_names_unopened") { header.kind } else { kind_of(header.kind) }) {
             pool::turn::open::<A>(scratch, block, local);
+            if S::BLOCKS {
+                pool::epoch::open::<A>(scratch, block, local);
+            }
         }
     }
+}
+
+/// Frees what published blocks no longer need, and announces that the warp reads some, as far as the frames of the batch, of which `todo`
+/// are this lane's, are such; whether it did.
+#[inline(always)]
+fn enter_epoch<A: Arch, S: System, const WHOLE: bool>(
+    warp: &Warp<A, WHOLE>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    local: u32,
+    todo: u32,
+) -> bool {
+    let mut uses = (false, false);
+    if todo != 0 {
+        // SAFETY: `take` noted the start of every frame, which is staged.
+        let header = unsafe { staged_header(scratch, read_word(&raw const (*scratch).start, lowest(todo))) };
+        let kind = kind_of(header.kind);
+        uses = (S::has_pools(kind), S::has_blocks(kind));
+    }
+    // SAFETY: the warp holds the turn; the records were closed after the last batch.
+    unsafe { pool::epoch::enter::<A>(&warp.damaged(), block, stats, local, uses) }
 }
 
 /// The call of frame `frame`.

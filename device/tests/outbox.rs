@@ -74,6 +74,7 @@ impl Memory {
             dedup_entries: 16,
             dead_letters_log2: 4,
             pool_pages: 0,
+            published_pages: 0,
         };
         geometry.check().unwrap();
         let layout = DeviceLayout::new(&geometry);
@@ -116,7 +117,7 @@ impl Memory {
             geometry,
             refresh_ns: 0,
             beat_ns: 0,
-            reserved: [0; 3],
+            reserved: [0; 2],
         });
         Self { arguments, lanes, _device: device, _addresses: addresses }
     }

@@ -11,6 +11,7 @@ use tourbillon_shared::header::{Flags, Header};
 use tourbillon_shared::mailbox::{HOPS_MAX, LETTERS_MAX};
 use tourbillon_shared::mutant;
 use tourbillon_shared::outbox::NOTICES_MAX;
+use tourbillon_shared::published::BLOCK_BYTES_MAX;
 
 use crate::lane_end::header_in;
 
@@ -182,8 +183,8 @@ pub enum CallError<E> {
     },
     /// The shard's pool has no page left for a collection; the actor's state and its collections are as before the message.
     #[error(
-        "the pool of the actor's shard has no page left; raise `pool_bytes_per_shard` of the engine's builder, or let actors of the \
-         shard give some back"
+        "the pool of the actor's shard has no page left; raise `pool_bytes_per_shard` of the engine's builder, let actors of the \
+         shard give some back, or, with a store, send it again when idle ones have left"
     )]
     PoolExhausted,
     /// The actor uses a collection without having declared it; its state is as before the message.
@@ -192,6 +193,26 @@ pub enum CallError<E> {
     /// A collection's handle leads to pages that are not its actor's; state and collections are as before the message.
     #[error("the handle of a collection was copied; keep each in one place, and move elements instead")]
     PoolStale,
+    /// The actor reads or publishes a block without having declared it; its state is as before the message.
+    #[error("the actor uses published blocks; declare `blocks: true` in its `actor!`, behind `kind`")]
+    BlockUndeclared,
+    /// A reference leads to no block that was ever published, or to one of other elements; the actor's state is as before the message.
+    #[error(
+        "the reference leads to no published block of such elements; send on what `BlockRef::publish` gave, to the same engine"
+    )]
+    BlockUnknown,
+    /// The block was replaced or taken back; the state of the actor that read it is as before the message.
+    #[error("the block was replaced or taken back; ask the actor that publishes it for the latest")]
+    BlockStale,
+    /// The block is another actor's; state and block are as before the message.
+    #[error("the block is another actor's; only the one that published it may replace it or take it back")]
+    BlockForeign,
+    /// The block would be longer than one can be; the actor's state is as before the message.
+    #[error("a block has at most {most} bytes, less where pages cannot be filled up; publish several")]
+    BlockTooLong {
+        /// Most bytes of a block.
+        most: u32,
+    },
     /// The message is past the limit of a batch; it was not sent.
     #[error("a batch has at most {limit} messages; send the rest in another, or raise `batch_limit`")]
     BatchTooLarge {
@@ -333,6 +354,11 @@ impl<E: Plain> CallError<E> {
             Some(FailureCode::PoolExhausted) => Self::PoolExhausted,
             Some(FailureCode::PoolUndeclared) => Self::PoolUndeclared,
             Some(FailureCode::PoolStale) => Self::PoolStale,
+            Some(FailureCode::BlockUndeclared) => Self::BlockUndeclared,
+            Some(FailureCode::BlockUnknown) => Self::BlockUnknown,
+            Some(FailureCode::BlockStale) => Self::BlockStale,
+            Some(FailureCode::BlockForeign) => Self::BlockForeign,
+            Some(FailureCode::BlockTooLong) => Self::BlockTooLong { most: BLOCK_BYTES_MAX },
             Some(FailureCode::Panicked) | None => Self::InvalidReply,
         }
     }
@@ -485,6 +511,11 @@ mod tests {
             (FailureCode::PoolExhausted, CallError::PoolExhausted),
             (FailureCode::PoolUndeclared, CallError::PoolUndeclared),
             (FailureCode::PoolStale, CallError::PoolStale),
+            (FailureCode::BlockUndeclared, CallError::BlockUndeclared),
+            (FailureCode::BlockUnknown, CallError::BlockUnknown),
+            (FailureCode::BlockStale, CallError::BlockStale),
+            (FailureCode::BlockForeign, CallError::BlockForeign),
+            (FailureCode::BlockTooLong, CallError::BlockTooLong { most: 14336 }),
         ] {
             assert_eq!(failure(&[code as u32, 0, 0, 0]), expected);
         }

@@ -211,7 +211,8 @@ impl EngineBuilder {
     /// [`POOL_BYTES_MAX`], 0 for none. Without: [`POOL_BYTES_DEFAULT`] where an actor of the system uses collections, else none.
     ///
     /// A page of 256 bytes takes 276, and a message that changes a page has the old one beside the new one until its batch ends.
-    /// While there are pools, each warp has 4 KiB of device memory more.
+    /// While there are pools, each warp has 4 KiB of device memory more; where an actor publishes blocks
+    /// ([`BlockRef`](crate::BlockRef)), each page takes 8 bytes more.
     pub fn pool_bytes_per_shard(mut self, bytes: u64) -> Self {
         self.pool_bytes = Some(bytes);
         self
@@ -246,7 +247,8 @@ impl EngineBuilder {
     /// [`store`](crate::store). Without, every actor stays for as long as the engine lives, and a shard that is full answers
     /// [`CallError::DirectoryFull`](crate::CallError::DirectoryFull).
     ///
-    /// It takes one lane beside those for clients, which are then at most [`LANES_MAX`] less one.
+    /// It takes one lane beside those for clients, which are then at most [`LANES_MAX`] less one. Collections of an actor go with
+    /// it, unless their elements have collections in them: a system with such an actor cannot have a store.
     pub fn store(mut self, store: Arc<impl Store + 'static>) -> Self {
         self.store.store = Some(store);
         self
@@ -354,9 +356,20 @@ impl EngineBuilder {
         self.outbox_log2()?;
         within("dedup_window", self.dedup_window, DEDUP_ENTRIES_MIN, DEDUP_ENTRIES_MAX)?;
         within("dead_letters", self.dead_letters, DEAD_LETTERS_MIN, DEAD_LETTERS_MAX)?;
+        if self.image.has_blocks && self.store.store.is_some() {
+            return Err(EngineError::StoreWithBlocks { system: self.image.name });
+        }
         self.mailbox_log2()?;
-        if self.pool_pages()? != 0 && self.store.store.is_some() {
-            return Err(EngineError::StoreWithPools { system: self.image.name });
+        self.pool_pages()?;
+        if self.store.store.is_some() {
+            let mut nested = self
+                .image
+                .kinds
+                .iter()
+                .filter_map(|kind| Some((kind.name, kind.collections.iter().find(|one| one.is_nested)?)));
+            if let Some((actor, collection)) = nested.next() {
+                return Err(EngineError::StoreWithNestedCollections { actor, field: collection.field });
+            }
         }
         if let Some(shards) = self.shards {
             within("shards", shards, 1, SHARDS_MAX)?;
@@ -490,6 +503,7 @@ impl EngineBuilder {
         // Beside what the default number of actors aims at.
         geometry.landing_bytes = Geometry::landing_bytes_for(self.arena_length());
         geometry.pool_pages = self.pool_pages()?;
+        geometry.published_pages = if self.image.has_blocks { geometry.pool_pages } else { 0 };
         (geometry.mailbox_log2, geometry.overflow_log2) = self.mailbox_log2()?;
         geometry.check()?;
         Ok(geometry)
@@ -514,6 +528,7 @@ const EMPTY: Geometry = Geometry {
     dedup_entries: 0,
     dead_letters_log2: 0,
     pool_pages: 0,
+    published_pages: 0,
     mailbox_log2: 0,
     overflow_log2: 0,
 };

@@ -113,6 +113,14 @@ fn pools_are_part_of_the_sum() {
     pooled.image.has_pools = true;
     let geometry = pooled.cpu_geometry().unwrap();
     assert_eq!(geometry.pool_pages, 948);
+    assert_eq!(geometry.published_pages, 0);
+    let mut publishing = pooled.clone();
+    publishing.image.has_blocks = true;
+    assert_eq!(publishing.cpu_geometry().unwrap().published_pages, 948);
+    let more =
+        |builder: &EngineBuilder| builder.planned_memory(None).unwrap().iter().map(|(_, bytes)| bytes).sum::<u64>();
+    assert!(more(&publishing) > more(&pooled));
+    assert_eq!(publishing.pool_bytes_per_shard(0).cpu_geometry().unwrap().published_pages, 0);
     assert_eq!(pooled.pool_bytes_per_shard(0).cpu_geometry().unwrap().pool_pages, 0);
     for bytes in [1, 767, POOL_BYTES_MAX + 1, u64::MAX] {
         match builder().pool_bytes_per_shard(bytes).cpu_geometry() {
@@ -126,13 +134,39 @@ fn pools_are_part_of_the_sum() {
 }
 
 #[test]
-fn collections_and_a_store_exclude_each_other() {
+fn collections_in_collections_and_a_store_exclude_each_other() {
     use crate::store::MemoryStore;
+    use tourbillon_device::{Context, Handler, NoError, Plain, PoolMap, PoolVec, State, actor, system};
+
+    /// A shelf of rows.
+    #[repr(C)]
+    #[derive(Clone, Copy, State)]
+    struct Shelf {
+        names: PoolVec<u64>,
+        rows: PoolMap<u64, PoolVec<u64>>,
+        filler: u32,
+    }
+
+    #[repr(C)]
+    #[derive(Clone, Copy, Plain)]
+    struct Count {}
+
+    impl Handler<Count> for Shelf {
+        type Reply = u64;
+        fn handle(&mut self, _message: &Count, _context: &mut Context) -> Result<u64, NoError> {
+            Ok((self.names.len() + self.rows.len()).into())
+        }
+    }
+
+    actor!(Shelf { kind: 900, pools: true, error: NoError, messages: { #[outlined] 0: Count } });
+    system! { struct Shelves = [Shelf]; }
+
     let with_store = |builder: EngineBuilder| builder.backend(Backend::Cpu).store(Arc::new(MemoryStore::default()));
-    let error = with_store(builder().pool_bytes_per_shard(1 << 20)).build().map(drop).unwrap_err();
-    assert!(matches!(error, EngineError::StoreWithPools { .. }), "{error}");
-    let text = error.to_string();
-    assert!(text.contains("store") && text.contains("pool"), "{text}");
+    let shelves = || crate::Engine::builder_for(Shelves::image());
+    let error = with_store(shelves()).build().map(drop).unwrap_err();
+    assert!(matches!(error, EngineError::StoreWithNestedCollections { actor: "Shelf", field: "rows" }), "{error}");
+    assert!(error.to_string().contains("leave `store` out"), "{error}");
+    assert!(shelves().backend(Backend::Cpu).build().is_ok());
     assert!(with_store(builder()).build().is_ok());
 }
 

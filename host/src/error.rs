@@ -72,11 +72,22 @@ pub enum EngineError {
         /// Name of the device.
         device: String,
     },
-    /// A store for a system whose actors have collections: pages of a pool cannot go to a store.
+    /// A store for a system with an actor that has collections in the elements of a collection: those cannot go to a store.
     #[error(
-        "actors of {system} keep collections in pools, which cannot go to a store; leave `store` out, or the pools"
+        "the elements of {field} of {actor} have collections in them, which cannot go to a store; leave `store` out, or give each of \
+         them an actor of its own"
     )]
-    StoreWithPools {
+    StoreWithNestedCollections {
+        /// Name of the actor.
+        actor: &'static str,
+        /// The field of its state.
+        field: &'static str,
+    },
+    /// A store for a system whose actors publish blocks: others hold references to what an actor that left could no longer take back.
+    #[error(
+        "actors of {system} publish blocks, so none of them can go to a store; leave `store` out, or `blocks: true`"
+    )]
+    StoreWithBlocks {
         /// Name of the system.
         system: &'static str,
     },

@@ -48,8 +48,8 @@ pub use tourbillon_actors as actors;
 #[doc(hidden)]
 pub use tourbillon_device as __device;
 pub use tourbillon_device::{
-    Actor, ActorRef, Answered, Answers, AskError, Context, ErrorOf, Handler, MapIter, Message, NoError, Notice,
-    PoolError, PoolMap, PoolSet, PoolVec, ReplyOf, Subscriber, VecIter, actor, system,
+    Actor, ActorRef, Answered, Answers, AskError, BlockIter, BlockRef, BlockView, Context, ErrorOf, Handler, MapIter,
+    Message, NoError, Notice, PoolError, PoolMap, PoolSet, PoolVec, ReplyOf, Subscriber, VecIter, actor, system,
 };
 // The traits, and the derives of the same names as crates that depend on this one alone need them.
 pub use tourbillon_derive::{Plain, State};

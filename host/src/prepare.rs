@@ -95,7 +95,7 @@ fn fill(
         geometry: *geometry,
         refresh_ns: REFRESH_NS,
         beat_ns: BEAT_NS,
-        reserved: [0; 3],
+        reserved: [0; 2],
     };
     machine.write(lanes_offset(geometry), bytemuck::cast_slice(&mapped.lanes))?;
     machine.write(arguments_offset(geometry), bytemuck::cast_slice(&[arguments]))

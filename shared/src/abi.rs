@@ -1,8 +1,8 @@
 //! The hash that two sides compare before they trust each other's memory.
 
 use crate::{
-    arena, control, dead_letter, dedup, frame, geometry, header, lane, mailbox, outbox, partition, pool, position,
-    slot, telemetry, virtual_actors,
+    arena, control, dead_letter, dedup, epoch, frame, geometry, header, lane, mailbox, outbox, partition, pool,
+    position, published, slot, telemetry, virtual_actors,
 };
 
 /// FNV-1a over the sizes of the layouts in this crate, the offsets that sizes do not pin, and the constants of the protocol. What a
@@ -46,11 +46,18 @@ pub const HASH: u64 = {
         size_of::<dedup::DedupState>() as u64,
         size_of::<dedup::DedupEntry>() as u64,
         telemetry::Counter::PoolExhausted as u64,
+        telemetry::Counter::TooLargeToEvict as u64,
         pool::PAGE_BYTES as u64,
         pool::POOL_HEAD_BYTES,
         size_of::<pool::PoolState>() as u64,
         size_of::<pool::PageNote>() as u64,
         size_of::<pool::LanePool>() as u64,
+        telemetry::Counter::BlocksReclaimed as u64,
+        published::BLOCK_HOLDER,
+        size_of::<published::BlockHead>() as u64,
+        size_of::<published::ShardBlocks>() as u64,
+        size_of::<epoch::EpochState>() as u64,
+        epoch::GRACE_EPOCHS,
         control::BATCH_WAIT_US_MAX as u64,
         size_of::<geometry::KernelArguments>() as u64,
         size_of::<geometry::Geometry>() as u64,
@@ -61,6 +68,8 @@ pub const HASH: u64 = {
         size_of::<geometry::EntryHeader>() as u64,
         virtual_actors::ORDER_KIND as u64,
         virtual_actors::REQUESTS_MAX as u64,
+        virtual_actors::Order::Piece as u64,
+        virtual_actors::EVICTED_PAGES_MAX as u64,
         size_of::<virtual_actors::VirtualShard>() as u64,
         size_of::<virtual_actors::WaitingFrame>() as u64,
         size_of::<mailbox::MailboxState>() as u64,

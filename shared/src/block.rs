@@ -143,6 +143,10 @@ pub struct WarpScratch {
     pub parked: u32,
     /// The request that the order answers which is carried out.
     pub answered: u32,
+    /// Not 0: a message of the window failed because the shard's pool had no page left.
+    pub pool_short: u32,
+    /// Zero.
+    pub reserved: [u32; 3],
     /// Copies of an entry's chunks, over each other, that nobody reads: what brings them near ends here, some time.
     pub near: crate::slot::Chunk,
     /// The first slot of the order that is carried out: what it led to is staged over it.

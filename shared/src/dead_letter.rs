@@ -118,6 +118,11 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::PoolExhausted
         | FailureCode::PoolUndeclared
         | FailureCode::PoolStale
+        | FailureCode::BlockUndeclared
+        | FailureCode::BlockUnknown
+        | FailureCode::BlockStale
+        | FailureCode::BlockForeign
+        | FailureCode::BlockTooLong
         | FailureCode::Duplicate => false,
     }
 }

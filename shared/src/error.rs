@@ -61,6 +61,16 @@ pub enum FailureCode {
     PoolUndeclared = 29,
     /// A collection's handle leads to pages that are not this actor's; state and collections are as before the message.
     PoolStale = 30,
+    /// The actor reads or publishes a block without having declared it; state and pool are as before the message.
+    BlockUndeclared = 31,
+    /// A reference leads to no block that was ever published, or to one of other elements; state and pool are as before the message.
+    BlockUnknown = 32,
+    /// The block was replaced or taken back; state and pool are as before the message.
+    BlockStale = 33,
+    /// The block is another actor's, who alone may replace it or take it back; state and pool are as before the message.
+    BlockForeign = 34,
+    /// The block would be longer than one can be; state and pool are as before the message.
+    BlockTooLong = 35,
     /// The key is in a space that clients have no keys in.
     UnknownKeySpace = 20,
     /// So many messages wait already for actors that come or go that there is no place for one more.
@@ -98,6 +108,11 @@ impl FailureCode {
             28 => Self::PoolExhausted,
             29 => Self::PoolUndeclared,
             30 => Self::PoolStale,
+            31 => Self::BlockUndeclared,
+            32 => Self::BlockUnknown,
+            33 => Self::BlockStale,
+            34 => Self::BlockForeign,
+            35 => Self::BlockTooLong,
             20 => Self::UnknownKeySpace,
             21 => Self::TooManyWaiting,
             22 => Self::FetchFailed,
@@ -138,6 +153,11 @@ impl core::fmt::Display for FailureCode {
             Self::PoolExhausted => "the shard's pool has no page left; raise `pool_bytes_per_shard`",
             Self::PoolUndeclared => "the actor uses a collection; declare `pools: true` in its `actor!`",
             Self::PoolStale => "the handle of a collection was copied, and leads to pages that are not its own",
+            Self::BlockUndeclared => "the actor uses published blocks; declare `blocks: true` in its `actor!`",
+            Self::BlockUnknown => "the reference leads to no published block of such elements",
+            Self::BlockStale => "the block was replaced or taken back; ask its actor for the latest",
+            Self::BlockForeign => "the block is another actor's, who alone may replace it or take it back",
+            Self::BlockTooLong => "a block has at most 56 pages of data, 14,336 bytes; publish several",
             Self::UnknownKeySpace => "clients have no keys in this key space",
             Self::TooManyWaiting => "too many messages of the shard wait for actors that come or go; raise `waiters`",
             Self::FetchFailed => "the store failed to bring the actor; the next message asks again",

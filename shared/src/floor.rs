@@ -104,8 +104,28 @@ pub struct OffloadArguments {
     pub reserved: [u32; 3],
 }
 
+/// Chunks between the two of a bare hop: lines that never meet.
+pub const HOP_CHUNKS_APART: usize = 64;
+
+/// What `tourbillon_floor_hop` gets: one pointer to this. Launched with two blocks of one warp.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct HopArguments {
+    /// Device address of two chunks, zero, [`HOP_CHUNKS_APART`] apart.
+    pub chunks_at: u64,
+    /// Device address of a u64: the nanoseconds of all rounds, written when they are done.
+    pub took_at: u64,
+    /// Nanoseconds after which the kernel gives up.
+    pub time_ns: u64,
+    /// Rounds of two hops, at least 1.
+    pub rounds: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
 const _: () = {
     use core::mem::offset_of;
+    assert!(size_of::<HopArguments>() == 32);
     assert!(size_of::<FloorArguments>() == 64 && offset_of!(FloorArguments, lanes) == 32);
     assert!(size_of::<FloorStop>() == 128 && size_of::<OffloadArguments>() == 32);
     assert!(SHARD_WORD < ECHOED_WORDS);

@@ -9,6 +9,7 @@ use crate::arena::{LARGE_BYTES_MAX, payload_bytes_max};
 use crate::block::BlockLayout;
 use crate::dead_letter::{DEAD_LETTERS_MAX, DEAD_LETTERS_MIN, dead_letter_bytes};
 use crate::dedup::{DEDUP_ENTRIES_MAX, DEDUP_ENTRIES_MIN, dedup_bytes};
+use crate::epoch::epoch_bytes;
 use crate::lane::{LANE_HEADER_BYTES, LANES_MAX, LaneHeader};
 use crate::mailbox::{
     LETTER_BUFFER_BYTES, MAILBOX_CAPACITY_MAX, MAILBOX_CAPACITY_MIN, MailboxState, OVERFLOW_CAPACITY_MAX,
@@ -20,6 +21,7 @@ use crate::outbox::{
 use crate::partition::{PARTITIONS, SHARDS_MAX};
 use crate::pool::{LanePool, POOL_PAGES_MAX, pool_bytes};
 use crate::position::{RING_CAPACITY_MAX, RING_CAPACITY_MIN, RingShape};
+use crate::published::published_bytes;
 use crate::slot::SLOT_BYTES;
 use crate::telemetry::WarpStats;
 use crate::virtual_actors::{WAITERS_MAX, store_ring_log2, virtual_bytes};
@@ -77,6 +79,8 @@ pub struct Geometry {
     pub mailbox_log2: u32,
     /// Binary logarithm of the capacity of a shard's overflow, in slots; 0 without mailboxes.
     pub overflow_log2: u32,
+    /// Pages of a shard's pool that may be pages of published blocks: all, or 0 where no actor publishes any.
+    pub published_pages: u32,
 }
 
 impl Geometry {
@@ -150,6 +154,9 @@ impl Geometry {
         );
         within!(landing_bytes, 0, LARGE_BYTES_MAX);
         within!(pool_pages, 0, POOL_PAGES_MAX);
+        if self.published_pages != 0 {
+            within!(published_pages, self.pool_pages, self.pool_pages);
+        }
         if !is_outbox_log2(self.outbox_log2) {
             within!(outbox_log2, OUTBOX_CAPACITY_MIN.trailing_zeros(), OUTBOX_CAPACITY_MAX.trailing_zeros());
         }
@@ -301,14 +308,14 @@ pub struct KernelArguments {
     /// Nanoseconds between two beats and looks at the control block.
     pub beat_ns: u32,
     /// Zero.
-    pub reserved: [u32; 3],
+    pub reserved: [u32; 2],
 }
 
 /// Byte offsets in the engine's device memory.
 ///
-/// The sum: `warps * 768 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`, with
+/// The sum: `warps * 896 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`, with
 /// outboxes `warps * 47104 + lanes * 128`, for message ids `shards * (128 + 64 * entries + 2 * buckets)`, for dead letters `128 * (1 +
-/// capacity)`, with pools `warps * 4096 + shards * pages * 276`, with a store
+/// capacity)`, with pools `warps * 4096 + shards * pages * 276`, with published blocks `warps * 8 + shards * (128 + pages * 8)`, with a store
 /// `shards * (384 + waiters * 528)`, with mailboxes `warps * 51200 + shards * (896 + 64 * (mailbox + overflow))`, and a little.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -362,6 +369,10 @@ pub struct DeviceLayout {
     pub overflows: u64,
     /// With mailboxes the buffer of each warp for letters ([`LETTER_BUFFER_BYTES`]).
     pub letters: u64,
+    /// With published blocks the [`EpochState`](crate::epoch::EpochState), and a u64 for each warp.
+    pub epochs: u64,
+    /// With published blocks a [`ShardBlocks`](crate::published::ShardBlocks) for each shard, and behind each a u64 for each page of its pool.
+    pub published: u64,
     /// Bytes in all.
     pub total_bytes: u64,
 }
@@ -405,6 +416,8 @@ impl DeviceLayout {
         let mail_rings = place(&mut next, mail_shards * mailbox_bytes(geometry.mailbox_log2));
         let overflows = place(&mut next, mail_shards * mailbox_bytes(geometry.overflow_log2));
         let letters = place(&mut next, mail_warps * LETTER_BUFFER_BYTES);
+        let epochs = place(&mut next, if geometry.published_pages == 0 { 0 } else { epoch_bytes(warps) });
+        let published = place(&mut next, shards * published_bytes(geometry.published_pages));
         Self {
             mirror,
             table,
@@ -430,6 +443,8 @@ impl DeviceLayout {
             mail_rings,
             overflows,
             letters,
+            epochs,
+            published,
             total_bytes: next.next_multiple_of(256),
         }
     }
@@ -443,14 +458,14 @@ impl DeviceLayout {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Geometry>() == 76);
+    assert!(size_of::<Geometry>() == 80);
     assert!(size_of::<Bucket>() == 16 && size_of::<EntryHeader>() == 16);
     assert!(size_of::<ShardState>() == 128);
     assert!(size_of::<LaneAddresses>() == 32);
-    assert!(size_of::<DeviceLayout>() == 200);
-    assert!(size_of::<KernelArguments>() == 336);
+    assert!(size_of::<DeviceLayout>() == 216);
+    assert!(size_of::<KernelArguments>() == 352);
     assert!(offset_of!(KernelArguments, layout) == 40);
-    assert!(offset_of!(KernelArguments, geometry) == 240);
+    assert!(offset_of!(KernelArguments, geometry) == 256);
     assert!(LANES_MAX == 64);
 };
 
@@ -475,6 +490,7 @@ mod tests {
             dedup_entries: 1024,
             dead_letters_log2: 10,
             pool_pages: 0,
+            published_pages: 0,
             waiters: 0,
             store_log2: 0,
             mailbox_log2: 0,
@@ -499,6 +515,19 @@ mod tests {
         assert_eq!(with.lane_pools - with.pools, 256 * pool_bytes(1000));
         assert_eq!(with.total_bytes - with.lane_pools, 132 * 4 * 32 * 128);
         assert!(pool_bytes(1000).is_multiple_of(256));
+    }
+
+    #[test]
+    fn blocks_are_published_in_all_pages_or_none() {
+        let with = Geometry { pool_pages: 1000, published_pages: 1000, ..geometry() };
+        with.check().unwrap();
+        let layout = DeviceLayout::new(&with);
+        assert_eq!(layout.published - layout.epochs, (128 + 132 * 4 * 8_u64).next_multiple_of(256));
+        assert_eq!(layout.total_bytes - layout.published, 256 * published_bytes(1000));
+        for published_pages in [1, 999, 1001] {
+            let error = Geometry { published_pages, ..with }.check().unwrap_err();
+            assert_eq!((error.figure, error.least), ("published_pages", 1000));
+        }
     }
 
     #[test]

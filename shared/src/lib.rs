@@ -21,6 +21,8 @@
 //! | [`control`] | the words by which the host steers the ring kernel |
 //! | [`telemetry`] | the page that the device loop writes and anyone may read |
 //! | [`pool`] | memory in pages for collections in actors' states |
+//! | [`published`] | blocks of data in pools that actors of all shards may read |
+//! | [`epoch`] | when memory that others may still read is free again |
 //! | [`partition`] | key to partition to shard |
 //! | [`pattern`] | names in segments, and patterns with wildcards for many of them |
 //! | [`hlc`] | the hybrid logical clock |
@@ -43,6 +45,7 @@ pub mod block;
 pub mod control;
 pub mod dead_letter;
 pub mod dedup;
+pub mod epoch;
 pub mod error;
 pub mod floor;
 pub mod frame;
@@ -61,6 +64,7 @@ pub mod partition;
 pub mod pattern;
 pub mod pool;
 pub mod position;
+pub mod published;
 pub mod ring;
 pub mod slot;
 pub mod telemetry;

@@ -103,8 +103,58 @@ pub struct LanePool {
     pub spares: u32,
     /// Pages taken from the pool since the lane's record was opened.
     pub taken: u64,
+    /// Address of shard 0's [`PoolState`]; those of the others follow.
+    pub pools: u64,
+    /// Address of shard 0's [`ShardBlocks`](crate::published::ShardBlocks); those of the others follow. 0 where nothing can be published.
+    pub published: u64,
+    /// Shards.
+    pub shards: u32,
+    /// The shard.
+    pub shard: u32,
+    /// Head of the block that the message has published last; 0 for none.
+    pub publishing: u32,
+    /// First of the chain of heads of the blocks that the message takes back.
+    pub retiring: u32,
+    /// First of the chain of heads of the blocks that messages of the batch have taken back.
+    pub limbo: u32,
+    /// Blocks that messages of the batch have published.
+    pub issued: u32,
+    /// Blocks that messages of the batch have taken back.
+    pub ended: u32,
     /// Zero.
-    pub reserved: [u64; 8],
+    pub unused: u32,
+    /// Zero.
+    pub reserved: [u64; 2],
+}
+
+impl LanePool {
+    /// A record for the pool of `pages` pages at address `pool`, of which only pages, notes and the stack are used: no message runs.
+    pub const fn at_rest(pool: u64, pages: u32) -> Self {
+        Self {
+            pool,
+            slab: 0,
+            stamp: 0,
+            holder: 0,
+            pages,
+            fresh: 0,
+            retired: 0,
+            dropped: 0,
+            spare: 0,
+            spares: 0,
+            taken: 0,
+            pools: 0,
+            published: 0,
+            shards: 0,
+            shard: 0,
+            publishing: 0,
+            retiring: 0,
+            limbo: 0,
+            issued: 0,
+            ended: 0,
+            unused: 0,
+            reserved: [0; 2],
+        }
+    }
 }
 
 /// Bits of a page's number in [`PageNote::holder`].

@@ -6,8 +6,8 @@
 //! | --- | --- | --- |
 //! | 0 .. 128 | host | [`TelemetryHost`] |
 //! | 128 .. 256 | device | [`TelemetryStatus`] |
-//! | 256 .. 512 | device | counters, one u64 for each [`Counter`], with room for more |
-//! | 512 .. 1024 | device | histogram of latency, 64 u64 |
+//! | 256 .. 640 | device | counters, one u64 for each [`Counter`], with room for more |
+//! | 640 .. 1152 | device | histogram of latency, 64 u64 |
 
 use bytemuck::{Pod, Zeroable};
 
@@ -16,7 +16,7 @@ use crate::lane::LINE_BYTES;
 /// First word of the page: "TBTELE01" in ASCII.
 pub const TELEMETRY_MAGIC: u64 = u64::from_le_bytes(*b"TBTELE01");
 /// Counters of a page and of a warp.
-pub const COUNTERS: usize = 32;
+pub const COUNTERS: usize = 48;
 /// Buckets of the latency histogram; bucket `i` counts latencies of `2^i` up to `2^(i+1)` ns, bucket 0 also those below 1 ns.
 pub const LATENCY_BUCKETS: usize = 64;
 /// Bytes of the page.
@@ -90,6 +90,14 @@ pub enum Counter {
     PagesGiven = 30,
     /// Messages that failed because their shard's pool had no page left.
     PoolExhausted = 31,
+    /// Blocks that were published.
+    BlocksPublished = 32,
+    /// Blocks that were replaced or taken back.
+    BlocksRetired = 33,
+    /// Blocks of those whose pages are free again.
+    BlocksReclaimed = 34,
+    /// Searches for an actor to evict that passed over one whose collections are too large to go to the store.
+    TooLargeToEvict = 40,
 }
 
 /// Written by the host.
@@ -154,9 +162,9 @@ pub struct TelemetryPage {
     pub host: TelemetryHost,
     /// Bytes 128 to 255.
     pub status: TelemetryStatus,
-    /// Bytes 256 to 511: counters by [`Counter`], zero behind the last.
+    /// Bytes 256 to 639: counters by [`Counter`], zero behind the last.
     pub counters: [u64; COUNTERS],
-    /// Bytes 512 to 1023: see [`LATENCY_BUCKETS`].
+    /// Bytes 640 to 1151: see [`LATENCY_BUCKETS`].
     pub latency: [u64; LATENCY_BUCKETS],
 }
 
@@ -197,10 +205,11 @@ const _: () = {
     assert!(size_of::<TelemetryStatus>() == LINE_BYTES);
     assert!(offset_of!(TelemetryPage, status) == 128);
     assert!(offset_of!(TelemetryPage, counters) == 256);
-    assert!(offset_of!(TelemetryPage, latency) == 512);
-    assert!(size_of::<TelemetryPage>() == 1024 && size_of::<TelemetryPage>() <= TELEMETRY_BYTES);
-    assert!(size_of::<WarpStats>() == 768 && align_of::<WarpStats>() == LINE_BYTES);
-    assert!((Counter::PoolExhausted as usize) < COUNTERS);
+    assert!(offset_of!(TelemetryPage, latency) == 640);
+    assert!(size_of::<TelemetryPage>() == 1152 && size_of::<TelemetryPage>() <= TELEMETRY_BYTES);
+    assert!(size_of::<WarpStats>() == 896 && align_of::<WarpStats>() == LINE_BYTES);
+    assert!((Counter::BlocksReclaimed as usize) < COUNTERS);
+    assert!((Counter::TooLargeToEvict as usize) < COUNTERS);
 };
 
 #[cfg(test)]

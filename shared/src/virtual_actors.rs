@@ -12,6 +12,8 @@
 //! | Active | yes, the bucket holds the kind word alone | the shard |
 //! | Evicting | yes, [`held`] by a request; the entry keeps its state | nobody: it is on its way to the store |
 //! | Fetching | yes, held by a request; the entry is there, and empty | nobody: the shard waits for the store |
+//! | Short | as Fetching; the store has it, but the pool has no room for its collections | nobody: others are evicted first |
+//! | Filling | as Fetching; its collections come in pieces | nobody |
 //! | Waking | as before, until those who waited have run | they alone |
 //! | Out | no | the next message fetches it |
 //!
@@ -24,10 +26,20 @@
 //!
 //! A request has a number, the order names it, and an order for another than the one that waits does nothing. So an order may be
 //! carried out again after a stop in the middle of it.
+//!
+//! # Collections
+//! What an actor has in pages of its shard's pool crosses in *pieces*, frames with as many whole *chunks* as fit: the used bytes of one
+//! page behind [`CHUNK_WORDS`] words that say of which collection it is. No page's number is in them. A request has one frame without an
+//! answer as ever: [`Ask::Evict`] says whether pieces follow, and each is asked for by [`Order::More`]. The other way the pieces follow
+//! [`Order::Fetched`] in order, without being asked for, and a shard that has no pages for them lets them pass: it makes room, and asks
+//! once more. Pieces are numbered, so that an order which is carried out again does nothing twice.
+//!
+//! The pages of an actor that leaves are its own until the order [`Order::Evicted`] comes; those of one that comes back are taken, all
+//! of them or none, before its first piece.
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::frame::{FRAME_SLOTS_MAX, slots_for};
+use crate::frame::{FRAME_SLOTS_MAX, PAYLOAD_BYTES_MAX, slots_for};
 use crate::header::{Flags, Header};
 use crate::outbox::{OUTBOX_CAPACITY_MAX, OUTBOX_CAPACITY_MIN};
 use crate::slot::{CHUNKS_PER_SLOT, Chunk};
@@ -76,6 +88,32 @@ pub const WAITERS_MAX: u32 = 1 << 14;
 /// that may be without an answer has then had its turn.
 pub const FAILURES_MAX: u32 = REQUESTS_MAX;
 
+/// Most pages that the contents of an evicted actor's collections may take: a quarter of a mebibyte, some milliseconds on its way, and few
+/// enough that the host can put together those of all requests. An actor with more stays.
+pub const EVICTED_PAGES_MAX: u32 = 1024;
+/// A piece's number, in payload word 3 of its frame: the first is 1.
+pub const PIECE_NUMBER: u32 = (1 << 30) - 1;
+/// Beside a piece's number: its collections cannot be read, and no more follows.
+pub const PIECE_BROKEN: u32 = 1 << 30;
+/// Beside a piece's number: none follows.
+pub const PIECE_LAST: u32 = 1 << 31;
+/// Words in front of a page's bytes: [`chunk_head`], and how many elements or entries there are.
+pub const CHUNK_WORDS: u32 = 2;
+/// Words of chunks that a piece has room for.
+pub const PIECE_WORDS: usize = PAYLOAD_BYTES_MAX / 4 - ENTRY_WORD as usize;
+
+/// The first word of a chunk: which of the state's collections the page is of, and whether it is a further one of a map's bucket.
+#[inline(always)]
+pub const fn chunk_head(collection: u32, is_further: bool) -> u32 {
+    collection << 1 | is_further as u32
+}
+
+/// What [`chunk_head`] was made of.
+#[inline(always)]
+pub const fn chunk_of(head: u32) -> (u32, bool) {
+    (head >> 1, head & 1 != 0)
+}
+
 /// Binary logarithm of the capacity of the ring for the requests of `shards` shards.
 pub const fn store_ring_log2(shards: u32) -> u32 {
     let slots = shards * REQUESTS_MAX * FRAME_SLOTS_MAX as u32;
@@ -91,6 +129,10 @@ pub enum Ask {
     Evict = 1,
     /// To bring the state of the actor.
     Fetch = 2,
+    /// To keep these pages as well.
+    Piece = 3,
+    /// To be told that it asked: it is about no actor.
+    Nothing = 4,
 }
 
 impl Ask {
@@ -99,6 +141,8 @@ impl Ask {
         match number {
             1 => Some(Self::Evict),
             2 => Some(Self::Fetch),
+            3 => Some(Self::Piece),
+            4 => Some(Self::Nothing),
             _ => None,
         }
     }
@@ -122,6 +166,12 @@ pub enum Order {
     Sweep = 6,
     /// Evict so many, the least recently used first; the number is payload word 2.
     Evict = 7,
+    /// Send the piece behind the one whose number is payload word 3.
+    More = 8,
+    /// Pages of the actor that was [`Fetched`](Self::Fetched).
+    Piece = 9,
+    /// The answer to [`Ask::Nothing`]: who waits for room is told that there is none.
+    NoRoom = 10,
 }
 
 impl Order {
@@ -136,19 +186,23 @@ impl Order {
             5 => Some(Self::FetchFailed),
             6 => Some(Self::Sweep),
             7 => Some(Self::Evict),
+            8 => Some(Self::More),
+            9 => Some(Self::Piece),
+            10 => Some(Self::NoRoom),
             _ => None,
         }
     }
 }
 
-/// Words in front of the entry in the payload of a request and of an order: of a request the shard, the request's place and its number,
-/// and 0; of an order the order, the place, the number, and 0.
+/// Words in front of the entry, or of the chunks, in the payload of a request and of an order: of a request the shard, the request's
+/// place and its number; of an order the order, the place, the number. Then, of [`Ask::Evict`], whether pieces follow; of
+/// [`Order::Fetched`], how many pages they take; of pieces their number; of others 0.
 pub const ENTRY_WORD: u32 = 4;
 
-/// The header of a request about the actor (`kind_word`, `key`), with `entry_bytes` of its entry.
+/// The header of a request about the actor (`kind_word`, `key`), with `bytes` of its entry or of chunks.
 #[inline(always)]
-pub const fn ask_header(ask: Ask, kind_word: u16, key: u64, entry_bytes: u32) -> Header {
-    let length = ENTRY_WORD * 4 + entry_bytes;
+pub const fn ask_header(ask: Ask, kind_word: u16, key: u64, bytes: u32) -> Header {
+    let length = ENTRY_WORD * 4 + bytes;
     Header {
         key,
         kind: kind_word,
@@ -173,6 +227,14 @@ pub mod phase {
     pub const WAKING: u32 = 3;
     /// It will not come, and those who waited are told.
     pub const FAILING: u32 = 4;
+    /// The store has it, and the pool has no room for its collections: others leave first.
+    pub const SHORT: u32 = 5;
+    /// Its pages are taken, and what is in them comes in pieces.
+    pub const FILLING: u32 = 6;
+    /// There was no room to be made in the pool, and those who waited are told.
+    pub const STARVING: u32 = 7;
+    /// No actor may leave, and whoever waits for room is told so when the answer comes: only then are there windows to be run.
+    pub const FULL: u32 = 8;
 }
 
 /// The kind of a bucket whose actor is held by request `request` of its shard: no lookup for a message finds it.
@@ -205,6 +267,23 @@ pub struct StoreRequest {
     pub first: u32,
     /// The one that came last.
     pub last: u32,
+    /// Pages: of an actor that leaves, what its collections have; of one that is short of them, what they need.
+    pub pages: u32,
+    /// First of the chain of pages that were taken for its collections; 0 for none.
+    pub spare: u32,
+    /// Length of that chain.
+    pub spares: u32,
+    /// Number of the last piece.
+    pub piece: u32,
+    /// Where the next piece begins: the collection, ...
+    pub collection: u32,
+    /// ... the page of a sequence or the bucket of a map behind the last one, ... Of an actor that is short of pages, how often
+    /// nobody could make room.
+    pub page: u32,
+    /// ... and the further page of that bucket, 0 for none.
+    pub further: u32,
+    /// Not 0: it was short of pages before, and is not a second time.
+    pub was_short: u32,
 }
 
 /// What a shard keeps of actors that come and go. Read and written by the holder of the shard's turn; all zero at first.
@@ -253,8 +332,12 @@ pub struct VirtualShard {
     pub sweep_left: u32,
     /// Whether this round found any: another follows then, for buckets move when one is freed.
     pub sweep_found: u32,
+    /// Pages that are to be free in the pool, for a handler found it exhausted; 0 when none did.
+    pub pressure: u32,
+    /// Pages of those that are on their way to the store.
+    pub leaving: u32,
     /// Zero.
-    pub reserved: [u32; 11],
+    pub reserved: [u32; 9],
 }
 
 /// A frame that waits.
@@ -295,9 +378,13 @@ pub const fn virtual_bytes(waiters: u32) -> u64 {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<StoreRequest>() == 32);
-    assert!(size_of::<VirtualShard>() == 384);
-    assert!(offset_of!(VirtualShard, number) == 256 && offset_of!(VirtualShard, sweep_before) == 320);
+    assert!(size_of::<StoreRequest>() == 64);
+    assert!(size_of::<VirtualShard>() == 640);
+    assert!(offset_of!(VirtualShard, number) == 512 && offset_of!(VirtualShard, sweep_before) == 576);
+    // The longest chunk fits into a piece, and an actor has fewer pages than pieces have numbers.
+    assert!(CHUNK_WORDS as usize + crate::pool::PAGE_BYTES / 4 <= PIECE_WORDS);
+    // Each bucket of a map is a page, which further ones make at most twice as many.
+    assert!(2 * EVICTED_PAGES_MAX < PIECE_NUMBER);
     assert!(size_of::<WaitingFrame>() == 528);
     // A shard's requests all have room in the longest ring.
     assert!(1 << store_ring_log2(crate::partition::SHARDS_MAX) <= OUTBOX_CAPACITY_MAX);
@@ -335,6 +422,14 @@ mod tests {
         for shards in [1, 3, 256, 1024] {
             assert!(1 << store_ring_log2(shards) >= shards * REQUESTS_MAX * FRAME_SLOTS_MAX as u32);
         }
+    }
+
+    #[test]
+    fn a_chunk_says_what_it_is_of() {
+        for (collection, is_further) in [(0, false), (0, true), (31, false), (31, true)] {
+            assert_eq!(chunk_of(chunk_head(collection, is_further)), (collection, is_further));
+        }
+        assert_eq!(PIECE_NUMBER & (PIECE_BROKEN | PIECE_LAST), 0);
     }
 
     #[test]

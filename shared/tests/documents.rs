@@ -6,6 +6,7 @@ use tourbillon_shared::arena::ArenaRef;
 use tourbillon_shared::control::{ControlBlock, Mode, Processing};
 use tourbillon_shared::dead_letter::{DeadLetterRecord, DeadLetterState};
 use tourbillon_shared::dedup::{DedupEntry, DedupState};
+use tourbillon_shared::epoch::EpochState;
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::geometry::{
     Bucket, DeviceLayout, EntryHeader, Geometry, KernelArguments, LaneAddresses, ShardState,
@@ -15,11 +16,12 @@ use tourbillon_shared::lane::{LaneClient, LaneConstants};
 use tourbillon_shared::mailbox::MailboxState;
 use tourbillon_shared::outbox::{LaneNotices, LaneOutbox, OutboxState, OutgoingNotice};
 use tourbillon_shared::pool::{LanePool, PageNote, PoolState};
+use tourbillon_shared::published::{BlockHead, ShardBlocks};
 use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, SLOT_BYTES, Slot};
 use tourbillon_shared::telemetry::{Counter, TelemetryHost, TelemetryPage, TelemetryStatus, WarpStats};
 use tourbillon_shared::virtual_actors::{self, Ask, Order, StoreRequest, VirtualShard, WaitingFrame};
 use tourbillon_shared::{
-    arena, dead_letter, dedup, frame, geometry, hlc, lane, mailbox, outbox, partition, pool, position, slot,
+    arena, dead_letter, dedup, frame, geometry, hlc, lane, mailbox, outbox, partition, pool, position, published, slot,
 };
 
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
@@ -158,7 +160,8 @@ fn layouts_are_as_documented() {
         waiters,
         store_log2,
         mailbox_log2,
-        overflow_log2
+        overflow_log2,
+        published_pages
     }));
     check_layout(fields!(DeviceLayout {
         mirror,
@@ -185,6 +188,8 @@ fn layouts_are_as_documented() {
         mail_rings,
         overflows,
         letters,
+        epochs,
+        published,
         total_bytes
     }));
     check_layout(fields!(ShardState { hlc, actors, reserved }));
@@ -202,8 +207,21 @@ fn layouts_are_as_documented() {
         spare,
         spares,
         taken,
+        pools,
+        published,
+        shards,
+        shard,
+        publishing,
+        retiring,
+        limbo,
+        issued,
+        ended,
+        unused,
         reserved
     }));
+    check_layout(fields!(EpochState { epoch, reserved }));
+    check_layout(fields!(ShardBlocks { first, last, blocks, pages, reserved }));
+    check_layout(fields!(BlockHead { layout, length, size, pages, link, reserved }));
     check_layout(fields!(DedupState { pending, oldest, reserved }));
     check_layout(fields!(DedupEntry { id, key, version, kind, message, is_kept, length, next, reserved, payload }));
     check_layout(fields!(DeadLetterState { room, tail, taken, seen, reserved }));
@@ -224,7 +242,23 @@ fn layouts_are_as_documented() {
     }));
     check_layout(fields!(Bucket { key, kind, entry }));
     check_layout(fields!(EntryHeader { hlc, version }));
-    check_layout(fields!(StoreRequest { key, kind, entry, phase, number, first, last }));
+    check_layout(fields!(StoreRequest {
+        key,
+        kind,
+        entry,
+        phase,
+        number,
+        first,
+        last,
+        pages,
+        spare,
+        spares,
+        piece,
+        collection,
+        page,
+        further,
+        was_short
+    }));
     check_layout(fields!(VirtualShard {
         requests,
         number,
@@ -247,6 +281,8 @@ fn layouts_are_as_documented() {
         sweep_next,
         sweep_left,
         sweep_found,
+        pressure,
+        leaving,
         reserved
     }));
     check_layout(fields!(WaitingFrame { key, kind, next, slots }));
@@ -374,6 +410,10 @@ fn codes_modes_and_counters_are_as_documented() {
         PagesTaken,
         PagesGiven,
         PoolExhausted,
+        BlocksPublished,
+        BlocksRetired,
+        BlocksReclaimed,
+        TooLargeToEvict,
     ];
     let counters = counters.map(|counter| ((counter as u32).to_string(), format!("`{counter:?}`")));
     assert_eq!(numbered("\n### Counters"), counters);
@@ -420,12 +460,15 @@ fn bounds_are_as_documented() {
         ("`DEAD_LETTER_PAYLOAD_BYTES`", dead_letter::DEAD_LETTER_PAYLOAD_BYTES as u64),
         ("`PAGE_BYTES`", pool::PAGE_BYTES as u64),
         ("`POOL_PAGES_MAX`", pool::POOL_PAGES_MAX.into()),
+        ("`BLOCK_PAGES_MAX`", published::BLOCK_PAGES_MAX.into()),
+        ("`BLOCK_BYTES_MAX`", published::BLOCK_BYTES_MAX.into()),
         ("`GATES_MAX`", geometry::GATES_MAX.into()),
         ("`WARPS_PER_BLOCK_MAX`", geometry::WARPS_PER_BLOCK_MAX.into()),
         ("`BLOCK_MEMORY_BYTES`", geometry::BLOCK_MEMORY_BYTES as u64),
         ("`DRIFT_US_MAX`", hlc::DRIFT_US_MAX),
         ("`KIND_MAX`", virtual_actors::KIND_MAX.into()),
         ("`REQUESTS_MAX`", virtual_actors::REQUESTS_MAX.into()),
+        ("`EVICTED_PAGES_MAX`", virtual_actors::EVICTED_PAGES_MAX.into()),
         ("`WAITERS_MAX`", virtual_actors::WAITERS_MAX.into()),
     ];
     let documented: Vec<_> = rows("\n## Bounds").iter().map(|row| (row[0], row[1].parse::<u64>().unwrap())).collect();

@@ -5,10 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tourbillon::store::{Clock, MemoryStore, ShardPlaces, Store, StoreError, StoredActor};
-use tourbillon::{ActorKey, Engine, EngineBuilder};
+use tourbillon::{ActorKey, Counter, Engine, EngineBuilder};
 
 use crate::Bench;
-use crate::bench::{REPLY_TIME_MAX, eventually};
+use crate::bench::{REPLY_TIME_MAX, counters, eventually};
 
 /// What a store was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,6 +174,44 @@ pub fn settled_places(engine: &Engine) -> Vec<ShardPlaces> {
         assert!(shard.is_probeable, "an actor cannot be found: {shard:?}");
     }
     places
+}
+
+/// Pages in use, by the pools themselves; as the counters have it as well. Nothing is on its way any more.
+///
+/// # Panics
+/// When the two differ.
+pub fn pages_in_use(engine: &Engine) -> u64 {
+    settled_places(engine);
+    let counters = counters(engine);
+    engine.pause().expect("the engine answers");
+    let pools = engine.pools().expect("the engine answers");
+    engine.resume().expect("the engine answers");
+    let sum = pools.iter().map(|pool| u64::from(pool.in_use)).sum();
+    assert_eq!(counters[Counter::PagesTaken as usize].wrapping_sub(counters[Counter::PagesGiven as usize]), sum);
+    sum
+}
+
+/// Sends everybody to the store: afterwards no page is in use.
+///
+/// # Panics
+/// When one is, or when they do not go.
+pub fn evict_all(engine: &Engine) {
+    eventually("all have gone", || {
+        engine.evict(u64::from(u32::MAX)).expect("the engine answers");
+        settled_places(engine).iter().all(|shard| shard.state.places == 0)
+    });
+    assert_eq!(pages_in_use(engine), 0, "pages of actors that have gone");
+}
+
+/// Evicts so many actors of an engine of one shard, and waits until they have gone.
+///
+/// # Panics
+/// When they do not go.
+pub fn evict(engine: &Engine, count: u64) {
+    let before = engine.store_counts().kept;
+    engine.evict(count).expect("the engine answers");
+    eventually("they have gone", || engine.store_counts().kept >= before + count);
+    settled_places(engine);
 }
 
 /// A builder with room for `actors` in each of `shards`, and a store.

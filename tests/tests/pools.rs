@@ -179,6 +179,25 @@ on_every_backend! {
 }
 
 on_every_backend! {
+    /// Actors that are called by strings have collections as any others.
+    fn named_actors_have_collections(bench: &Bench) {
+        let engine = engine(bench, 200);
+        let mut client = client(&engine);
+        for (count, name) in (5..).zip(["alice", "bob", "carol"]) {
+            let key = engine.key(name).unwrap();
+            assert_eq!(client.call(key, Stow { first: 7, count, ending: Ending::Well }), Ok(count.into()));
+            assert_eq!(client.call(key, Audit {}), Ok(audited(&(7..7 + u64::from(count)).collect::<Vec<_>>(), 1)));
+        }
+        assert!(in_use(&engine) > 0);
+        for name in ["alice", "bob", "carol"] {
+            let fetched = client.call(engine.key(name).unwrap(), Fetch { count: 1000, ending: Ending::Well });
+            assert_eq!(fetched, Ok(0));
+        }
+        assert_eq!(in_use(&engine), 0);
+    }
+}
+
+on_every_backend! {
     fn a_relaunch_keeps_everything(bench: &Bench) {
         let engine = engine(bench, 300);
         let mut client = client(&engine);

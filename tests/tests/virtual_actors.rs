@@ -498,6 +498,7 @@ on_backends! {
             schema_version: 1,
             layout_hash,
             state: 40u32.to_le_bytes().to_vec(),
+            collections: Vec::new(),
         };
         store.kept.evict(&old(1, SumOf1::LAYOUT)).unwrap();
         store.kept.evict(&old(2, 99)).unwrap();

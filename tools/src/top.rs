@@ -79,6 +79,8 @@ pub struct EngineView {
     pub fetch_failures: u64,
     /// Actors that the store failed to keep.
     pub evict_failures: u64,
+    /// Searches for an actor to evict that passed over one that is too large.
+    pub too_large_to_evict: u64,
     /// Messages that came after their deadline.
     pub expired: u64,
     /// Messages whose id was known, not run again.
@@ -178,6 +180,7 @@ pub fn view(earlier: &TelemetryPage, later: &TelemetryPage, now_unix_ns: u64) ->
         waiting: (count(Counter::Waiting) as i64).max(0) as u64,
         fetch_failures: count(Counter::FetchFailures),
         evict_failures: count(Counter::EvictFailures),
+        too_large_to_evict: count(Counter::TooLargeToEvict),
         expired: count(Counter::Expired),
         duplicates: count(Counter::Duplicates),
         stale_versions: count(Counter::StaleVersions),
@@ -219,7 +222,7 @@ fn text(view: &EngineView) -> String {
     format!(
         "process {}  {} on {}  {}{silence}\n  up {:.0} s, launches {}, {} shards, {} lanes, warps {}/{}\n  \
          processed {}, failed {}, panicked {}, dropped {}, queued {}, actors {}\n  \
-         actors evicted {}, fetched {}, waiting messages {}, failures to fetch {}, to evict {}\n  \
+         actors evicted {}, fetched {}, waiting messages {}, failures to fetch {}, to evict {}, too large {}\n  \
          late {}, repeated {}, stale {}, dead letters {}, of them dropped {}\n  \
          {}, busy {:.1} %, latency below: p50 {}, p90 {}, p99 {}, p99.9 {}",
         view.process,
@@ -243,6 +246,7 @@ fn text(view: &EngineView) -> String {
         human_count(view.waiting),
         human_count(view.fetch_failures),
         human_count(view.evict_failures),
+        human_count(view.too_large_to_evict),
         human_count(view.expired),
         human_count(view.duplicates),
         human_count(view.stale_versions),
@@ -297,13 +301,13 @@ mod tests {
         later.counters[Counter::Evicted as usize] = 7;
         later.counters[Counter::Fetched as usize] = 6;
         later.counters[Counter::FetchFailures as usize] = 2;
+        later.counters[Counter::TooLargeToEvict as usize] = 9;
         // Read in the middle of a message's coming and going.
         later.counters[Counter::Waiting as usize] = u64::MAX;
         let view = view(&earlier, &later, 61_000_000_000);
         assert_eq!((view.evicted, view.fetched, view.waiting, view.fetch_failures), (7, 6, 0, 2));
-        assert!(
-            text(&view).contains("actors evicted 7, fetched 6, waiting messages 0, failures to fetch 2, to evict 0")
-        );
+        let line = "actors evicted 7, fetched 6, waiting messages 0, failures to fetch 2, to evict 0, too large 9";
+        assert!(text(&view).contains(line));
         assert_eq!((view.state.as_str(), view.is_beating, view.backend), ("active", true, "cpu"));
         assert_eq!((view.device.as_str(), view.queue_depth, view.processed), ("CPU", 5, 4_100));
         assert_eq!((view.expired, view.dead_letters, view.dead_letters_dropped), (3, 4, 1));

@@ -7,7 +7,7 @@ pub const SENDERS: usize = 16;
 /// Steps of the histogram of hops; what takes longer is counted in the last.
 pub const HOP_STEPS: usize = 32;
 /// Nanoseconds of a step.
-pub const HOP_STEP_NS: u64 = 64;
+pub const HOP_STEP_NS: u64 = 128;
 /// Most notes that one message sends: the most letters, less the one by which it goes on.
 const NOTES_AT_ONCE: u32 = 3;
 
@@ -43,7 +43,7 @@ pub struct Courier {
 pub enum Route {
     /// To the next in the ring.
     Ring = 0,
-    /// To the other one of a pair: keys that differ in their last bit.
+    /// To the other one of a pair: whose key differs in the bits of half the number of couriers.
     Pair = 1,
     /// Anywhere.
     Random = 2,
@@ -84,7 +84,7 @@ impl Roam {
         let random = ActorRef::<Courier>::owner_of(mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15), couriers).key();
         let to = match self.route_and_couriers >> Self::COURIERS_BITS {
             0 => here.neighbour(1, couriers).key(),
-            1 => key ^ 1,
+            1 => key ^ (couriers / 2),
             2 => random,
             3 => {
                 let child = key.wrapping_mul(2).wrapping_add(1).wrapping_add(mixed >> 63);

@@ -14,10 +14,12 @@
 //! | [`Hoard`] | 8 | fails on demand while it changes collections |
 //! | [`Courier`] | 9 | carries messages between actors |
 //! | [`Vault`] | 10 | an account from which money goes to others |
+//! | [`Gazette`] | 11 | publishes blocks, and reads those of others |
+//! | [`Rover`] | 12 | lets messages pass, and counts them |
 //!
-//! The last four are not in the system that every engine has by default: what a handler with collections calls takes more registers
-//! than the dispatch loop of the others leaves, and so does what sends messages. `examples/market` is a system of the former, `examples/bank`
-//! of the latter.
+//! The last six are not in the system that every engine has by default: what a handler with collections calls takes more registers
+//! than the dispatch loop of the others leaves, and so does what sends messages. `examples/market` is a system of those with collections, `examples/bank`
+//! of those that send, and `examples/press` of the one that publishes.
 
 #![cfg_attr(target_arch = "nvptx64", no_std)]
 
@@ -28,8 +30,10 @@ pub mod counter;
 pub mod courier;
 pub mod echo;
 pub mod faulty;
+pub mod gazette;
 pub mod herald;
 pub mod hoard;
+pub mod rover;
 pub mod vault;
 
 pub use account::Account;
@@ -39,8 +43,10 @@ pub use counter::Counter;
 pub use courier::Courier;
 pub use echo::Echo;
 pub use faulty::Faulty;
+pub use gazette::Gazette;
 pub use herald::Herald;
 pub use hoard::Hoard;
+pub use rover::Rover;
 pub use vault::Vault;
 
 /// Declares, where it is written, the system of the actors of this crate that neither have collections nor send messages as `Shipped`.

@@ -60,6 +60,11 @@ fn of_struct(name: &Ident, schema: u32, fields: &[Member]) -> TokenStream {
                 hash
             };
             const ZERO_IS_VALID: bool = true #(&& <#types as Plain>::ZERO_IS_VALID)*;
+            const COLLECTIONS: __tourbillon::contents::Collections = {
+                let all = __tourbillon::contents::Collections::NONE;
+                #(let all = all.with(#names, ::core::mem::offset_of!(#name, #members), &<#types as Plain>::COLLECTIONS);)*
+                all
+            };
 
             #[inline(always)]
             unsafe fn is_valid(at: *const Self) -> bool {

@@ -9,6 +9,7 @@
 
 mod floor;
 mod hlc;
+mod hop;
 mod litmus;
 mod machine;
 mod prices;

@@ -7,15 +7,16 @@
 #![feature(abi_ptx, stdarch_nvptx, asm_experimental_arch, link_llvm_intrinsics)]
 #![allow(internal_features)]
 
-use tourbillon_device::{Context, Handler, NoError, Plain, PoolMap, PoolSet, PoolVec, State, actor};
+use tourbillon_device::{BlockRef, Context, Handler, NoError, Plain, PoolMap, PoolSet, PoolVec, State, actor};
 
-/// An actor that does everything that can be done with collections.
+/// An actor that does everything that can be done with collections and published blocks.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, State)]
 pub struct Shelf {
     row: PoolVec<[u8; 3]>,
     map: PoolMap<u32, u64>,
     set: PoolSet<u64>,
+    block: BlockRef<u32>,
 }
 
 /// Does everything.
@@ -60,12 +61,24 @@ impl Handler<Arrange> for Shelf {
             self.map.clear(context)?;
             self.set.clear(context)?;
         }
+        if let Ok(block) = self.block.read(context) {
+            for word in block {
+                sum ^= u64::from(*word);
+            }
+            sum ^= block.chunk(place).len() as u64;
+        }
+        self.block.replace(context, &[word, place])?;
+        let mut other = BlockRef::publish_with(context, place, |context, index| {
+            let element = self.row.get(context, index)?;
+            Ok(element.map_or(0, |element| element[0]))
+        })?;
+        other.take_back(context)?;
         let _ = context.forgive();
         Ok(sum)
     }
 }
 
-actor!(Shelf { kind: 100, pools: true, error: NoError, messages: { #[outlined] 0: Arrange } });
+actor!(Shelf { kind: 100, pools: true, blocks: true, error: NoError, messages: { #[outlined] 0: Arrange } });
 
 tourbillon_device::system! {
     /// Actors without a panic.

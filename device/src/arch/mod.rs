@@ -11,14 +11,16 @@
 //! | [`load_chunk_gpu`](Arch::load_chunk_gpu), [`store_chunk_gpu`](Arch::store_chunk_gpu) | relaxed, 16 bytes single-copy atomic | device | each other |
 //! | [`load_payload_sys`](Arch::load_payload_sys), [`store_payload_sys`](Arch::store_payload_sys) | relaxed, by words | system | nothing: ordered by the fences |
 //! | [`fence_acquire_sys`](Arch::fence_acquire_sys) | acquire and release | system | makes an acquire of the load of a block's head in an arena, whose tag the host stores with Release |
-//! | [`fence_release_sys`](Arch::fence_release_sys) | acquire and release | system | makes a release of the store of a reply, whose tags the host loads with Acquire |
-//! | [`load_acquire_gpu`](Arch::load_acquire_gpu) | acquire | device | [`store_release_gpu`](Arch::store_release_gpu) |
-//! | [`store_release_gpu`](Arch::store_release_gpu) | release | device | [`load_acquire_gpu`](Arch::load_acquire_gpu) |
+//! | [`fence_release_sys`](Arch::fence_release_sys) | acquire and release | system | makes a release of the store of a reply, whose tags the host loads with Acquire; also between a block's version and what carries its reference |
+//! | [`load_acquire_gpu`](Arch::load_acquire_gpu) | acquire | device | [`store_release_gpu`](Arch::store_release_gpu), also of a published block's version; [`advance_gpu`](Arch::advance_gpu) |
+//! | [`store_release_gpu`](Arch::store_release_gpu) | release | device | [`load_acquire_gpu`](Arch::load_acquire_gpu); of an announcement that is taken back: the fence behind [`load_relaxed_gpu`](Arch::load_relaxed_gpu) |
 //! | [`load_relaxed_gpu`](Arch::load_relaxed_gpu), [`store_relaxed_gpu`](Arch::store_relaxed_gpu), [`add_relaxed_gpu`](Arch::add_relaxed_gpu) | relaxed | device | nothing: counters; room that is given back, behind a fence |
 //! | [`take_room_gpu`](Arch::take_room_gpu) | acquire subtraction | device | [`fence_acquire_sys`](Arch::fence_acquire_sys) in front of an [`add_relaxed_gpu`](Arch::add_relaxed_gpu), also by way of other additions; [`give_room_gpu`](Arch::give_room_gpu) |
 //! | [`give_room_gpu`](Arch::give_room_gpu) | release addition | device | [`take_room_gpu`](Arch::take_room_gpu), also by way of other additions |
 //! | [`take_ticket_gpu`](Arch::take_ticket_gpu) | acquire and release addition | device | the other tickets of the same outbox or mailbox |
 //! | [`load_relaxed_sys`](Arch::load_relaxed_sys), then [`fence_acquire_sys`](Arch::fence_acquire_sys) | relaxed, 8 bytes; acquire and release | system | the host's Release of an outbox's credit; [`take_room_gpu`](Arch::take_room_gpu) |
+//! | [`advance_gpu`](Arch::advance_gpu) | acquire and release compare-and-swap | device | [`load_acquire_gpu`](Arch::load_acquire_gpu) of the epoch, and itself |
+//! | [`fence_sc_gpu`](Arch::fence_sc_gpu) | sequentially consistent | device | itself: announcing a reader and looking for blocks, taking back blocks and reading the epoch, reading the epoch and looking at announcements |
 //! | [`load_obeyed_gpu`](Arch::load_obeyed_gpu) | acquire | device | [`store_obeyed_gpu`](Arch::store_obeyed_gpu) |
 //! | [`peek_obeyed_gpu`](Arch::peek_obeyed_gpu) | relaxed | device | nothing: a count |
 //! | [`store_obeyed_gpu`](Arch::store_obeyed_gpu) | release | device | [`load_obeyed_gpu`](Arch::load_obeyed_gpu) |
@@ -198,6 +200,14 @@ pub trait Arch: Copy + 'static {
     /// # Safety
     /// `tail` is valid and aligned.
     unsafe fn take_ticket_gpu(tail: *mut u64, slots: u64) -> u64;
+    /// Moves a word that only grows on by one, with acquire and release at device scope, if it is still `from`.
+    ///
+    /// # Safety
+    /// `word` is valid and aligned.
+    unsafe fn advance_gpu(word: *mut u64, from: u64);
+    /// A sequentially consistent fence at device scope: of two such fences one comes first, and what stands in front of it is seen behind
+    /// the other.
+    fn fence_sc_gpu();
     /// Loads a word of host memory, as one.
     ///
     /// # Safety

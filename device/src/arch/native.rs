@@ -326,6 +326,21 @@ macro_rules! host_memory_operations {
             unsafe { $crate::arch::native::double(tail) }.fetch_add(slots, $crate::arch::ordering::ticket_take())
         }
         #[inline(always)]
+        unsafe fn advance_gpu(word: *mut u64, from: u64) {
+            use std::sync::atomic::Ordering::Relaxed;
+            let to = from.wrapping_add(1);
+            // SAFETY: the caller vouches for the pointer. Acquire and Release pair with themselves; Release pairs with the
+            // Acquire of `load_acquire_gpu` of the epoch. Somebody else may have moved it on.
+            let word = unsafe { $crate::arch::native::double(word) };
+            let _ = word.compare_exchange(from, to, $crate::arch::ordering::epoch_advance(), Relaxed);
+        }
+        #[inline(always)]
+        fn fence_sc_gpu() {
+            if let Some(ordering) = $crate::arch::ordering::epoch_fence() {
+                std::sync::atomic::fence(ordering);
+            }
+        }
+        #[inline(always)]
         unsafe fn load_relaxed_sys(from: *const u64) -> u64 {
             // SAFETY: the caller vouches for the pointer.
             unsafe { $crate::arch::native::double(from) }.load(std::sync::atomic::Ordering::Relaxed)

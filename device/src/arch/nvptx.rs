@@ -280,6 +280,20 @@ impl Arch for Nvptx {
         before
     }
     #[inline(always)]
+    unsafe fn advance_gpu(word: *mut u64, from: u64) {
+        let to = from.wrapping_add(1);
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("{{ .reg .u64 a; atom.acq_rel.gpu.global.cas.b64 a, [{0}], {1}, {2}; }}",
+                in(reg64) word, in(reg64) from, in(reg64) to, options(nostack));
+        }
+    }
+    #[inline(always)]
+    fn fence_sc_gpu() {
+        // SAFETY: orders memory accesses, makes none.
+        unsafe { asm!("fence.sc.gpu;", options(nostack)) };
+    }
+    #[inline(always)]
     unsafe fn load_relaxed_sys(from: *const u64) -> u64 {
         let value;
         // SAFETY: the caller vouches for the pointer.

@@ -57,12 +57,15 @@ pub fn countdown() -> Ordering {
 }
 
 /// Store of the position up to which a ring may be overwritten, after its slots were read. Pairs with [`freed_load`].
+/// The same store publishes the version of a block, after its pages were written, which pairs with [`freed_load`] too, and says that a warp
+/// no longer reads blocks, which pairs with [`epoch_fence`] behind a relaxed load.
 #[inline(always)]
 pub fn freed_store() -> Ordering {
     if mutant!("freed_store_relaxed") { Ordering::Relaxed } else { Ordering::Release }
 }
 
 /// Load of the position up to which a ring may be overwritten, before its slots are written. Pairs with [`freed_store`].
+/// The same load is that of a block's version, before its pages are read, and of the epoch, which pairs with [`epoch_advance`].
 #[inline(always)]
 pub fn freed_load() -> Ordering {
     Ordering::Acquire
@@ -91,6 +94,19 @@ pub fn ticket_take() -> Ordering {
 #[inline(always)]
 pub fn credit_store() -> Ordering {
     if mutant!("outbox_credit_relaxed") { Ordering::Relaxed } else { Ordering::Release }
+}
+
+/// Compare-and-swap that moves the epoch of published blocks on. Pairs with [`freed_load`] of the epoch, and with itself.
+#[inline(always)]
+pub fn epoch_advance() -> Ordering {
+    // The fence in front of it would be enough; a look at the epoch alone is not always behind one.
+    Ordering::AcqRel
+}
+
+/// Fence of readers of published blocks, of who takes them back, and of who moves the epoch on. Pairs with itself.
+#[inline(always)]
+pub fn epoch_fence() -> Option<Ordering> {
+    if mutant!("epoch_fence_dropped") { None } else { Some(Ordering::SeqCst) }
 }
 
 /// Store of the epoch that a warp, or the whole kernel, obeys, after everything it did before. Pairs with [`obeyed_load`].

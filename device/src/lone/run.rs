@@ -249,7 +249,12 @@ impl LoneRings {
                 unsafe { stage_chunk::<A>(scratch, BASE.wrapping_mul(PARTS).wrapping_add(part as u32), chunk) };
             }
             warp.sync();
-            let tried = run_one::<A, S, WHOLE, true>(warp, scratch, stats, &self.home, BASE, began_ns, physical);
+            // A letter is for the long way.
+            let tried = if S::LETTERS && lowest(votes) / PARTS == block.gates() {
+                Tried::Left
+            } else {
+                run_one::<A, S, WHOLE, true>(warp, scratch, stats, &self.home, BASE, began_ns, physical)
+            };
             if tried != Tried::Done {
                 self.hand_over(warp, block, handed, votes, position, tried);
                 return Looked::Held;

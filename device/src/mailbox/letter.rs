@@ -438,16 +438,15 @@ pub(crate) unsafe fn send<A: Arch>(
         let letter = Outgoing::at(desk, lane, index);
         // SAFETY: the letter is this lane's, and has room where its fate says.
         unsafe {
-            let arrival = arrival_of::<A>(arguments, event_hlc);
-            letter.set(6, arrival as u32);
-            letter.set(7, (arrival >> 32) as u32);
             let slots = u64::from(letter.flags().span());
             if letter.word(LETTER_FATE) == letter_fate::DIRECT {
                 let shard = letter.word(LETTER_SHARD);
                 let position = A::take_ticket_gpu(&raw mut (*state_of(arguments, shard)).tail, slots);
+                stamp::<A>(arguments, event_hlc, letter);
                 write::<A, false>(ring_of(arguments, shard), arguments.geometry.mailbox_shape(), position, letter);
             } else {
                 let position = A::add_pool(&raw mut (*own).overflow_tail, slots);
+                stamp::<A>(arguments, event_hlc, letter);
                 let shape = RingShape::from_log2(arguments.geometry.overflow_log2);
                 write::<A, true>(overflow_of(arguments, desk.shard), shape, position, letter);
                 A::store_cta(desk.overflowing as *mut u64, 1);
@@ -473,11 +472,26 @@ pub(crate) unsafe fn send<A: Arch>(
     stats.add::<A>(Counter::LettersOverflowed, overflowed);
 }
 
+/// Notes in a letter when it is sent.
+///
+/// # Safety
+/// The letter is the calling lane's.
+#[inline(always)]
+unsafe fn stamp<A: Arch>(arguments: &KernelArguments, event_hlc: u64, letter: Outgoing) {
+    let arrival = arrival_of::<A>(arguments, event_hlc);
+    // SAFETY: the caller vouches for the letter.
+    unsafe {
+        letter.set(6, arrival as u32);
+        letter.set(7, (arrival >> 32) as u32);
+    }
+}
+
 /// When a letter is sent, and how its sender's timestamp stands to that, in the place of a timestamp.
 #[inline(always)]
 pub(super) fn arrival_of<A: Arch>(arguments: &KernelArguments, event_hlc: u64) -> u64 {
     let physical = physical_now::<A>(arguments);
-    Arrival { device_ns: A::now_ns() as u32, hlc_delta: hlc::delta(event_hlc, physical) }.encode()
+    let hlc_delta = hlc::delta(event_hlc, physical);
+    Arrival { device_ns: A::now_ns() as u32, hlc_delta }.encode()
 }
 
 /// Writes the slots of a letter: nothing here can stop or fail. An overflow is `OWN`: only this shard's warps read it, under its turn.

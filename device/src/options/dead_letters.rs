@@ -184,6 +184,7 @@ mod tests {
                 dedup_entries: 16,
                 dead_letters_log2: LOG2,
                 pool_pages: 0,
+                published_pages: 0,
             };
             let layout = DeviceLayout::new(&geometry);
             let mut device = vec![Page::zeroed(); layout.total_bytes.div_ceil(256) as usize];

@@ -29,7 +29,7 @@ impl Pool {
 
     /// The record. Every use of it ends before the next begins.
     #[inline(always)]
-    fn record<'a>(self) -> &'a mut LanePool {
+    pub(super) fn record<'a>(self) -> &'a mut LanePool {
         // SAFETY: `new` was told that the record is the caller's alone; no function here keeps the reference past a call of another.
         unsafe { &mut *self.0 }
     }
@@ -66,7 +66,7 @@ impl Pool {
     }
 
     #[inline(always)]
-    fn read_note(self, id: u32) -> PageNote {
+    pub(super) fn read_note(self, id: u32) -> PageNote {
         let note = self.note(id);
         // SAFETY: callers check that the page exists. The words of pages of other actors may be written meanwhile, so both are
         // loaded as what they are: words that several lanes use.
@@ -79,7 +79,7 @@ impl Pool {
     }
 
     #[inline(always)]
-    fn write_note(self, id: u32, stamp: u64, holder: u64) {
+    pub(super) fn write_note(self, id: u32, stamp: u64, holder: u64) {
         let note = self.note(id);
         // SAFETY: the page exists, and is this lane's: its actor's, or one that it has just taken.
         unsafe {
@@ -153,6 +153,12 @@ impl Pool {
     /// Takes a page, whose content is anything, for the message: its number and its address.
     #[inline(always)]
     pub(super) fn take(self) -> Result<(u32, *mut u8), PoolError> {
+        self.take_for(self.record().holder)
+    }
+
+    /// As [`take`](Self::take), for `holder`.
+    #[inline(always)]
+    pub(super) fn take_for(self, holder: u64) -> Result<(u32, *mut u8), PoolError> {
         let mut id = self.record().spare;
         if id == 0 {
             let Some(pulled) = self.pull() else { return Err(PoolError::Exhausted) };
@@ -163,7 +169,7 @@ impl Pool {
             (record.spare, record.spares) = (next, record.spares.wrapping_sub(1));
         }
         let record = self.record();
-        let (stamp, holder, fresh) = (record.stamp, record.holder, record.fresh);
+        let (stamp, fresh) = (record.stamp, record.fresh);
         record.fresh = id;
         self.write_note(id, stamp, PageNote::held(holder, fresh));
         Ok((id, self.address(id)))
@@ -171,12 +177,24 @@ impl Pool {
 
     /// Makes sure that the next `pages` pages can be taken.
     #[inline(never)]
-    pub(super) fn reserve(self, pages: u32) -> Result<(), PoolError> {
+    pub(crate) fn reserve(self, pages: u32) -> Result<(), PoolError> {
         while self.record().spares < pages {
             let Some(id) = self.pull() else { return Err(PoolError::Exhausted) };
             self.keep(id);
         }
         Ok(())
+    }
+
+    /// Hands over the chain of pages that the lane may take: its first page and its length.
+    pub(crate) fn take_spares(self) -> (u32, u32) {
+        let record = self.record();
+        (core::mem::take(&mut record.spare), core::mem::take(&mut record.spares))
+    }
+
+    /// Takes such a chain back, where the lane has none.
+    pub(crate) fn put_spares(self, (first, pages): (u32, u32)) {
+        let record = self.record();
+        (record.spare, record.spares) = (first, pages);
     }
 
     /// Takes a page out of the shard's pool; nothing when there is none, which is then true for all lanes until pages are given back.
@@ -211,11 +229,16 @@ impl Pool {
             self.retire(id, note);
             return Ok(());
         }
-        // It stays in the chain of what the message took.
-        self.write_note(id, !stamp, note.holder);
+        self.drop_fresh(id, note.holder);
+        Ok(())
+    }
+
+    /// Frees a page that the message has taken, whose note's holder is `holder`. It stays in the chain of what the message took.
+    #[inline(always)]
+    pub(super) fn drop_fresh(self, id: u32, holder: u64) {
         let record = self.record();
         record.dropped = record.dropped.wrapping_add(1);
-        Ok(())
+        self.write_note(id, !record.stamp, holder);
     }
 
     /// Notes that the actor needs a page no more that it had before the message.

@@ -4,6 +4,7 @@ use core::marker::PhantomData;
 
 use tourbillon_shared::pool::PAGE_BYTES;
 
+use super::contents::{Collection, Collections};
 use super::table::{self, HEAD_BYTES, Shape, Table};
 use super::{PoolError, tree};
 use crate::actor::ALIGNMENT_MAX;
@@ -46,6 +47,7 @@ unsafe impl<K: Plain, V: Plain> Plain for PoolMap<K, V> {
         layout::number(layout::number(hash, K::LAYOUT), V::LAYOUT)
     };
     const ZERO_IS_VALID: bool = true;
+    const COLLECTIONS: Collections = Collections::one(Self::collection(Self::LAYOUT));
 
     #[inline(always)]
     unsafe fn is_valid(_at: *const Self) -> bool {
@@ -84,6 +86,11 @@ impl<K: Plain, V: Plain> PoolMap<K, V> {
         let per_page = ((PAGE_BYTES - HEAD_BYTES) / stride) as u32;
         Shape { key: size_of::<K>() as u32, stride: stride as u32, per_page }
     };
+
+    /// What is to be known of it to move its pages; a set has another layout than the map that it is.
+    pub(super) const fn collection(layout: u64) -> Collection {
+        Collection::map::<K, V>(layout, Self::VALUE_AT, Self::SHAPE.stride, Self::SHAPE.per_page)
+    }
 
     #[inline(always)]
     fn bytes(key: &K) -> *const u8 {

@@ -1,5 +1,5 @@
 //! Collections that grow, for actors' states: [`PoolVec`], [`PoolMap`] and [`PoolSet`], whose elements lie in the pool of the actor's
-//! shard.
+//! shard; and blocks there that never change, which actors of all shards read: [`BlockRef`].
 //!
 //! The pool's protocol is in [`tourbillon_shared::pool`].
 //!
@@ -8,8 +8,12 @@
 //! | `lane` | pages, as the message on one lane takes, copies and frees them |
 //! | `turn` | before the handlers of a batch and after them |
 //! | `tree` | pages in a row, found by number |
+//! | `contents`, `moving` | which collections a state has; their pages on the way to the store and back |
 //! | `row`, `table`, `bytes` | sequences and hash tables of elements of any size |
 //! | `vec`, `map`, `set` | the collections: types and borrows around those |
+//! | `publish` | published blocks, as the message on one lane makes, finds and takes back |
+//! | `epoch` | before and after a batch that reads blocks; blocks that wait until nobody can read them |
+//! | `block_ref` | references to blocks, and what a reader sees |
 //!
 //! # What a handler may do with them
 //! A collection's handle is plain data, as the whole state is, and all zero is the empty collection. It belongs to the actor in whose
@@ -27,10 +31,17 @@
 //! there ([`PoolError::Stale`]), unless the same actor has used them again meanwhile, for what then are its own elements. Elements are
 //! [`Pod`](bytemuck::Pod), so any bytes are some value.
 
+mod block_ref;
+#[cfg(test)]
+mod block_tests;
 mod bytes;
+pub mod contents;
+pub(crate) mod epoch;
 mod error;
 pub(crate) mod lane;
 mod map;
+pub(crate) mod moving;
+mod publish;
 mod row;
 mod set;
 mod table;
@@ -40,6 +51,7 @@ mod tree;
 pub(crate) mod turn;
 mod vec;
 
+pub use block_ref::{BlockIter, BlockRef, BlockView};
 pub use error::PoolError;
 pub use map::{MapIter, PoolMap};
 pub use set::PoolSet;

@@ -25,7 +25,7 @@ pub(super) struct Shape {
 impl Shape {
     /// Pages of so many elements.
     #[inline(always)]
-    fn pages(self, length: u32) -> u32 {
+    pub fn pages(self, length: u32) -> u32 {
         // Rounded up, and not by an addition, which could overflow; a page has at least one element.
         match length.checked_sub(1) {
             None => 0,

@@ -1,5 +1,6 @@
 //! A set.
 
+use super::contents::Collections;
 use super::{MapIter, PoolError, PoolMap};
 use crate::context::Context;
 use crate::plain::{Plain, layout};
@@ -27,6 +28,7 @@ impl<K> Default for PoolSet<K> {
 unsafe impl<K: Plain> Plain for PoolSet<K> {
     const LAYOUT: u64 = layout::number(layout::begin("set", size_of::<Self>(), align_of::<Self>()), K::LAYOUT);
     const ZERO_IS_VALID: bool = true;
+    const COLLECTIONS: Collections = Collections::one(PoolMap::<K, ()>::collection(Self::LAYOUT));
 
     #[inline(always)]
     unsafe fn is_valid(_at: *const Self) -> bool {

@@ -87,7 +87,7 @@ impl Shape {
 /// # Safety
 /// That it is.
 #[inline(always)]
-unsafe fn set_head(page: *mut u8, count: u32, next: u32) {
+pub(super) unsafe fn set_head(page: *mut u8, count: u32, next: u32) {
     // SAFETY: the caller vouches for the page.
     unsafe { page.cast::<[u32; 4]>().write([count, next, 0, 0]) };
 }
@@ -105,7 +105,7 @@ const fn half_of(buckets: u32) -> u32 {
 
 /// The bucket of a hash.
 #[inline(always)]
-fn bucket_of(hash: u32, buckets: u32) -> u32 {
+pub(super) fn bucket_of(hash: u32, buckets: u32) -> u32 {
     // Those split in this round are told apart by one more bit.
     let level = half_of(buckets);
     let bucket = hash & level.wrapping_mul(2).wrapping_sub(1);
@@ -374,6 +374,17 @@ pub(super) fn remove(pool: Pool, table: &mut Table, shape: Shape, key: *const u8
         let _ = merge(pool, table, shape);
     }
     Ok(true)
+}
+
+/// Adds a page, whose content is anything, to the end of the last bucket, which is the message's own.
+#[inline(never)]
+pub(super) fn extend(pool: Pool, table: &mut Table, shape: Shape) -> Result<*mut u8, PoolError> {
+    let Some(last) = table.buckets.checked_sub(1) else { return Err(PoolError::Stale) };
+    let (end, _) = own_all(pool, table, shape, last)?;
+    let (id, page) = pool.take()?;
+    // SAFETY: the bucket is the message's own.
+    unsafe { link(end.page).write(id) };
+    Ok(page)
 }
 
 /// Frees everything.

@@ -23,6 +23,16 @@ fn height(leaves: u32) -> u32 {
     bits.wrapping_add(FAN_LOG2 - 1) / FAN_LOG2
 }
 
+/// Pages of a tree of so many leaves, with them.
+pub(super) fn pages(leaves: u32) -> u64 {
+    let (mut level, mut sum) = (u64::from(leaves), u64::from(leaves));
+    while level > 1 {
+        level = level.wrapping_add((1 << FAN_LOG2) - 1) >> FAN_LOG2;
+        sum = sum.wrapping_add(level);
+    }
+    sum
+}
+
 /// The child under which leaf `leaf` is, in an inner page with `level` levels of inner pages below it.
 #[inline(always)]
 fn child(leaf: u32, level: u32) -> usize {

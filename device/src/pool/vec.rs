@@ -5,6 +5,7 @@ use core::marker::PhantomData;
 use tourbillon_shared::pool::PAGE_BYTES;
 
 use super::PoolError;
+use super::contents::{Collection, Collections};
 use super::row::{self, Row, Shape};
 use crate::actor::ALIGNMENT_MAX;
 use crate::context::Context;
@@ -75,6 +76,7 @@ impl<T> Default for PoolVec<T> {
 unsafe impl<T: Plain> Plain for PoolVec<T> {
     const LAYOUT: u64 = layout::number(layout::begin("sequence", size_of::<Self>(), align_of::<Self>()), T::LAYOUT);
     const ZERO_IS_VALID: bool = true;
+    const COLLECTIONS: Collections = Collections::one(Collection::sequence::<T>(Self::LAYOUT));
 
     #[inline(always)]
     unsafe fn is_valid(_at: *const Self) -> bool {

@@ -1,7 +1,7 @@
 //! From a shard to the store: requests in the ring of host memory.
 
 use tourbillon_shared::frame::FRAME_SLOTS_MAX;
-use tourbillon_shared::geometry::{EntryHeader, KernelArguments, LaneAddresses};
+use tourbillon_shared::geometry::{KernelArguments, LaneAddresses};
 use tourbillon_shared::header::HEADER_WORDS;
 use tourbillon_shared::outbox::OutboxState;
 use tourbillon_shared::position::RingShape;
@@ -10,25 +10,26 @@ use tourbillon_shared::virtual_actors::{Ask, ENTRY_WORD, STORE_LANE, StoreReques
 
 use crate::arch::Arch;
 
-/// Sends request `index` of shard `shard`, with the entry where there is one to keep.
+/// Sends request `index` of shard `shard`, with word 3 of its payload and the `words` words from `from` on behind that.
 ///
 /// # Safety
-/// The arguments are those of the launch, of an engine with a store; the caller's warp holds the shard's turn, and the shard has no more
-/// requests without an answer than it may.
+/// `from` is valid for reads of as many words. The arguments are those of the launch, of an engine with a store; the
+/// caller's warp holds the shard's turn, and the shard has no more requests without an answer than it may.
 #[inline(never)]
+#[expect(clippy::too_many_arguments, reason = "a frame's fields, once")]
 pub(crate) unsafe fn send<A: Arch>(
     arguments: &KernelArguments,
     shard: u32,
     index: u32,
     request: &StoreRequest,
     ask: Ask,
-    entry: *const EntryHeader,
+    word_3: u32,
+    from: *const u32,
+    words: u32,
 ) {
-    let entry_bytes = if ask as u8 == Ask::Evict as u8 { arguments.geometry.entry_stride } else { 0 };
-    let header = ask_header(ask, request.kind as u16, request.key, entry_bytes);
+    let header = ask_header(ask, request.kind as u16, request.key, words.wrapping_mul(4));
     let head = header.encode();
-    let front = [shard, index, request.number, 0];
-    let entry_words = entry_bytes / 4;
+    let front = [shard, index, request.number, word_3];
     let shape = RingShape::from_log2(arguments.geometry.store_log2);
     let state = arguments.memory.wrapping_add(arguments.layout.outboxes) as *mut OutboxState;
     let slots = header.flags.span();
@@ -50,13 +51,11 @@ pub(crate) unsafe fn send<A: Arch>(
             let mut i = 0;
             while i < DATA_WORDS_PER_CHUNK {
                 let in_payload = word.wrapping_sub(HEADER_WORDS as u32);
-                let in_entry = in_payload.wrapping_sub(ENTRY_WORD);
+                let behind = in_payload.wrapping_sub(ENTRY_WORD);
                 let value = match (head.get(word as usize), front.get(in_payload as usize)) {
                     (Some(value), _) | (None, Some(value)) => *value,
-                    // SAFETY: the word lies inside the entry, which is the caller's by the turn.
-                    _ if in_entry < entry_words => unsafe {
-                        entry.cast::<u32>().wrapping_add(in_entry as usize).read()
-                    },
+                    // SAFETY: the caller vouches for so many words.
+                    _ if behind < words => unsafe { from.wrapping_add(behind as usize).read() },
                     _ => 0,
                 };
                 // SAFETY: `i` is below the array's length.

@@ -12,10 +12,13 @@
 //!   anything else of the shard, and is answered when that is done. Left in the middle, by a stop or a panic, it stays at the head of its
 //!   ring, and whoever comes next goes on.
 //!
+//! Actors with collections are one module more, `collections`: pieces, room in the pool, and who has to make it.
+//!
 //! Only the holder of the shard's turn is here, and of its warp one lane at a time. What is parked takes a bounded number of nodes; an
 //! entry of the slab is used again only when the store has said that it has the state.
 
 mod ask;
+mod collections;
 mod order;
 mod places;
 mod shard;
@@ -32,6 +35,7 @@ use crate::arch::Arch;
 use crate::block::Block;
 use crate::directory::Directory;
 use crate::stats::Stats;
+use crate::system::System;
 use crate::warp::{Warp, lowest};
 use shard::{Step, Virtual};
 
@@ -103,7 +107,7 @@ pub(crate) unsafe fn settle<A: Arch, const WHOLE: bool>(
 ) -> (*mut EntryHeader, u32) {
     let (mut entry, mut todo) = (entry, todo);
     let directory = Directory::new(block.arguments, block.shard(local));
-    let shard = Virtual::new(block, local, directory);
+    let shard = Virtual::new(block, scratch, local, directory);
     let mut new = new;
     while new != 0 {
         if warp.rank() == lowest(new) {
@@ -122,16 +126,34 @@ pub(crate) unsafe fn settle<A: Arch, const WHOLE: bool>(
 /// The warp, of which all lanes that live come here, holds the turn of the block's shard `local`, and no window is under way.
 #[cold]
 #[inline(never)]
-pub(crate) unsafe fn progress<A: Arch>(warp: &Warp<A, false>, block: &Block<'_>, stats: Stats, local: u32) {
+pub(crate) unsafe fn progress<A: Arch, S: System>(
+    warp: &Warp<A, false>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    local: u32,
+) {
     let directory = Directory::new(block.arguments, block.shard(local));
-    let shard = Virtual::new(block, local, directory);
+    let shard = Virtual::new(block, scratch, local, directory);
+    if S::POOLS {
+        // All lanes have seen the word by which they came here.
+        warp.sync();
+        if warp.rank() == 0 {
+            // SAFETY: the warp holds the turn, and this lane alone works.
+            unsafe {
+                if (&raw mut (*scratch).pool_short).replace(0) != 0 {
+                    shard.feel_pressure();
+                }
+            }
+        }
+    }
     loop {
         // Every lane sees what the last step wrote.
         warp.sync();
         let mut step = Step::Nothing;
         if warp.rank() == 0 {
             // SAFETY: the warp holds the turn, and this lane alone works.
-            step = unsafe { shard.step::<A>() };
+            step = unsafe { shard.step::<A, S>(stats) };
         }
         let step = warp.broadcast(step as u32, 0);
         if step == Step::Nothing as u32 {
@@ -141,11 +163,20 @@ pub(crate) unsafe fn progress<A: Arch>(warp: &Warp<A, false>, block: &Block<'_>,
             continue;
         }
         // SAFETY: as above; the words that the search goes by are written between two searches only.
-        let found = unsafe { if step == Step::Sweep as u32 { shard.idle(warp) } else { directory.oldest(warp) } };
+        let (found, is_passed_over) = unsafe {
+            if step == Step::Sweep as u32 {
+                shard.idle::<A, S>(warp)
+            } else {
+                shard.oldest::<A, S>(warp, step == Step::Pages as u32)
+            }
+        };
         let mut goes_on = true;
         if warp.rank() == 0 {
+            if S::POOLS && is_passed_over {
+                Virtual::note_too_large::<A>(stats);
+            }
             // SAFETY: as above.
-            goes_on = unsafe { shard.evict_found::<A>(stats, step, found) };
+            goes_on = unsafe { shard.evict_found::<A, S>(stats, step, found) };
         }
         if warp.broadcast(u32::from(goes_on), 0) == 0 {
             break;

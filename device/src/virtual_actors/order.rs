@@ -8,7 +8,7 @@ use tourbillon_shared::mutant;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk};
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::{
-    ENTRY_WORD, FAILURES_MAX, ORDER_KIND, Order, REQUESTS_MAX, STORE_LANE, WaitingFrame, errand, phase,
+    ENTRY_WORD, FAILURES_MAX, ORDER_KIND, Order, PIECE_WORDS, REQUESTS_MAX, STORE_LANE, WaitingFrame, errand, phase,
 };
 
 use super::shard::Virtual;
@@ -19,6 +19,7 @@ use crate::directory::Directory;
 use crate::frames::{staged, staged_flags, staged_header, staged_word};
 use crate::kernel::serves;
 use crate::stats::Stats;
+use crate::system::System;
 use crate::warp::Warp;
 
 /// Whether the only frame of a window, staged at `base`, is an order of the host that may give orders.
@@ -54,7 +55,7 @@ pub(crate) const STEP_FIRST: u32 = u32::MAX;
 /// The caller runs the windows, not this: under one more function the handlers would have too few registers.
 #[cold]
 #[inline(never)]
-pub(crate) fn step_of_order<A: Arch, const WHOLE: bool>(
+pub(crate) fn step_of_order<A: Arch, S: System, const WHOLE: bool>(
     warp: &Warp<A, WHOLE>,
     block: &Block<'_>,
     scratch: *mut WarpScratch,
@@ -64,7 +65,7 @@ pub(crate) fn step_of_order<A: Arch, const WHOLE: bool>(
     done: u32,
 ) -> u32 {
     let directory = Directory::new(block.arguments, block.shard(local));
-    let shard = Virtual::new(block, local, directory);
+    let shard = Virtual::new(block, scratch, local, directory);
     // SAFETY: words of the warp's scratch, written by rank 0 before a sync.
     let was_answered = unsafe { (&raw const (*scratch).errand).read() } == errand::ORDER_DONE;
     // Every lane has read it.
@@ -74,7 +75,7 @@ pub(crate) fn step_of_order<A: Arch, const WHOLE: bool>(
         unsafe {
             if done == STEP_FIRST {
                 copy_slot(staged(scratch, base).cast(), (&raw mut (*scratch).order).cast());
-                let index = carry_out::<A>(&shard, block, scratch, stats, local, base);
+                let index = carry_out::<A, S>(&shard, block, scratch, stats, local, base);
                 (&raw mut (*scratch).answered).write(index);
             } else {
                 finish::<A>(&shard, scratch, stats, done);
@@ -105,7 +106,7 @@ pub(crate) fn step_of_order<A: Arch, const WHOLE: bool>(
         return flags.span() | if flags.has(Flags::ARENA) { STEP_LARGE } else { 0 };
     }
     // SAFETY: the warp, of which all lanes that live are here, holds the turn, and no window is under way.
-    unsafe { progress(&warp.damaged(), block, stats, local) };
+    unsafe { progress::<A, S>(&warp.damaged(), block, scratch, stats, local) };
     if warp.rank() == 0 {
         // SAFETY: the scratch is the warp's own. A reply to an order needs no more of it than its header.
         unsafe {
@@ -156,7 +157,7 @@ unsafe fn finish<A: Arch>(shard: &Virtual<'_>, scratch: *mut WarpScratch, stats:
 /// # Safety
 /// The warp holds the turn, and this lane alone works; the order is staged at `base`.
 #[inline(never)]
-unsafe fn carry_out<A: Arch>(
+unsafe fn carry_out<A: Arch, S: System>(
     shard: &Virtual<'_>,
     block: &Block<'_>,
     scratch: *mut WarpScratch,
@@ -185,8 +186,12 @@ unsafe fn carry_out<A: Arch>(
         }
         let index = word(1);
         let request = shard.request(index);
-        let waits_for =
-            if matches!(order, Order::Evicted | Order::EvictFailed) { phase::EVICTING } else { phase::FETCHING };
+        let waits_for = match order {
+            Order::Evicted | Order::EvictFailed | Order::More => phase::EVICTING,
+            Order::Piece => phase::FILLING,
+            Order::NoRoom => phase::FULL,
+            _ => phase::FETCHING,
+        };
         let is_open = (*request).phase == waits_for || mutant!("orders_carried_out_twice");
         if !is_open || (*request).number != word(2) {
             return index;
@@ -196,6 +201,10 @@ unsafe fn carry_out<A: Arch>(
             Order::Evicted => {
                 (*state).evicting = (*state).evicting.wrapping_sub(1);
                 (*state).failures = 0;
+                if S::POOLS {
+                    shard.free_pages_of::<A, S>(stats, index);
+                    shard.has_left(request);
+                }
                 shard.requeue(index);
                 shard.release(index, false);
                 stats.add::<A>(Counter::Evicted, 1);
@@ -206,7 +215,13 @@ unsafe fn carry_out<A: Arch>(
                 (*entry).hlc = A::load_cta(block.clock(local));
                 (*request).phase = phase::WAKING;
                 (*state).failures = (*state).failures.wrapping_add(1);
+                if S::POOLS {
+                    shard.has_left(request);
+                }
                 if (*state).failures >= FAILURES_MAX {
+                    if S::POOLS {
+                        shard.give_up_room();
+                    }
                     (*state).failures = 0;
                     (*state).refused = (*state).queue_frames;
                     (*state).wanted = 0;
@@ -225,7 +240,38 @@ unsafe fn carry_out<A: Arch>(
                     i = i.wrapping_add(1);
                 }
                 (*request).phase = phase::WAKING;
-                stats.add::<A>(Counter::Fetched, 1);
+                if S::POOLS && word(3) != 0 {
+                    (*request).phase = shard.begin_filling::<A>(stats, index, word(3));
+                } else {
+                    stats.add::<A>(Counter::Fetched, 1);
+                }
+            }
+            Order::More => {
+                if S::POOLS {
+                    shard.send_piece::<A, S>(stats, index, word(3));
+                }
+            }
+            Order::Piece => {
+                if S::POOLS {
+                    let mut words = [0; PIECE_WORDS];
+                    let used = u32::from(staged_header(scratch, base).length) / 4;
+                    let used = used.saturating_sub(ENTRY_WORD);
+                    let mut i = 0;
+                    while i < used && i < PIECE_WORDS as u32 {
+                        // SAFETY: `i` is below the array's length.
+                        *words.get_unchecked_mut(i as usize) = word(ENTRY_WORD.wrapping_add(i));
+                        i = i.wrapping_add(1);
+                    }
+                    (*request).phase = shard.fill_pages::<A, S>(stats, index, word(3), &words, used);
+                    if (*request).phase == phase::WAKING {
+                        stats.add::<A>(Counter::Fetched, 1);
+                    }
+                }
+            }
+            Order::NoRoom => {
+                (*request).phase = phase::FREE;
+                (*state).asked = (*state).asked.wrapping_sub(1);
+                (*state).refused = (*state).queue_frames;
             }
             Order::Unknown => {
                 entry.write(EntryHeader { hlc: 0, version: 0 });
@@ -236,6 +282,10 @@ unsafe fn carry_out<A: Arch>(
                 (*request).phase = phase::FAILING;
                 stats.add::<A>(Counter::FetchFailures, 1);
             }
+        }
+        // What was taken for an actor that did not come after all, or came with less.
+        if S::POOLS && (*request).spares != 0 && (*request).phase != phase::FILLING {
+            shard.give_spares::<A>(stats, index);
         }
         index
     }
@@ -253,13 +303,15 @@ unsafe fn stage_next(shard: &Virtual<'_>, scratch: *mut WarpScratch) -> bool {
         let index = (*scratch).answered;
         let (state, request) = (shard.state, shard.request(index));
         let wakes = (*request).phase == phase::WAKING;
-        if wakes || (*request).phase == phase::FAILING {
+        let starves = (*request).phase == phase::STARVING;
+        if wakes || starves || (*request).phase == phase::FAILING {
             let node = (*request).first;
             if node != 0 {
                 let about = if wakes {
                     errand::OF_REQUEST.wrapping_add(index % REQUESTS_MAX)
                 } else {
-                    errand::REFUSE.wrapping_add(FailureCode::FetchFailed as u32)
+                    let code = if starves { FailureCode::PoolExhausted } else { FailureCode::FetchFailed };
+                    errand::REFUSE.wrapping_add(code as u32)
                 };
                 stage(scratch, shard.node(node), about);
                 return true;

@@ -9,6 +9,29 @@ use crate::arch::Arch;
 use crate::directory::Directory;
 use crate::warp::{Warp, lowest};
 
+/// Whether an actor may be evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// It may.
+    Fits,
+    /// It may not, for its collections are too large.
+    TooLarge,
+    /// It is none of those that are looked for.
+    Other,
+}
+
+/// Says which actors may be evicted.
+pub(crate) trait Fits {
+    /// Whether any may not; without, nothing is asked and nothing voted on.
+    const SOME_DO_NOT: bool;
+
+    /// Whether the actor of a bucket may.
+    ///
+    /// # Safety
+    /// The caller's warp holds the shard's turn, nobody writes the entry, and it is that of the bucket's actor, which nobody holds.
+    unsafe fn fit(&self, bucket: &Bucket, entry: *mut EntryHeader) -> Fit;
+}
+
 /// No bucket.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 
@@ -66,13 +89,15 @@ impl Directory {
         unsafe { self.bucket(hole).write(Bucket { key: 0, kind: 0, entry: 0 }) };
     }
 
-    /// The actor that was used least recently among those that nobody holds: its bucket, or [`NOWHERE`]. All lanes look at a part each.
+    /// The actor that was used least recently among those that nobody holds and that fit: its bucket, or [`NOWHERE`]; and whether one was
+    /// passed over because it is too large. All lanes look at a part each.
     ///
     /// # Safety
     /// The caller's warp holds the shard's turn, and nobody writes the directory meanwhile.
     #[inline(never)]
-    pub(crate) unsafe fn oldest<A: Arch>(&self, warp: &Warp<A, false>) -> u32 {
+    pub(crate) unsafe fn oldest<A: Arch, F: Fits>(&self, warp: &Warp<A, false>, fits: &F) -> (u32, bool) {
         let (mut index, mut best, mut at) = (warp.rank(), u64::MAX, NOWHERE);
+        let mut is_too_large = false;
         while index <= self.mask {
             // SAFETY: the index is inside the table; the caller vouches for the turn.
             let bucket = unsafe { self.bucket(index).read() };
@@ -81,7 +106,16 @@ impl Directory {
                 let hlc = unsafe { (*self.entry(bucket.entry)).hlc };
                 let is_older = if mutant!("evicts_the_latest") { hlc > best } else { hlc < best };
                 if is_older || at == NOWHERE {
-                    (best, at) = (hlc, index);
+                    let mut fit = Fit::Fits;
+                    if F::SOME_DO_NOT {
+                        // SAFETY: as above.
+                        fit = unsafe { fits.fit(&bucket, self.entry(bucket.entry)) };
+                    }
+                    match fit {
+                        Fit::Fits => (best, at) = (hlc, index),
+                        Fit::TooLarge => is_too_large = true,
+                        Fit::Other => {}
+                    }
                 }
             }
             index = index.wrapping_add(warp.size());
@@ -90,17 +124,24 @@ impl Directory {
         // The least of all lanes' timestamps; of lanes without one, nothing is less.
         let least = !warp.max_u64(if has_one { !best } else { 0 });
         let votes = warp.ballot(has_one && best == least);
-        if votes == 0 { NOWHERE } else { warp.broadcast(at, lowest(votes)) }
+        let is_too_large = F::SOME_DO_NOT && warp.any(is_too_large);
+        (if votes == 0 { NOWHERE } else { warp.broadcast(at, lowest(votes)) }, is_too_large)
     }
 
-    /// The first actor from bucket `from` on, among `buckets` of them, that nobody holds and that was last used before `before`: its
-    /// bucket, or [`NOWHERE`].
+    /// The first actor from bucket `from` on, among `buckets` of them, that nobody holds, that was last used before `before`, and that
+    /// fits: its bucket, or [`NOWHERE`]; and whether one was passed over because it is too large.
     ///
     /// # Safety
     /// As for [`oldest`](Self::oldest).
     #[inline(never)]
-    pub(crate) unsafe fn idle_from<A: Arch>(&self, warp: &Warp<A, false>, from: u32, buckets: u32, before: u64) -> u32 {
-        let mut done = 0u32;
+    pub(crate) unsafe fn idle_from<A: Arch, F: Fits>(
+        &self,
+        warp: &Warp<A, false>,
+        (from, buckets): (u32, u32),
+        before: u64,
+        fits: &F,
+    ) -> (u32, bool) {
+        let (mut done, mut is_too_large) = (0u32, false);
         while done < buckets {
             let mine = done.wrapping_add(warp.rank());
             let index = from.wrapping_add(mine) & self.mask;
@@ -112,14 +153,20 @@ impl Directory {
                     // SAFETY: a bucket that is not empty names the actor's entry.
                     is_idle = unsafe { (*self.entry(bucket.entry)).hlc } < before;
                 }
+                if F::SOME_DO_NOT && is_idle {
+                    // SAFETY: as above.
+                    let fit = unsafe { fits.fit(&bucket, self.entry(bucket.entry)) };
+                    is_idle = fit == Fit::Fits;
+                    is_too_large |= fit == Fit::TooLarge;
+                }
             }
             let votes = warp.ballot(is_idle);
             if votes != 0 {
-                return warp.broadcast(index, lowest(votes));
+                return (warp.broadcast(index, lowest(votes)), F::SOME_DO_NOT && warp.any(is_too_large));
             }
             done = done.wrapping_add(warp.size());
         }
-        NOWHERE
+        (NOWHERE, F::SOME_DO_NOT && warp.any(is_too_large))
     }
 
     /// Number of buckets minus one.
@@ -141,11 +188,8 @@ impl Directory {
                 let entry = self.entry(index);
                 (*state).free_entry = (*entry).version as u32;
                 (*state).free_entries = (*state).free_entries.wrapping_sub(1);
-                let words = entry.cast::<u64>();
-                let mut word = 0;
-                while word < (self.stride / 8) as usize && !mutant!("entry_reused_as_it_was") {
-                    words.wrapping_add(word).write(0);
-                    word = word.wrapping_add(1);
+                if !mutant!("entry_reused_as_it_was") {
+                    self.clear_entry(index);
                 }
                 return Some(index);
             }
@@ -155,6 +199,20 @@ impl Directory {
             }
             (*self.shard).actors = used.wrapping_add(1);
             Some(used)
+        }
+    }
+
+    /// Makes an entry all zero.
+    ///
+    /// # Safety
+    /// As for [`take_entry`](Self::take_entry); the entry is one of the slab, and nobody else uses it.
+    pub(crate) unsafe fn clear_entry(&self, index: u32) {
+        let words = self.entry(index).cast::<u64>();
+        let mut word = 0;
+        while word < (self.stride / 8) as usize {
+            // SAFETY: the caller vouches for the entry, which has as many words.
+            unsafe { words.wrapping_add(word).write(0) };
+            word = word.wrapping_add(1);
         }
     }
 
@@ -207,6 +265,7 @@ mod tests {
                 dedup_entries: 16,
                 dead_letters_log2: 4,
                 pool_pages: 0,
+                published_pages: 0,
                 waiters: 0,
                 store_log2: 0,
                 mailbox_log2: 0,
@@ -224,7 +283,7 @@ mod tests {
                 geometry,
                 refresh_ns: 0,
                 beat_ns: 0,
-                reserved: [0; 3],
+                reserved: [0; 2],
             };
             let directory = Directory::new(&arguments, 0);
             Self { _words: words, directory }

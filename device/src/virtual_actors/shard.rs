@@ -16,6 +16,7 @@ use tourbillon_shared::virtual_actors::{
 };
 
 use super::ask::send;
+use super::collections::{Evictable, pages_of};
 use super::no_entry;
 use super::places::NOWHERE;
 use crate::arch::Arch;
@@ -23,6 +24,7 @@ use crate::block::Block;
 use crate::directory::Directory;
 use crate::frames::{staged, staged_flags};
 use crate::stats::Stats;
+use crate::system::System;
 use crate::warp::{Warp, lowest};
 
 /// What can be done next for those who wait.
@@ -39,26 +41,29 @@ pub(crate) enum Step {
     Wanted = 3,
     /// Who was not used for long is to leave.
     Sweep = 4,
+    /// The actor used least recently of those with collections is to make room in the pool.
+    Pages = 5,
 }
 
 /// A shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Virtual<'k> {
-    arguments: &'k KernelArguments,
-    number: u32,
+    pub(crate) arguments: &'k KernelArguments,
+    pub(crate) number: u32,
+    pub(crate) scratch: *mut WarpScratch,
     pub(crate) state: *mut VirtualShard,
     nodes: *mut WaitingFrame,
     pub(crate) directory: Directory,
 }
 
 impl<'k> Virtual<'k> {
-    /// The block's shard `local`, whose directory is `directory`.
-    pub(crate) fn new(block: &Block<'k>, local: u32, directory: Directory) -> Self {
+    /// The block's shard `local`, whose directory is `directory`, for the warp whose scratch is `scratch`.
+    pub(crate) fn new(block: &Block<'k>, scratch: *mut WarpScratch, local: u32, directory: Directory) -> Self {
         let (arguments, number) = (block.arguments, block.shard(local));
         let before = virtual_bytes(arguments.geometry.waiters).wrapping_mul(number.into());
         let at = arguments.memory.wrapping_add(arguments.layout.virtuals).wrapping_add(before);
         let state = at as *mut VirtualShard;
-        Self { arguments, number, state, nodes: state.wrapping_add(1).cast(), directory }
+        Self { arguments, number, scratch, state, nodes: state.wrapping_add(1).cast(), directory }
     }
 
     /// Request `index`, which is below [`REQUESTS_MAX`] or taken modulo that.
@@ -244,14 +249,22 @@ impl<'k> Virtual<'k> {
 
     /// Does a step for those who wait for room, or says what it takes.
     #[inline(never)]
-    pub(crate) unsafe fn step<A: Arch>(&self) -> Step {
+    pub(crate) unsafe fn step<A: Arch, S: System>(&self, stats: Stats) -> Step {
         // SAFETY: the turn.
         unsafe {
             let state = self.state;
+            if S::POOLS
+                && let Some(step) = self.step_for_pages::<A>(stats)
+            {
+                return step;
+            }
             if (*state).asked >= REQUESTS_MAX {
                 return Step::Nothing;
             }
-            if (*state).queue_frames != 0 && (*state).refused == 0 {
+            // Fetches may be short of pages, for which there must be a request left to evict by.
+            let fetches = (*state).asked.wrapping_sub((*state).evicting);
+            let may_fetch = !S::POOLS || fetches < REQUESTS_MAX.wrapping_sub(1) || mutant!("fetches_take_all_requests");
+            if (*state).queue_frames != 0 && (*state).refused == 0 && may_fetch {
                 if let Some(entry) = self.directory.take_entry(state) {
                     self.admit::<A>(entry);
                     return Step::Again;
@@ -304,12 +317,12 @@ impl<'k> Virtual<'k> {
             (*state).places = (*state).places.wrapping_add(1);
             let (bucket, _) = self.directory.locate(hash(kind, key), kind, key);
             self.directory.bucket(bucket).write(Bucket { key, kind: held(kind, index), entry });
-            send::<A>(self.arguments, self.number, index, &*request, Ask::Fetch, core::ptr::null());
+            send::<A>(self.arguments, self.number, index, &*request, Ask::Fetch, 0, core::ptr::null(), 0);
         }
     }
 
     /// A request that is free, for an actor. There is one.
-    unsafe fn take_request(&self, kind: u16, key: u64, entry: u32, phase: u32) -> u32 {
+    pub(super) unsafe fn take_request(&self, kind: u16, key: u64, entry: u32, phase: u32) -> u32 {
         // SAFETY: the turn.
         unsafe {
             let state = self.state;
@@ -320,7 +333,7 @@ impl<'k> Virtual<'k> {
             let number = (*state).number.wrapping_add(1);
             (*state).number = number;
             (*state).asked = (*state).asked.wrapping_add(1);
-            let request = StoreRequest { key, kind: kind.into(), entry, phase, number, first: 0, last: 0 };
+            let request = StoreRequest { key, kind: kind.into(), entry, phase, number, ..StoreRequest::default() };
             self.request(index).write(request);
             index
         }
@@ -330,34 +343,50 @@ impl<'k> Virtual<'k> {
     ///
     /// # Safety
     /// All lanes of the warp, which has the turn, come here, and nobody writes the state meanwhile.
-    pub(crate) unsafe fn idle<A: Arch>(&self, warp: &Warp<A, false>) -> u32 {
-        // SAFETY: the caller vouches for it.
+    pub(crate) unsafe fn idle<A: Arch, S: System>(&self, warp: &Warp<A, false>) -> (u32, bool) {
+        // SAFETY: the caller vouches for it; the directory names an actor's own entry.
         unsafe {
             let state = self.state;
-            self.directory.idle_from(warp, (*state).sweep_next, (*state).sweep_left, (*state).sweep_before)
+            let range = ((*state).sweep_next, (*state).sweep_left);
+            self.directory.idle_from(warp, range, (*state).sweep_before, &Evictable::<S>::new(false))
         }
+    }
+
+    /// The actor used least recently that may leave, or, `for_pages`, that of those with pages: its bucket, or [`NOWHERE`].
+    ///
+    /// # Safety
+    /// As for [`idle`](Self::idle).
+    pub(crate) unsafe fn oldest<A: Arch, S: System>(&self, warp: &Warp<A, false>, for_pages: bool) -> (u32, bool) {
+        // SAFETY: as above.
+        unsafe { self.directory.oldest(warp, &Evictable::<S>::new(for_pages)) }
     }
 
     /// Evicts the actor of bucket `found`, which `step` asked for; whether there may be more to do.
     #[inline(never)]
-    pub(crate) unsafe fn evict_found<A: Arch>(&self, stats: Stats, step: u32, found: u32) -> bool {
+    pub(crate) unsafe fn evict_found<A: Arch, S: System>(&self, stats: Stats, step: u32, found: u32) -> bool {
         // SAFETY: the turn; the bucket is that of an actor that nobody holds.
         unsafe {
             let state = self.state;
             if step == Step::Sweep as u32 {
                 self.advance_sweep(found);
             } else if found == NOWHERE {
-                // Every actor is held by a request, and the answer to one goes on from here.
+                if S::POOLS && step == Step::Pages as u32 {
+                    return self.has_no_pages_to_free();
+                }
                 if step == Step::Wanted as u32 {
                     (*state).wanted = 0;
                     return true;
+                }
+                // Every actor is held by a request, and the answer to one goes on from here.
+                if S::POOLS {
+                    self.refuse_for_want_of_room::<A>();
                 }
                 return false;
             } else if step == Step::Wanted as u32 {
                 (*state).wanted = (*state).wanted.wrapping_sub(1);
             }
             if found != NOWHERE {
-                self.evict::<A>(stats, found);
+                self.evict::<A, S>(stats, found);
             }
             true
         }
@@ -386,7 +415,7 @@ impl<'k> Virtual<'k> {
     }
 
     /// Sends the actor of a bucket to the store; one that has handled nothing is just forgotten.
-    unsafe fn evict<A: Arch>(&self, stats: Stats, index: u32) {
+    unsafe fn evict<A: Arch, S: System>(&self, stats: Stats, index: u32) {
         // SAFETY: the turn; the bucket is that of an actor that nobody holds.
         unsafe {
             let state = self.state;
@@ -402,7 +431,12 @@ impl<'k> Virtual<'k> {
             let request = self.take_request(kind, bucket.key, bucket.entry, phase::EVICTING);
             (*state).evicting = (*state).evicting.wrapping_add(1);
             (*self.directory.bucket(index)).kind = held(kind, request);
-            send::<A>(self.arguments, self.number, request, &*self.request(request), Ask::Evict, entry);
+            let pages = pages_of::<S>(kind, entry) as u32;
+            (*self.request(request)).pages = pages;
+            (*state).leaving = (*state).leaving.wrapping_add(pages);
+            let (words, has_pieces) = (self.directory.stride / 4, u32::from(pages != 0));
+            let about = &*self.request(request);
+            send::<A>(self.arguments, self.number, request, about, Ask::Evict, has_pieces, entry.cast(), words);
             if mutant!("slot_reused_before_its_acknowledgement") {
                 self.directory.give_entry(state, bucket.entry);
             }

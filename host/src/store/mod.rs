@@ -32,10 +32,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Collections in pools go and come with their actors: `collections` has the format of their bytes.
+//!
 //! One thread of the engine, `tourbillon-store`, calls the store: so an actor is never fetched before it was kept. What it does is in
 //! `service`; what it says to the device in [`tourbillon_shared::virtual_actors`].
 
+mod collections;
 mod memory;
+mod pieces;
 mod places;
 mod service;
 
@@ -44,6 +48,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+pub use collections::CollectionsError;
 pub use memory::MemoryStore;
 #[doc(hidden)]
 pub use places::ShardPlaces;
@@ -77,8 +82,13 @@ pub struct StoredActor {
     /// Hash of the layout of its state ([`Plain::LAYOUT`](tourbillon_device::Plain::LAYOUT)).
     pub layout_hash: u64,
     /// Its state, as many bytes as the state of the kind has. One of another version is taken over as
-    /// [`SystemImage::adopt`](crate::SystemImage::adopt) does it, when the actor is fetched.
+    /// [`SystemImage::adopt`](crate::SystemImage::adopt) does it, when the actor is fetched. Handles of collections in it are all zero.
     pub state: Vec<u8>,
+    /// What is in its collections; nothing where it has none, or all are empty. The bytes name each collection by its field and say what
+    /// layout its elements have, and no pages: so another engine takes them, whatever its geometry. They go to the collections of
+    /// the same names in the state, also in one that `upgrade` has made; one that has no such name, or other elements, is a
+    /// [`CollectionsError`].
+    pub collections: Vec<u8>,
 }
 
 /// Where actors are that the device does not have.

@@ -3,7 +3,7 @@
 //! It reads the requests of all shards in order, calls the store, and answers with orders in a lane of its own. It never waits for a shard
 //! but for room in that lane, which shards give without waiting for it; so neither can hold up the other for ever.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,8 +19,10 @@ use tourbillon_shared::hlc;
 use tourbillon_shared::outbox::read_frame;
 use tourbillon_shared::partition::{even_table, hash, partition_of};
 use tourbillon_shared::position::RingShape;
-use tourbillon_shared::virtual_actors::{Ask, ENTRY_WORD, ORDER_KIND, Order, kind_of, space_of};
+use tourbillon_shared::virtual_actors::{Ask, ENTRY_WORD, ORDER_KIND, Order, PIECE_NUMBER, kind_of, space_of};
 
+use super::collections::{CollectionsError, Page, decode, empty_handles, encode};
+use super::pieces::{Gathering, cut};
 use super::{Clock, Counted, Store, StoreConfig, StoreError, StoredActor};
 use crate::error::EngineError;
 use crate::keys::{ActorKey, Key};
@@ -76,6 +78,7 @@ impl StoreService {
             store,
             counted: Arc::clone(&counted),
             commands: orders,
+            gatherings: HashMap::new(),
             sweeps: Sweeps::new(config),
         };
         let thread = std::thread::Builder::new()
@@ -170,6 +173,8 @@ struct Server {
     counted: Arc<Counted>,
     commands: Receiver<Command>,
     sweeps: Sweeps,
+    /// Actors whose pages are on their way here, by shard and place of the request: no more than shards have requests.
+    gatherings: HashMap<(u32, u32), Gathering>,
 }
 
 impl Server {
@@ -234,31 +239,76 @@ impl Server {
             let bytes = payload.get(index * 4..index * 4 + 4).and_then(|bytes| bytes.try_into().ok());
             u32::from_le_bytes(bytes.unwrap_or_default())
         };
-        let (shard, place, number) = (word(0), word(1), word(2));
-        let entry = payload.get(FRONT_BYTES..length).unwrap_or_default();
-        let mut brought = Vec::new();
-        let order = match Ask::from_number(header.message) {
-            Some(Ask::Evict) => self.keep(header, entry),
-            Some(Ask::Fetch) => self.bring(header, &mut brought),
-            None => Order::FetchFailed,
+        let (shard, place, number, mark) = (word(0), word(1), word(2), word(3));
+        let behind = payload.get(FRONT_BYTES..length).unwrap_or_default();
+        let answer = |order: Order, word: u32| [order as u32, place, number, word];
+        match Ask::from_number(header.message) {
+            Some(Ask::Evict) if mark != 0 => {
+                self.gatherings.insert((shard, place), Gathering::new(number, behind));
+                self.order(shard, answer(Order::More, 0), &[]);
+            }
+            Some(Ask::Evict) => {
+                let order = self.keep(header, Ok(Gathering::new(number, behind)));
+                self.order(shard, answer(order, 0), &[]);
+            }
+            Some(Ask::Piece) => {
+                let (order, last) = self.gather(header, (shard, place), number, mark, behind);
+                self.order(shard, answer(order, last), &[]);
+            }
+            Some(Ask::Fetch) => self.fetch(header, shard, answer),
+            Some(Ask::Nothing) => self.order(shard, answer(Order::NoRoom, 0), &[]),
+            None => self.order(shard, answer(Order::FetchFailed, 0), &[]),
+        }
+    }
+
+    /// Takes a piece of an actor that leaves: the order that answers it, and its last word.
+    fn gather(&mut self, header: &Header, at: (u32, u32), number: u32, mark: u32, chunks: &[u8]) -> (Order, u32) {
+        let kind = self.kind_of(header);
+        let gathering = self.gatherings.get_mut(&at).filter(|gathering| gathering.number == number);
+        let added = match (gathering, kind) {
+            (Some(gathering), Some(kind)) => gathering.add(&kind, mark, chunks),
+            _ => Err(CollectionsError::Damaged { actor: "an actor", what: "a piece came of what was not begun" }),
         };
-        self.order(shard, [order as u32, place, number, 0], &brought);
+        if added == Ok(false) {
+            return (Order::More, mark & PIECE_NUMBER);
+        }
+        let gathered = self.gatherings.remove(&at);
+        (self.keep(header, added.map(|_| gathered.unwrap_or_else(|| Gathering::new(number, &[])))), 0)
+    }
+
+    /// Brings an actor to a shard, and what is in its collections behind it.
+    fn fetch(&mut self, header: &Header, shard: u32, answer: impl Fn(Order, u32) -> [u32; ENTRY_WORD as usize]) {
+        let mut brought = Brought::default();
+        let order = self.bring(header, &mut brought);
+        self.order(shard, answer(order, brought.pages_needed), &brought.entry);
+        for (mark, chunks) in cut(&brought.pages) {
+            self.order(shard, answer(Order::Piece, mark), &chunks);
+        }
+    }
+
+    /// The kind of the actor that a request is about.
+    fn kind_of(&self, header: &Header) -> Option<Kind> {
+        let number = kind_of(header.kind);
+        self.shared.image.kinds.iter().find(|known| known.number == number).copied()
     }
 
     /// The actor that a request is about: its kind and key; nothing where the engine has no such kind, or the key no name.
     fn subject(&self, header: &Header) -> Option<(Kind, ActorKey)> {
-        let number = kind_of(header.kind);
-        let kind = *self.shared.image.kinds.iter().find(|known| known.number == number)?;
+        let kind = self.kind_of(header)?;
         let key = self.shared.names.name_of(Key::in_space(space_of(header.kind), header.key))?;
         Some((kind, key))
     }
 
-    fn keep(&self, header: &Header, entry: &[u8]) -> Order {
+    /// Has the store keep what has come of an actor.
+    fn keep(&self, header: &Header, gathered: Result<Gathering, CollectionsError>) -> Order {
         let kept =
             self.subject(header).ok_or_else(|| StoreError::from("the key has no name")).and_then(|(kind, key)| {
-                let (head, state) = entry.split_at_checked(size_of::<EntryHeader>()).unwrap_or_default();
+                let gathered = gathered?;
+                let (head, state) = gathered.entry.split_at_checked(size_of::<EntryHeader>()).unwrap_or_default();
                 let head: EntryHeader = bytemuck::try_pod_read_unaligned(head).unwrap_or_default();
-                let state = state.get(..kind.state_bytes).unwrap_or_default().to_vec();
+                let mut state = state.get(..kind.state_bytes).unwrap_or_default().to_vec();
+                let collections = encode(&kind, &state, &gathered.pages)?;
+                empty_handles(&kind, &mut state);
                 let actor = StoredActor {
                     kind: kind.number,
                     key,
@@ -267,6 +317,7 @@ impl Server {
                     schema_version: kind.schema,
                     layout_hash: kind.layout,
                     state,
+                    collections,
                 };
                 guarded(|| self.store.evict(&actor))
             });
@@ -283,8 +334,8 @@ impl Server {
         }
     }
 
-    /// Puts the actor's entry into `brought`.
-    fn bring(&self, header: &Header, brought: &mut Vec<u8>) -> Order {
+    /// Puts what the store has of the actor into `brought`.
+    fn bring(&self, header: &Header, brought: &mut Brought) -> Order {
         let fetched =
             self.subject(header).ok_or_else(|| StoreError::from("the key has no name")).and_then(|(kind, key)| {
                 let Some(mut actor) = guarded(|| self.store.fetch(kind.number, &key))? else { return Ok(None) };
@@ -292,6 +343,9 @@ impl Server {
                 // The user's `upgrade` runs here.
                 let state = guarded(|| Ok(self.shared.image.adopt(kind.number, schema, layout, &actor.state)?))?;
                 actor.state = state;
+                // Whatever the store or `upgrade` says, it leads to no page.
+                empty_handles(&kind, &mut actor.state);
+                (brought.pages, brought.pages_needed) = decode(&kind, &actor.collections)?;
                 Ok(Some(actor))
             });
         match fetched {
@@ -299,8 +353,8 @@ impl Server {
                 count(&self.counted.fetched);
                 // An actor without a timestamp is one that has handled nothing.
                 let head = EntryHeader { hlc: actor.hlc.max(1), version: actor.version };
-                brought.extend_from_slice(bytemuck::bytes_of(&head));
-                brought.extend_from_slice(&actor.state);
+                brought.entry.extend_from_slice(bytemuck::bytes_of(&head));
+                brought.entry.extend_from_slice(&actor.state);
                 Order::Fetched
             }
             Ok(None) => {
@@ -364,6 +418,15 @@ impl Server {
             self.end.free_to(position.wrapping_add(span.into()));
         }
     }
+}
+
+/// An actor that the store has brought.
+#[derive(Default)]
+struct Brought {
+    entry: Vec<u8>,
+    pages: Vec<Page>,
+    /// Pages of the pool that these take.
+    pages_needed: u32,
 }
 
 fn count(counter: &AtomicU64) {

@@ -148,7 +148,7 @@ fn check_quiet(workspace: &Path, toolchain: &Toolchain, chip: Chip) -> Outcome {
     let body = compile(workspace, toolchain, chip, QUIET)?;
     let module = Module::parse(&body).map_err(one)?;
     let mut faults = calls::panics(&module);
-    // The only text that is checked in which an actor has collections.
+    // The only text that is checked in which an actor has collections and publishes blocks.
     faults.extend(check::pooled(&module));
     done(faults.into_iter().map(|fault| format!("{QUIET}: {fault}")).collect())
 }

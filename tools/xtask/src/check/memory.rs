@@ -19,6 +19,10 @@ const OUTBOX_ACCESSES: [&str; 2] = ["atom.acquire.gpu.global.add.u64", "atom.acq
 const POOL_ACCESSES: [&str; 3] =
     ["atom.relaxed.cta.global.add.u64", "ld.relaxed.cta.global.u64", "st.relaxed.cta.global.u64"];
 
+/// What publishes a block and finds it, and what tells when nobody reads it any longer: between blocks of the grid.
+const BLOCK_ACCESSES: [&str; 4] =
+    ["st.release.gpu.global.u64", "ld.acquire.gpu.global.u64", "fence.sc.gpu", "atom.acq_rel.gpu.global.cas.b64"];
+
 /// Every read-modify-write names its ordering and its scope.
 ///
 /// Without them it is relaxed and of device scope, which is what the compiler makes of the language's own atomics
@@ -53,6 +57,11 @@ pub fn outboxes(module: &Module) -> Vec<String> {
 /// The ring kernel, of which an actor has collections, uses the words of pools as what they are.
 pub fn pools(module: &Module) -> Vec<String> {
     missing(module, &POOL_ACCESSES, "lanes may take the same page")
+}
+
+/// The ring kernel, of which an actor publishes blocks, orders versions, announcements and the epoch as this needs.
+pub fn published(module: &Module) -> Vec<String> {
+    missing(module, &BLOCK_ACCESSES, "pages of published blocks may be used again under their readers")
 }
 
 /// Accesses that the ring kernel lacks, and what that means.
@@ -125,5 +134,17 @@ mod tests {
         assert_eq!(pools(&module(&[(".entry tourbillon_ring_kernel", all.as_str())])), [""; 0]);
         let weaker = all.replace("atom.relaxed.cta", "atom.relaxed.gpu");
         assert_eq!(pools(&module(&[(".entry tourbillon_ring_kernel", weaker.as_str())])).len(), 1);
+    }
+
+    #[test]
+    fn weaker_orderings_of_blocks_are_seen() {
+        let all = BLOCK_ACCESSES.map(|access| format!("{access} x;")).concat();
+        let kernel = |body: &str| published(&module(&[(".entry tourbillon_ring_kernel", body)]));
+        assert_eq!(kernel(&all), [""; 0]);
+        for (strong, weak) in
+            [("fence.sc", "fence.acq_rel"), ("st.release", "st.relaxed"), ("acq_rel.gpu", "acq_rel.cta")]
+        {
+            assert_eq!(kernel(&all.replace(strong, weak)).len(), 1, "{strong}");
+        }
     }
 }

@@ -24,10 +24,11 @@ pub fn text(module: &Module) -> Vec<String> {
     faults
 }
 
-/// What is wrong in a text with collections, which is none of those that are shipped.
+/// What is wrong in a text with collections and published blocks, which is none of those that are shipped.
 pub fn pooled(module: &Module) -> Vec<String> {
     let mut faults = memory::orderings(module);
     faults.extend(memory::pools(module));
+    faults.extend(memory::published(module));
     faults.extend(calls::traps(module));
     faults.extend(calls::recursion(module));
     faults.extend(collectives::guarded(module));

@@ -1,0 +1,209 @@
+//! Messages between actors: how long a hop takes, by the device's stamps, and how many there are in a second. Every message is found
+//! again in the state of the actor that it went to.
+
+use std::time::{Duration, Instant};
+
+use tourbillon::actors::Rover;
+use tourbillon::actors::courier::{Courier, HOP_STEP_NS, HOP_STEPS, Report, Roam, Route};
+use tourbillon::actors::rover::{Rove, Seen};
+use tourbillon::{Client, Counter, Engine, GpuGeometry, Message, ReplyOf};
+use tourbillon_shared::floor::{HOP_CHUNKS_APART, HopArguments};
+use tourbillon_shared::partition::{even_table, hash, partition_of};
+use tourbillon_shared::slot::Chunk;
+
+use crate::cuda::{Context, CudaResult, DeviceMemory, Module, Pinned, Stream};
+use crate::engine::{EngineResult, REPLY_TIME_MAX, Setup};
+use tourbillon::{Actor, DeviceSelector};
+use tourbillon_benches::results::{Figure, Results};
+
+/// Hops of one run, one message under way.
+const HOPS: u32 = 200_000;
+/// Runs: a million hops.
+const RUNS: u64 = 5;
+/// Rounds of the bare hop.
+const FLOOR_ROUNDS: u32 = 200_000;
+/// Launches of the bare hop, after one that warms up.
+const FLOOR_LAUNCHES: u32 = 5;
+/// Longest time for one of them.
+const FLOOR_TIME_MAX: Duration = Duration::from_secs(5);
+/// Actors of the throughput.
+const ROVERS: u32 = 1 << 20;
+/// Messages under way: most of what the mailboxes have room for.
+const UNDER_WAY: u64 = 1 << 19;
+/// Messages of one run, on a GPU and on CPU threads.
+const MESSAGES: (u64, u64) = (1 << 31, 1 << 22);
+/// How long a run may take.
+const RUN_TIME_MAX: Duration = Duration::from_secs(60);
+/// Time over which the rate is measured, while all messages are under way.
+const RATE_TIME: Duration = Duration::from_millis(400);
+
+/// Nanoseconds of a bare hop between blocks.
+pub fn measure_floor(context: &Context, module: &Module<'_>) -> CudaResult<Figure> {
+    let mut hops = Vec::new();
+    for number in 0..=FLOOR_LAUNCHES {
+        let chunks = DeviceMemory::new(context, 2 * HOP_CHUNKS_APART * size_of::<Chunk>())?;
+        let took = DeviceMemory::new(context, size_of::<u64>())?;
+        let arguments = HopArguments {
+            chunks_at: chunks.address(),
+            took_at: took.address(),
+            time_ns: FLOOR_TIME_MAX.as_nanos() as u64 / 2,
+            rounds: FLOOR_ROUNDS,
+            reserved: 0,
+        };
+        let arguments = DeviceMemory::of(context, &[arguments])?;
+        let stream = Stream::new(context)?;
+        stream.launch(module.function(c"tourbillon_floor_hop")?, 2, u32::BITS, Some(arguments.address()))?;
+        stream.synchronize_within(FLOOR_TIME_MAX)?;
+        let pinned = Pinned::new(context, size_of::<u64>())?;
+        stream.copy_out(&pinned, took.address())?;
+        stream.synchronize()?;
+        // SAFETY: one word, page-aligned, which the device has written and does not touch any more.
+        let took_ns = unsafe { pinned.host().cast::<u64>().read_volatile() };
+        if number > 0 {
+            hops.push(took_ns as f64 / (2.0 * f64::from(FLOOR_ROUNDS)));
+        }
+    }
+    Ok(Figure::median_of(&hops))
+}
+
+/// All of it.
+pub fn measure(setup: Setup, results: &mut Results) -> EngineResult<()> {
+    let builder = || {
+        Engine::builder_for(tourbillon_bank::image()).backend(setup.backend).device(DeviceSelector::Index(setup.device))
+    };
+    let engine = builder().build()?;
+    println!("engine: {}", tourbillon_tools::environment::geometry_text(&engine.geometry()));
+    let floor = results.get("floor_hop_ns").map(|entry| entry.value);
+    for (name, is_same) in [("hop_same_shard_p50", true), ("hop_cross_shard_p50", false)] {
+        let hop = hops(&engine, is_same)?;
+        results.add(name, hop, "ns", floor);
+    }
+    drop(engine);
+    // As many shards as there are warps, so that every warp has work.
+    let wide = GpuGeometry { gates: 1, warps_per_block: 8, blocks: None };
+    let engine = builder().geometry(wide).shards(1024).actors_per_shard(2 * ROVERS / 1024).mailbox_capacity(4096);
+    let is_gpu = setup.backend == tourbillon::Backend::Cuda;
+    let engine = if is_gpu { engine } else { builder().actors_per_shard(2 * ROVERS / 16).mailbox_capacity(1 << 16) };
+    let engine = engine.build()?;
+    println!("engine: {}", tourbillon_tools::environment::geometry_text(&engine.geometry()));
+    for (name, skewed) in [("device_messages_per_s_uniform", 0), ("device_messages_per_s_zipf", Rove::SKEWED)] {
+        let messages = if is_gpu { MESSAGES.0 } else { MESSAGES.1 };
+        // Skewed traffic goes at the pace of the busiest actor.
+        let messages = if skewed == 0 { messages } else { messages / 64 };
+        let rate = rate(&engine, skewed, messages)?;
+        results.add(name, rate, "1/s", None);
+    }
+    Ok(())
+}
+
+fn client(engine: &Engine) -> EngineResult<Client> {
+    let mut client = engine.client()?;
+    client.set_timeout(Some(REPLY_TIME_MAX));
+    Ok(client)
+}
+
+/// Two couriers in the same shard or in different ones: the key of one of them, and in which bits that of the other differs.
+fn pair(engine: &Engine, is_same: bool) -> EngineResult<(u64, u32)> {
+    let table = even_table(engine.geometry().shards);
+    let shard = |key| table[partition_of(hash(Courier::KIND, key))];
+    let found = (1u32..1 << 20).find(|bits| (shard(0) == shard(u64::from(*bits))) == is_same);
+    found.map(|bits| (0, bits)).ok_or_else(|| "no such pair of actors".into())
+}
+
+/// The median of the hops of one message between two couriers, by their own histograms.
+fn hops(engine: &Engine, is_same: bool) -> EngineResult<Figure> {
+    let mut client = client(engine)?;
+    let (key, bits) = pair(engine, is_same)?;
+    let read = |client: &mut Client| -> EngineResult<[u64; HOP_STEPS]> {
+        let mut sums = [0; HOP_STEPS];
+        for key in [key, key ^ u64::from(bits)] {
+            let courier: Courier = client.call(key, Report {})?;
+            sums.iter_mut().zip(courier.hops).for_each(|(sum, count)| *sum += u64::from(count));
+        }
+        Ok(sums)
+    };
+    let mut before = read(&mut client)?;
+    let mut medians = Vec::new();
+    for run in 0..RUNS {
+        client.call(key, Roam::new(HOPS, Route::Pair, bits * 2, run))?;
+        engine.quiesce(RUN_TIME_MAX)?;
+        let now = read(&mut client)?;
+        let steps: Vec<u64> = now.iter().zip(before).map(|(now, before)| now - before).collect();
+        if steps.iter().sum::<u64>() != u64::from(HOPS) + 1 {
+            return Err(format!("{} of {HOPS} hops", steps.iter().sum::<u64>()).into());
+        }
+        medians.push(median(&steps));
+        before = now;
+    }
+    Ok(Figure::median_of(&medians))
+}
+
+/// The median of a histogram of steps, by straight lines inside of them.
+fn median(steps: &[u64]) -> f64 {
+    let half = steps.iter().sum::<u64>() as f64 / 2.0;
+    let mut below = 0.0;
+    for (number, count) in steps.iter().enumerate() {
+        let count = *count as f64;
+        if below + count >= half {
+            return (number as f64 + (half - below) / count) * HOP_STEP_NS as f64;
+        }
+        below += count;
+    }
+    f64::NAN
+}
+
+/// Messages to each of `keys`, in a pipeline; their replies.
+fn all<M: Message>(client: &mut Client, messages: impl Iterator<Item = (u64, M)>) -> EngineResult<Vec<ReplyOf<M>>> {
+    let mut replies = Vec::new();
+    let mut messages = messages.peekable();
+    let mut pipeline = client.pipeline::<M>();
+    loop {
+        while let Some((key, message)) = messages.peek() {
+            if !pipeline.push(*key, message)? {
+                break;
+            }
+            messages.next();
+        }
+        match pipeline.pop() {
+            Some(reply) => replies.push(reply.map_err(|_| "a message failed")?),
+            None if messages.peek().is_none() => return Ok(replies),
+            None => {}
+        }
+    }
+}
+
+/// Messages a second between all rovers, while as many as ever are under way; and whether each of them is in a state.
+fn rate(engine: &Engine, skewed: u32, messages: u64) -> EngineResult<Figure> {
+    let mut client = client(engine)?;
+    let sum = |rovers: &[Rover]| rovers.iter().map(|rover| rover.received).sum::<u64>();
+    let seen = |client: &mut Client| all(client, (0..u64::from(ROVERS)).map(|key| (key, Seen {})));
+    let before = sum(&seen(&mut client)?);
+    let hops = (messages / UNDER_WAY) as u32;
+    let first = |i: u64| Rove { left: hops, rovers: ROVERS | skewed, seed: i.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
+    all(&mut client, (0..UNDER_WAY).map(|i| (i * u64::from(ROVERS) / UNDER_WAY, first(i))))?;
+    // All are under way from here on, and none ends before it has made all its hops.
+    let letters = || -> EngineResult<(Instant, u64)> {
+        let counters = engine.device_counters()?;
+        Ok((Instant::now(), counters[Counter::Letters as usize]))
+    };
+    let mut rates = Vec::new();
+    let (mut began, mut count) = letters()?;
+    for _ in 0..3 {
+        std::thread::sleep(RATE_TIME / 3);
+        let (now, counted) = letters()?;
+        rates.push((counted - count) as f64 / (now - began).as_secs_f64());
+        (began, count) = (now, counted);
+    }
+    engine.quiesce(RUN_TIME_MAX)?;
+    let received = sum(&seen(&mut client)?) - before;
+    if received != UNDER_WAY * (u64::from(hops) + 1) {
+        return Err(format!("{received} of {} messages are in the states", UNDER_WAY * (u64::from(hops) + 1)).into());
+    }
+    let mailboxes = engine.mailboxes()?;
+    if let Some(shard) = mailboxes.iter().position(|mailbox| mailbox.slots_put != mailbox.slots_taken) {
+        return Err(format!("shard {shard} has not taken all of its letters: {:?}", mailboxes[shard]).into());
+    }
+    let overflowed: u64 = mailboxes.iter().map(|mailbox| mailbox.overflowed).sum();
+    println!("  {received} messages, each in a state, {UNDER_WAY} under way; {overflowed} waited in an overflow");
+    Ok(Figure::median_of(&rates))
+}
