@@ -10,6 +10,8 @@ mod arena;
 mod backpressure;
 #[path = "tests/bad_input.rs"]
 mod bad_input;
+#[path = "tests/bank.rs"]
+mod bank;
 #[path = "tests/blocks.rs"]
 mod blocks;
 #[path = "tests/bounded.rs"]

@@ -9,6 +9,7 @@ use tourbillon_shared::error::{FAILURE_WORDS, FailureCode};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, decode_payload};
 use tourbillon_shared::header::{Flags, Header};
 use tourbillon_shared::mailbox::{HOPS_MAX, LETTERS_MAX};
+use tourbillon_shared::mutant;
 use tourbillon_shared::outbox::NOTICES_MAX;
 use tourbillon_shared::published::BLOCK_BYTES_MAX;
 
@@ -121,12 +122,16 @@ pub enum CallError<E> {
     )]
     OutboxFull,
     /// There is no room for a letter that the handler sent, neither in the mailbox of its receiver's shard nor in the overflow of its own;
-    /// the actor's state is as before the message, and nothing was sent to anybody.
+    /// the actor's state is as before the message, and nothing was sent to anybody. What actors did that handed the message on before
+    /// stays done: with `hops` 0 nothing has happened.
     #[error(
-        "there is no room for a letter that the handler sent; send the message again later, or raise `mailbox_capacity` or \
-         `overflow_capacity` of the engine's builder"
+        "there is no room for a letter that the handler sent, after the message was handed on {hops} times; send again later what that \
+         handler was to do, or raise `mailbox_capacity` or `overflow_capacity` of the engine's builder"
     )]
-    MailboxFull,
+    MailboxFull {
+        /// How often the message had been handed on when it came to the handler that found no room.
+        hops: u32,
+    },
     /// The handler sent more letters than one message may; the actor's state is as before the message, and nothing was sent.
     #[error("the handler sent more than {most} letters; send them from several messages")]
     TooManyLetters {
@@ -338,7 +343,9 @@ impl<E: Plain> CallError<E> {
             Some(FailureCode::DeadlinePassed) => Self::DeadlinePassed,
             Some(FailureCode::Duplicate) => Self::Duplicate { version: version() },
             Some(FailureCode::StaleVersion) => Self::StaleVersion { current: version() },
-            Some(FailureCode::MailboxFull) => Self::MailboxFull,
+            Some(FailureCode::MailboxFull) => {
+                Self::MailboxFull { hops: if mutant!("hops_untold") { 0 } else { header.hops.into() } }
+            }
             Some(FailureCode::TooManyLetters) => Self::TooManyLetters { most: LETTERS_MAX },
             Some(FailureCode::TooManyHops) => Self::TooManyHops { most: HOPS_MAX.into() },
             Some(FailureCode::TooManyQuestions) => Self::TooManyQuestions,
@@ -516,6 +523,11 @@ mod tests {
         let stale = CallError::StaleVersion { current: 7 | 1 << 32 };
         assert_eq!(failure(&[FailureCode::StaleVersion as u32, 7, 1, 0]), stale);
         assert_eq!(failure(&[FailureCode::Duplicate as u32, 9, 0, 0]), CallError::Duplicate { version: 9 });
+        let full = CallError::<u32>::of_failure(
+            &Header { hops: 3, ..Header::default() },
+            bytemuck::cast_slice(&[FailureCode::MailboxFull as u32, 0, 0, 0]),
+        );
+        assert_eq!(full, CallError::MailboxFull { hops: 3 });
     }
 
     #[test]

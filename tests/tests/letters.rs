@@ -270,7 +270,7 @@ on_every_backend! {
         for result in client.call_many(calls) {
             match result {
                 Ok(()) => expected += count,
-                Err(CallError::MailboxFull) => refused += 1,
+                Err(CallError::MailboxFull { hops: 0 }) => refused += 1,
                 Err(error) => panic!("{error}"),
             }
         }

@@ -299,6 +299,7 @@ unsafe fn hand_on<A: Arch>(letter: Outgoing, header: &Header, staged: &Staged<A>
         }
         let hint = match LetterHint::decode(header.hint) {
             Some(hint) => LetterHint { is_answer: false, ..hint }.encode(),
+            None if mutant!("origin_lost_by_second_hand") && header.hops != 0 => LetterHint::default().encode(),
             None => {
                 let address = ReturnAddress::decode(header.hint);
                 let reply = if address.span == 0 { flags.span() as u8 } else { address.span };
@@ -451,7 +452,9 @@ pub(crate) unsafe fn send<A: Arch>(
                 A::store_cta(desk.overflowing as *mut u64, 1);
                 overflowed = overflowed.wrapping_add(1);
             }
-            if letter.word(LETTER_KIND) == HANDED_ON {
+            let is_forgotten =
+                mutant!("overflowed_hand_on_answered") && letter.word(LETTER_FATE) == letter_fate::OVERFLOW;
+            if letter.word(LETTER_KIND) == HANDED_ON && !is_forgotten {
                 note_handed_on(of_warp, lane, frame, span);
             }
         }
@@ -543,7 +546,7 @@ unsafe fn note_handed_on(desk: *const Desk, lane: u32, frame: *const Slot, span:
         let stage = (&raw const (*scratch).stage).cast::<Slot>();
         let first = frame.addr().wrapping_sub(stage.addr()) / size_of::<Slot>();
         let mut slot = 0;
-        while slot < span as usize {
+        while slot < span as usize && !mutant!("handed_on_answered") {
             (&raw mut (*scratch).target).cast::<u64>().wrapping_add(first.wrapping_add(slot)).write(0);
             slot = slot.wrapping_add(1);
         }

@@ -1,9 +1,15 @@
 //! A system of actors that send each other messages: [`Vault`], the account of a bank, and [`Courier`] and [`Rover`], with which the engine's
-//! tests and benchmarks drive traffic between actors.
+//! tests and benchmarks drive traffic between actors. [`teller`] is a client of the bank.
 //!
 //! A package of its own, as a user's is: its build script compiles the system for GPUs.
 
 #![no_std]
+
+#[cfg(not(target_arch = "nvptx64"))]
+extern crate std;
+
+#[cfg(not(target_arch = "nvptx64"))]
+pub mod teller;
 
 pub use tourbillon::actors::{Courier, Rover, Vault};
 
