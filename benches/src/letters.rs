@@ -29,8 +29,11 @@ const FLOOR_LAUNCHES: u32 = 5;
 const FLOOR_TIME_MAX: Duration = Duration::from_secs(5);
 /// Actors of the throughput.
 const ROVERS: u32 = 1 << 20;
-/// Messages under way: most of what the mailboxes have room for.
+/// Messages under way.
 const UNDER_WAY: u64 = 1 << 19;
+/// Slots of a mailbox then: half of them are for letters. Of queues that are served at the same pace some grow to many times the mean, so
+/// there is room for 16 times the mean of 512.
+const SLOTS: u32 = 1 << 14;
 /// Messages of one run, on a GPU and on CPU threads.
 const MESSAGES: (u64, u64) = (1 << 31, 1 << 22);
 /// How long a run may take.
@@ -82,7 +85,7 @@ pub fn measure(setup: Setup, results: &mut Results) -> EngineResult<()> {
     drop(engine);
     // As many shards as there are warps, so that every warp has work.
     let wide = GpuGeometry { gates: 1, warps_per_block: 8, blocks: None };
-    let engine = builder().geometry(wide).shards(1024).actors_per_shard(2 * ROVERS / 1024).mailbox_capacity(4096);
+    let engine = builder().geometry(wide).shards(1024).actors_per_shard(2 * ROVERS / 1024).mailbox_capacity(SLOTS);
     let is_gpu = setup.backend == tourbillon::Backend::Cuda;
     let engine = if is_gpu { engine } else { builder().actors_per_shard(2 * ROVERS / 16).mailbox_capacity(1 << 16) };
     let engine = engine.build()?;

@@ -379,6 +379,9 @@ on_every_backend! {
         assert_eq!(client.call(1, Audit {}), Ok(audited(&words(1_000), 1)));
         assert_eq!(client.call(3, Audit {}), Ok(audited(&words(3_000), 1)));
         evict_all(&engine);
+        // A GPU has one engine at a time.
+        drop(client);
+        drop(engine);
         // An engine whose pool is too small for it says so as well, and so does one without pools.
         for pages in [20, 0] {
             let engine = builder(bench, 1, 4, 20, &store);
@@ -451,6 +454,8 @@ on_every_backend! {
         words.truncate(keep);
         evict_all(&engine);
         assert_eq!(client.call(1, Audit {}), Ok(audited(&words, handled + 1)));
+        drop(client);
+        drop(engine);
         // Where nobody may leave, there is no room, and it is said at once.
         let engine = builder(bench, 1, 1, 4 * u64::from(EVICTED_PAGES_MAX), &store).build().unwrap();
         let mut client = tourbillon_tests::bench::client(&engine);
