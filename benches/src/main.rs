@@ -61,10 +61,10 @@ enum Phase {
     /// Actors that come: first messages, and fetches from a store.
     #[value(name = "virtual")]
     Comings,
-    /// Messages between actors.
-    Letters,
     /// Payloads of 1 MiB.
     Payloads,
+    /// Messages between actors.
+    Letters,
 }
 
 /// Latency and rate of the engine, beside the bare floors.

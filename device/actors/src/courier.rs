@@ -7,7 +7,7 @@ pub const SENDERS: usize = 16;
 /// Steps of the histogram of hops; what takes longer is counted in the last.
 pub const HOP_STEPS: usize = 32;
 /// Nanoseconds of a step.
-pub const HOP_STEP_NS: u64 = 128;
+pub const HOP_STEP_NS: u64 = 256;
 /// Most notes that one message sends: the most letters, less the one by which it goes on.
 const NOTES_AT_ONCE: u32 = 3;
 
