@@ -275,20 +275,7 @@ impl Context {
     /// [`LETTERS_MAX`](tourbillon_shared::mailbox::LETTERS_MAX) letters.
     #[inline]
     pub fn tell<M: Message>(&mut self, to: ActorRef<M::Actor>, message: &M) {
-        self.send(
-            to,
-            message,
-            Post {
-                key: 0,
-                kind: 0,
-                message: 0,
-                answer_bytes: 0,
-                answer_as: None,
-                token: 0,
-                deadline: 0,
-                hands_on: false,
-            },
-        );
+        self.send(to, message, Post::default());
     }
 
     /// Asks an actor: sends it a message, and gets its reply, or why there is none, as the message `C` to the actor that runs. The
@@ -325,14 +312,11 @@ impl Context {
             assert!(size_of::<C>() == size_of::<Answered<M>>(), "an answer's message has nothing but the `Answered`");
         }
         let post = Post {
-            key: 0,
-            kind: 0,
-            message: 0,
             answer_bytes: size_of::<C>() as u16,
             answer_as: Some((C::NUMBER, <C::Actor as Actor>::KIND)),
             token,
             deadline,
-            hands_on: false,
+            ..Post::default()
         };
         self.send(to, message, post);
     }
@@ -359,20 +343,7 @@ impl Context {
                 "all zero must be a value of a reply that may come from another actor"
             );
         }
-        self.send(
-            to,
-            message,
-            Post {
-                key: 0,
-                kind: 0,
-                message: 0,
-                answer_bytes: 0,
-                answer_as: None,
-                token: 0,
-                deadline: 0,
-                hands_on: true,
-            },
-        );
+        self.send(to, message, Post { hands_on: true, ..Post::default() });
         // SAFETY: asserted above.
         Ok(unsafe { core::mem::zeroed() })
     }

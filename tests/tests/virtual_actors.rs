@@ -28,8 +28,7 @@ fn churn(client: &mut Client, keys: std::ops::Range<u64>, messages: u64, seed: u
     let message = |number: u64| {
         let word = mixed(seed ^ number);
         // Some keys far more often than others.
-        let key = keys.start + (word % span) * (word >> 32 & 0xff) / 256;
-        (key, (word >> 48) as u32 + 1)
+        (keys.start + (word % span) * (word >> 32 & 0xff) / 256, (word >> 48) as u32 + 1)
     };
     let mut pipeline = client.pipeline();
     let (mut sent, mut answered) = (0, 0);

@@ -96,8 +96,8 @@ impl Outgoing {
     }
 }
 
-/// To whom a letter goes and what it is, as its sender says it.
-#[derive(Clone, Copy, Debug)]
+/// To whom a letter goes and what it is, as its sender says it; the default asks nothing and hands nothing on.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Post {
     pub key: u64,
     pub kind: u16,
