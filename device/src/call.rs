@@ -15,6 +15,7 @@ use tourbillon_shared::virtual_actors::kind_of;
 use crate::actor::{Actor, Handler, Message};
 use crate::context::Context;
 use crate::large::Large;
+use crate::mailbox::Near;
 use crate::plain::Plain;
 use crate::pool::PoolError;
 use crate::words::Words;
@@ -111,13 +112,22 @@ impl<W: Words> Call<W> {
         self.context.large = large;
     }
 
-    /// Lets the handler post, and send letters.
+    /// Lets the handler post, and send letters, for which it is to be lent a place.
     ///
     /// # Safety
     /// `mail` and `desk` are those of the warp, and valid while the call lives; `lane` is the lane that runs.
     #[inline(always)]
     pub(crate) unsafe fn deliver(&mut self, mail: *const Mail, desk: *const Desk, lane: u32) {
         (self.context.mail, self.context.desk, self.context.lane) = (mail, desk, lane);
+    }
+
+    /// Gives the handler a place to write letters to.
+    ///
+    /// # Safety
+    /// `near` is valid while the call lives, and nobody else uses it.
+    #[inline(always)]
+    pub(crate) unsafe fn lend(&mut self, near: *mut Near) {
+        self.context.near = near;
     }
 
     /// Whether the payload of the frame, and of its reply, is in an arena.

@@ -132,7 +132,7 @@ impl<A: Arch> Words for Staged<A> {
             return Outcome::Done;
         }
         // SAFETY: as above; so it did of the desk.
-        let outcome = unsafe { mailbox::reserve::<A>(context.desk, context.mail, context.lane, letters, header, self) };
+        let outcome = unsafe { mailbox::reserve::<A>(context.outgoing(), context.mail, letters, header, self) };
         if outcome != Outcome::Done && notices != 0 {
             // SAFETY: as above; their room was reserved.
             unsafe { outbox::give_up::<A>(context.mail, context.lane, notices) };
@@ -149,7 +149,7 @@ impl<A: Arch> Words for Staged<A> {
             }
             if context.letters() != 0 {
                 let frame = (self.0.cast_const(), header.flags.span());
-                mailbox::send::<A>(context.desk, mail, lane, context.letters(), context.hlc, frame);
+                mailbox::send::<A>(context.outgoing(), mail, context.letters(), context.hlc, frame);
             }
         }
     }
