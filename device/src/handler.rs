@@ -1,6 +1,7 @@
 //! Running one handler: the only module of the engine from which user code is reached.
 
 use tourbillon_shared::block::WarpScratch;
+use tourbillon_shared::broadcast::BROADCAST_KIND;
 use tourbillon_shared::dead_letter::is_dead;
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::EntryHeader;
@@ -131,6 +132,9 @@ unsafe fn run_bare<A: Arch, S: System>(
         Some(FailureCode::ClockDrift)
     } else if let Some(code) = if flags.has(Flags::ARENA) { refusal(scratch) } else { None } {
         Some(code)
+    } else if S::LETTERS && header.kind == BROADCAST_KIND {
+        // SAFETY: the caller vouches for frame, scratch and turn; a frame of this kind is alone in its window.
+        unsafe { mailbox::run_broadcast::<A, S>(stats, frame, event_hlc, scratch) }
     } else if space_of(header.kind) == SPACE_ORDERS {
         if is_order_done(entry) {
             // SAFETY: the caller vouches for the frame.

@@ -6,6 +6,7 @@
 use core::mem::offset_of;
 
 use tourbillon_shared::block::WarpScratch;
+use tourbillon_shared::broadcast::BROADCAST_KIND;
 use tourbillon_shared::frame::{FRAME_SLOTS_MAX, payload_start, slots_for};
 use tourbillon_shared::geometry::KernelArguments;
 use tourbillon_shared::header::{Arrival, Flags, HEADER_WORDS, Header, ReturnAddress};
@@ -21,6 +22,7 @@ use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, DATA
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::kind_of;
 
+use super::broadcast::{self, Begins};
 use super::{overflow_of, ring_of, shard_of, state_of};
 use crate::arch::Arch;
 use crate::call::Outcome;
@@ -328,6 +330,12 @@ unsafe fn reserve_one<A: Arch>(
 ) -> Outcome {
     // SAFETY: the caller vouches for both states and the letter.
     unsafe {
+        if letter.word(2) as u16 == BROADCAST_KIND {
+            let Some(number) = broadcast::take_number::<A>(arguments) else { return Outcome::TooManyBroadcasts };
+            letter.set(LETTER_SHARD, number);
+            letter.set(LETTER_FATE, letter_fate::BROADCAST);
+            return Outcome::Done;
+        }
         let key = u64::from(letter.word(0)) | u64::from(letter.word(1)) << 32;
         let flags = letter.flags();
         let kind = letter.word(LETTER_KIND);
@@ -381,10 +389,10 @@ const fn is_question(kind: u32) -> bool {
     kind != 0 && kind != HANDED_ON
 }
 
-/// Slots of the answer to a question.
+/// Slots of the answer to a question, or of the reply to what is broadcast.
 ///
 /// # Safety
-/// The letter is the calling lane's, and a question of this actor.
+/// The letter is the calling lane's, and a question of this actor, or to be broadcast.
 #[inline(always)]
 unsafe fn answer_slots(letter: Outgoing) -> u32 {
     // SAFETY: the caller vouches for the letter.
@@ -402,6 +410,9 @@ unsafe fn give_up<A: Arch>(arguments: &KernelArguments, own: *mut MailboxState, 
     // SAFETY: the caller vouches for the letter and for what was reserved.
     unsafe {
         let (shard, slots) = (letter.word(LETTER_SHARD), u64::from(letter.flags().span()));
+        if letter.word(LETTER_FATE) == letter_fate::BROADCAST {
+            return broadcast::give_number::<A>(arguments, shard);
+        }
         if letter.word(LETTER_FATE) == letter_fate::DIRECT {
             A::add_relaxed_gpu(&raw mut (*state_of(arguments, shard)).room, slots);
         } else {
@@ -439,7 +450,20 @@ pub(crate) unsafe fn send<A: Arch>(
         // SAFETY: the letter is this lane's, and has room where its fate says.
         unsafe {
             let slots = u64::from(letter.flags().span());
-            if letter.word(LETTER_FATE) == letter_fate::DIRECT {
+            if letter.word(LETTER_FATE) == letter_fate::BROADCAST {
+                let answer = answer_slots(letter);
+                let begins = Begins {
+                    number: letter.word(LETTER_SHARD),
+                    root: desk.shard,
+                    kind: letter.word(0),
+                    message: (letter.word(2) >> 16) as u8,
+                    span: if answer > letter.flags().span() { answer } else { letter.flags().span() },
+                    length: letter.length() as u32,
+                };
+                broadcast::begin::<A>(arguments, &begins, event_hlc, |word| {
+                    letter.word(HEADER_WORDS.wrapping_add(word))
+                });
+            } else if letter.word(LETTER_FATE) == letter_fate::DIRECT {
                 let shard = letter.word(LETTER_SHARD);
                 let position = A::take_ticket_gpu(&raw mut (*state_of(arguments, shard)).tail, slots);
                 stamp::<A>(arguments, event_hlc, letter);

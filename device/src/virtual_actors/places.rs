@@ -231,7 +231,7 @@ impl Directory {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::directory::Place;
     use proptest::prelude::*;
@@ -242,13 +242,15 @@ mod tests {
     const ACTORS: u32 = 16;
 
     /// The directory of a shard in memory of the test.
-    struct Memory {
+    #[derive(Debug)]
+    pub(crate) struct Memory {
         _words: Vec<u128>,
-        directory: Directory,
+        pub(crate) directory: Directory,
     }
 
     impl Memory {
-        fn new() -> Self {
+        /// Room for 16 actors, of which there is none.
+        pub(crate) fn new() -> Self {
             let geometry = Geometry {
                 blocks: 1,
                 gates: 1,
