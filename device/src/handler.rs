@@ -132,14 +132,14 @@ unsafe fn run_bare<A: Arch, S: System>(
         Some(FailureCode::ClockDrift)
     } else if let Some(code) = if flags.has(Flags::ARENA) { refusal(scratch) } else { None } {
         Some(code)
-    } else if S::LETTERS && header.kind == BROADCAST_KIND {
-        // SAFETY: the caller vouches for frame, scratch and turn; a frame of this kind is alone in its window.
-        unsafe { mailbox::run_broadcast::<A, S>(stats, frame, event_hlc, scratch) }
     } else if space_of(header.kind) == SPACE_ORDERS {
         if is_order_done(entry) {
             // SAFETY: the caller vouches for the frame.
             unsafe { Call::new(Staged::<A>::new(frame), header, event_hlc) }.acknowledge();
             None
+        } else if S::LETTERS && header.kind == BROADCAST_KIND {
+            // SAFETY: the caller vouches for frame, scratch and turn; a frame of this kind is alone in its window.
+            unsafe { mailbox::run_broadcast::<A, S>(stats, frame, event_hlc, scratch) }
         } else {
             Some(FailureCode::UnknownKeySpace)
         }
