@@ -3,7 +3,7 @@
 //! # Protocol
 //! 1. Who broadcasts takes a *number* ([`Broadcasts::room`], [`Broadcast::busy`]); without one left, the message that wants to fails. It
 //!    writes the message into the number's [`Broadcast`], and then, with Release, [`Broadcast::begun`].
-//! 2. A *crier* goes to the sender's own shard: a letter of one slot ([`crier_header`]), in the engine's own key space. Behind its header
+//! 2. A *crier* goes to the sender's own shard: a letter of one slot ([`crier`]), in the engine's own key space. Behind its header
 //!    it says which broadcast it is of, and how far it has come ([`Cursor`]). From there it goes to all shards, down a tree with
 //!    [`BROADCAST_FANOUT`] branches ([`children`]).
 //! 3. In each shard the crier is a message among others, alone in its window. It finds some of the living actors of the kind, sends each
