@@ -2,7 +2,7 @@
 
 use tourbillon_shared::broadcast::BROADCAST_KIND;
 
-use crate::actor::{Actor, ErrorOf, Message, ReplyOf};
+use crate::actor::{Actor, Message};
 use crate::context::Context;
 use crate::mailbox::{self, Post};
 
@@ -25,12 +25,7 @@ impl Context {
             return;
         }
         let kind = <M::Actor as Actor>::KIND;
-        // A letter is long enough for its reply, though nobody reads that.
-        let answer_bytes = const {
-            let (reply, error) = (size_of::<ReplyOf<M>>(), size_of::<ErrorOf<M>>() + 4);
-            if reply > error { reply as u16 } else { error as u16 }
-        };
-        let post = Post { key: kind.into(), kind: BROADCAST_KIND, message: M::NUMBER, answer_bytes, ..Post::default() };
+        let post = Post { key: kind.into(), kind: BROADCAST_KIND, message: M::NUMBER, ..Post::to::<M>() };
         // SAFETY: the engine told of the desk and the lane; a message fits into a frame.
         unsafe { mailbox::store(self.desk, self.lane, index, &post, self.key, message.as_bytes()) };
     }

@@ -104,6 +104,8 @@ pub(crate) struct Post {
     pub key: u64,
     pub kind: u16,
     pub message: u8,
+    /// Bytes of the longer of the reply and the typed error, for which there must be slots though nobody may read them.
+    pub reply_bytes: u16,
     /// For a question: bytes of the answer, ...
     pub answer_bytes: u16,
     /// ... as which message it comes, to which kind, ...
@@ -134,6 +136,8 @@ pub(crate) unsafe fn store(desk: *const Desk, lane: u32, index: u32, post: &Post
     }
     flags = flags.with(if post.answer_as.is_some() { Flags::SENDER } else { Flags::TELL });
     let span = slots_for(flags.extension_words(), bytes.len());
+    let reply = slots_for(0, post.reply_bytes.into());
+    let span = if reply > span && !mutant!("letters_without_room_for_replies") { reply } else { span };
     let hint = LetterHint { answer_bytes: post.answer_bytes, is_answer: false }.encode();
     let header = Header {
         key: post.key,
@@ -278,6 +282,7 @@ unsafe fn hand_on<A: Arch>(letter: Outgoing, header: &Header, staged: &Staged<A>
         let question = flags.has(Flags::SENDER) && LetterHint::decode(header.hint).is_some();
         let extensions = if question { Flags::SENDER } else { 0 };
         let span = slots_for(Flags(extensions).extension_words(), length);
+        let span = if span > letter.flags().span() { span } else { letter.flags().span() };
         if span > FRAME_SLOTS_MAX as u32 {
             return Outcome::CannotForward;
         }
@@ -389,10 +394,10 @@ const fn is_question(kind: u32) -> bool {
     kind != 0 && kind != HANDED_ON
 }
 
-/// Slots of the answer to a question, or of the reply to what is broadcast.
+/// Slots of the answer to a question.
 ///
 /// # Safety
-/// The letter is the calling lane's, and a question of this actor, or to be broadcast.
+/// The letter is the calling lane's, and a question of this actor.
 #[inline(always)]
 unsafe fn answer_slots(letter: Outgoing) -> u32 {
     // SAFETY: the caller vouches for the letter.
@@ -451,13 +456,12 @@ pub(crate) unsafe fn send<A: Arch>(
         unsafe {
             let slots = u64::from(letter.flags().span());
             if letter.word(LETTER_FATE) == letter_fate::BROADCAST {
-                let answer = answer_slots(letter);
                 let begins = Begins {
                     number: letter.word(LETTER_SHARD),
                     root: desk.shard,
                     kind: letter.word(0),
                     message: (letter.word(2) >> 16) as u8,
-                    span: if answer > letter.flags().span() { answer } else { letter.flags().span() },
+                    span: letter.flags().span(),
                     length: letter.length() as u32,
                 };
                 broadcast::begin::<A>(arguments, &begins, event_hlc, |word| {
