@@ -320,3 +320,61 @@ unsafe fn pass_on<A: Arch>(
     }
     sent
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::native::Native;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+    use tourbillon_shared::geometry::{DeviceLayout, Geometry};
+    use tourbillon_shared::mailbox::{MAILBOX_CAPACITY_MIN, OVERFLOW_CAPACITY_MIN};
+
+    /// Device memory is aligned to lines.
+    #[repr(align(128))]
+    #[derive(Clone, Copy)]
+    struct Line(#[expect(dead_code, reason = "used by its address")] [u8; 128]);
+
+    /// What a kernel of one shard with mailboxes is launched with, in memory of the test.
+    fn arguments(memory: &mut Vec<Line>) -> KernelArguments {
+        let geometry = Geometry {
+            mailbox_log2: MAILBOX_CAPACITY_MIN.trailing_zeros(),
+            overflow_log2: OVERFLOW_CAPACITY_MIN.trailing_zeros(),
+            ..crate::virtual_actors::Memory::geometry()
+        };
+        let layout = DeviceLayout::new(&geometry);
+        memory.resize(layout.total_bytes as usize / size_of::<Line>(), Line([0; 128]));
+        KernelArguments { memory: memory.as_mut_ptr() as u64, layout, geometry, ..bytemuck::Zeroable::zeroed() }
+    }
+
+    proptest! {
+        /// Against a set: numbers are taken and given back in any order. Nobody gets one that another has, and who wants one gets one while
+        /// there is one.
+        #[test]
+        fn a_number_is_one_holders(steps in proptest::collection::vec(0usize..6, 1..100)) {
+            let mut memory = Vec::new();
+            let arguments = arguments(&mut memory);
+            let numbers = Broadcasts::new(arguments.geometry.mailbox_shape());
+            // SAFETY: the memory is this test's, which alone uses it.
+            unsafe { numbers_of(&arguments).write(numbers) };
+            let mut held = BTreeSet::new();
+            for step in steps {
+                // SAFETY: as above.
+                unsafe {
+                    match held.iter().nth(step).copied() {
+                        Some(number) => {
+                            held.remove(&number);
+                            give_number::<Native>(&arguments, number);
+                        }
+                        None => match take_number::<Native>(&arguments) {
+                            Some(number) => prop_assert!(u64::from(number) < numbers.numbers && held.insert(number)),
+                            None => prop_assert_eq!(held.len() as u64, numbers.numbers),
+                        },
+                    }
+                    let room = (*numbers_of(&arguments)).room;
+                    prop_assert_eq!(room, numbers.numbers - held.len() as u64);
+                }
+            }
+        }
+    }
+}

@@ -249,9 +249,9 @@ pub(super) mod tests {
     }
 
     impl Memory {
-        /// Room for 16 actors, of which there is none.
-        pub(crate) fn new() -> Self {
-            let geometry = Geometry {
+        /// One shard with room for 16 actors.
+        pub(crate) fn geometry() -> Geometry {
+            Geometry {
                 blocks: 1,
                 gates: 1,
                 warps_per_block: 1,
@@ -272,7 +272,12 @@ pub(super) mod tests {
                 store_log2: 0,
                 mailbox_log2: 0,
                 overflow_log2: 0,
-            };
+            }
+        }
+
+        /// Without an actor.
+        pub(crate) fn new() -> Self {
+            let geometry = Self::geometry();
             let layout = DeviceLayout::new(&geometry);
             let mut words = vec![0u128; layout.total_bytes as usize / 16];
             let arguments = KernelArguments {
