@@ -21,12 +21,12 @@ impl Context {
     #[inline]
     pub fn broadcast<M: Message>(&mut self, message: &M) {
         let index = self.count_letter();
-        if self.desk.is_null() {
+        if self.near.is_null() {
             return;
         }
         let kind = <M::Actor as Actor>::KIND;
-        let post = Post { key: kind.into(), kind: BROADCAST_KIND, message: M::NUMBER, ..Post::to::<M>() };
-        // SAFETY: the engine told of the desk and the lane; a message fits into a frame.
-        unsafe { mailbox::store(self.desk, self.lane, index, &post, self.key, message.as_bytes()) };
+        let post = Post { key: kind.into(), kind: BROADCAST_KIND, message: M::NUMBER, ..Post::default() };
+        // SAFETY: the engine told of the desk, the place and the lane; a message fits into a frame.
+        unsafe { mailbox::store(self.outgoing(), index, &post, self.key, message.as_bytes()) };
     }
 }

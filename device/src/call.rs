@@ -7,7 +7,7 @@ use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_OF_ONE_SLOT, arena_start, payload_start, slots_for};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header};
-use tourbillon_shared::mailbox::Desk;
+use tourbillon_shared::mailbox::{Desk, LetterHint};
 use tourbillon_shared::mutant;
 use tourbillon_shared::outbox::{Mail, NOTICES_MAX};
 use tourbillon_shared::virtual_actors::kind_of;
@@ -15,9 +15,10 @@ use tourbillon_shared::virtual_actors::kind_of;
 use crate::actor::{Actor, Handler, Message};
 use crate::context::Context;
 use crate::large::Large;
+use crate::mailbox::Near;
 use crate::plain::Plain;
 use crate::pool::PoolError;
-use crate::words::Words;
+use crate::words::{COPIED_AT_ONCE_MAX, Words};
 
 /// How a message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,13 +114,28 @@ impl<W: Words> Call<W> {
         self.context.large = large;
     }
 
-    /// Lets the handler post, and send letters.
+    /// Lets the handler post, and send letters, for which it is to be lent a place.
     ///
     /// # Safety
     /// `mail` and `desk` are those of the warp, and valid while the call lives; `lane` is the lane that runs.
     #[inline(always)]
     pub(crate) unsafe fn deliver(&mut self, mail: *const Mail, desk: *const Desk, lane: u32) {
         (self.context.mail, self.context.desk, self.context.lane) = (mail, desk, lane);
+    }
+
+    /// Gives the handler a place to write letters to.
+    ///
+    /// # Safety
+    /// `near` is valid while the call lives, and nobody else uses it.
+    #[inline(always)]
+    pub(crate) unsafe fn lend(&mut self, near: *mut Near) {
+        self.context.near = near;
+    }
+
+    /// Whether it is a letter to which nobody waits for an answer: a reply that is larger than the frame is not written.
+    #[inline(always)]
+    fn is_answered_to_nobody(&self) -> bool {
+        W::LETTER || (self.header.flags.has(Flags::TELL) && LetterHint::decode(self.header.hint).is_some())
     }
 
     /// Whether the payload of the frame, and of its reply, is in an arena.
@@ -140,11 +156,8 @@ impl<W: Words> Call<W> {
         }
         let fits = const {
             let (message, reply, error) = (size_of::<M>(), size_of::<A::Reply>(), size_of::<A::Error>() + 4);
-            slots_for(0, message) == 1
-                && slots_for(0, reply) == 1
-                && slots_for(0, error) == 1
-                && !M::OUTLINED
-                && !A::POOLS
+            let is_answer_short = slots_for(0, reply) == 1 && slots_for(0, error) == 1;
+            slots_for(0, message) == 1 && (W::LETTER || is_answer_short && !M::OUTLINED) && !A::POOLS
         };
         fits && self.selector() == const { selector(A::KIND, M::NUMBER, size_of::<M>()) }
     }
@@ -199,20 +212,28 @@ impl<W: Words> Call<W> {
         } else {
             const { slots_for_answer::<A, M>(0) }
         };
-        if W::SPAN.is_none() && slots > self.span() {
+        let is_read = !W::LETTER && (W::SPAN.is_some() || slots <= self.span());
+        if !is_read && !self.is_answered_to_nobody() && !mutant!("unread_replies_refused") {
             return Outcome::TooLarge;
         }
         let Some(message) = self.message::<M>() else { return Outcome::Invalid };
         let state = state.cast::<Entry<A>>();
-        // SAFETY: the caller vouches for `state`, which stands in an entry of the slab, so is aligned like one.
-        let mut copy = unsafe {
-            if !A::STARTS_ZEROED && self.is_new {
+        let mut place = MaybeUninit::<Entry<A>>::uninit();
+        // SAFETY: the caller vouches for `state`, which stands in an entry of the slab, so is aligned like one, and is a value where it is read.
+        let copy = unsafe {
+            let is_activated = !A::STARTS_ZEROED && self.is_new;
+            if is_activated {
                 // Not before: where all zero is no value there is none to copy yet.
                 activate_at(state, self.header.key);
-                (*state).0
-            } else {
-                self.words.state::<A>().unwrap_or_else(|| (*state).0)
             }
+            if const { is_large::<A>() } {
+                W::copy(state.cast_const(), place.as_mut_ptr());
+            } else if is_activated {
+                place.write(Entry((*state).0));
+            } else {
+                place.write(Entry(self.words.state::<A>().unwrap_or_else(|| (*state).0)));
+            }
+            &mut place.assume_init_mut().0
         };
         // SAFETY: messages of such actors come on the long way, which opened this lane's record.
         unsafe {
@@ -225,7 +246,7 @@ impl<W: Words> Call<W> {
         match copy.handle(&message, &mut self.context) {
             // What the handler did to the state is thrown away with its copy. Nobody reads the reply to a tell.
             Ok(_) if self.context.is_over && !self.header.flags.has(Flags::TELL) => Outcome::TooLarge,
-            Ok(_) if W::SPAN.is_some() && self.context.posted != 0 => Outcome::Posts,
+            Ok(_) if W::SPAN.is_some() && !W::LETTER && self.context.posted != 0 => Outcome::Posts,
             Ok(_) if self.context.notices() > NOTICES_MAX && !mutant!("outbox_bound_unchecked") => {
                 Outcome::TooManyNotices
             }
@@ -251,13 +272,19 @@ impl<W: Words> Call<W> {
                 } else {
                     (0, Flags::REPLY)
                 };
-                self.write_payload(extension, reply.as_bytes());
-                self.write_header(role, size_of::<A::Reply>() as u16);
+                if is_read {
+                    self.write_payload(extension, reply.as_bytes());
+                    self.write_header(role, size_of::<A::Reply>() as u16);
+                }
                 // Before the state, for which nobody waits: whoever runs the actor next comes after both.
                 self.words.finish();
                 // SAFETY: as above; `find` was told the entry. A handler that panics never gets here.
                 unsafe {
-                    (*state).0 = copy;
+                    if const { is_large::<A>() } {
+                        W::copy(place.as_ptr(), state);
+                    } else {
+                        (*state).0 = *copy;
+                    }
                     let version = self.context.version.wrapping_add(1);
                     self.entry.write(EntryHeader { hlc: self.event_hlc, version });
                 }
@@ -279,9 +306,11 @@ impl<W: Words> Call<W> {
                 {
                     self.words.send(&self.header, &self.context);
                 }
-                self.write_word(0, FailureCode::Handler as u32);
-                self.write_payload(1, error.as_bytes());
-                self.write_header(Flags::REPLY | Flags::FAILED, size_of::<A::Error>() as u16 + 4);
+                if is_read {
+                    self.write_word(0, FailureCode::Handler as u32);
+                    self.write_payload(1, error.as_bytes());
+                    self.write_header(Flags::REPLY | Flags::FAILED, size_of::<A::Error>() as u16 + 4);
+                }
                 self.words.finish();
                 Outcome::Failed
             }
@@ -431,6 +460,11 @@ unsafe fn activate_at<A: Actor>(state: *mut Entry<A>, key: u64) {
 /// A state in its place: aligned like the slab's entries, so that a copy takes few accesses.
 #[repr(C, align(16))]
 struct Entry<A>(A);
+
+/// Whether a state is copied chunk by chunk.
+const fn is_large<A>() -> bool {
+    size_of::<Entry<A>>() > COPIED_AT_ONCE_MAX
+}
 
 const _: () = assert!(align_of::<Entry<u8>>() == align_of::<EntryHeader>());
 const _: () = assert!(PAYLOAD_BYTES_OF_ONE_SLOT <= u8::MAX as usize);

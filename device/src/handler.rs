@@ -1,11 +1,14 @@
 //! Running one handler: the only module of the engine from which user code is reached.
 
+use core::mem::MaybeUninit;
+
 use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::broadcast::BROADCAST_KIND;
 use tourbillon_shared::dead_letter::is_dead;
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header, ReturnAddress};
+use tourbillon_shared::mailbox::LETTERS_MAX;
 use tourbillon_shared::position::LAP_NEVER;
 use tourbillon_shared::slot::{Chunk, Slot};
 use tourbillon_shared::telemetry::Counter;
@@ -16,12 +19,12 @@ use crate::call::{Call, Outcome, failure_of};
 use crate::frames::header_of;
 use crate::landing::{landing_buffer, refusal};
 use crate::large::Large;
-use crate::mailbox::{self, Received, is_handed_on};
+use crate::mailbox::{self, Near, Received, is_handed_on};
 use crate::options;
 use crate::stats::Stats;
 use crate::system::System;
 use crate::virtual_actors::{failure_in, is_order_done};
-use crate::words::{Image, OneSlot, Staged, Words};
+use crate::words::{Image, LoneLetter, OneSlot, Staged, Words};
 
 /// Runs the handler of the staged frame at `frame` and writes its answer, or the failure that stands in its place.
 ///
@@ -61,7 +64,7 @@ fn is_letter(hint: u64) -> bool {
 /// # Safety
 /// As for [`run_frame`].
 #[inline(never)]
-unsafe fn run_letter<A: Arch, S: System>(
+pub(crate) unsafe fn run_letter<A: Arch, S: System>(
     stats: Stats,
     frame: *mut Slot,
     entry: *mut EntryHeader,
@@ -249,6 +252,44 @@ pub(crate) unsafe fn run_plain<A: Arch, S: System, const SENT: bool>(
     Answered::Staged
 }
 
+/// As [`run_plain`] for a letter to which nobody waits for an answer, and whose handler may send; whether it is done. Nothing was done
+/// otherwise, but for a panic.
+///
+/// # Safety
+/// `slot` is the letter, which is staged at `frame` in `scratch` and this lane's; `entry` is the actor's and looks like `image`, and the
+/// warp holds the turn.
+#[inline(always)]
+pub(crate) unsafe fn run_lone_letter<A: Arch, S: System>(
+    stats: Stats,
+    slot: &Slot,
+    frame: *mut Slot,
+    (entry, image): (*mut EntryHeader, Image),
+    event_hlc: u64,
+    scratch: *mut WarpScratch,
+) -> bool {
+    let mut outcome = None;
+    let mut near: Near = [MaybeUninit::uninit(); LETTERS_MAX as usize];
+    let ended = A::guard(|| {
+        // SAFETY: the caller vouches for entry and frame; the state follows the entry's header.
+        outcome = Some(unsafe {
+            let mut call = Call::new(LoneLetter::<A>::new(slot, image, frame), header_of(slot), event_hlc);
+            call.find(entry, image.header);
+            call.deliver(&raw const (*scratch).mail, &raw const (*scratch).desk, A::lane());
+            call.lend(&raw mut near);
+            S::dispatch(entry.wrapping_add(1).cast(), &mut call)
+        });
+    });
+    match outcome.filter(|_| ended) {
+        Some(Outcome::Done) => true,
+        // Nobody is told of its error.
+        Some(Outcome::Failed) => {
+            note_failure::<A>(stats, FailureCode::Handler);
+            true
+        }
+        _ => false,
+    }
+}
+
 /// Counts a failure that the handler answered itself; the failure that stands in for an answer where there is none. No outcome
 /// means a panic, on a machine where that does not end the lane.
 #[inline(always)]
@@ -309,6 +350,11 @@ unsafe fn run_handler<A: Arch, S: System>(
         let mut call = Call::new(Staged::<A>::new(frame), header, event_hlc);
         call.find(entry, entry.read());
         call.deliver(&raw const (*scratch).mail, &raw const (*scratch).desk, A::lane());
+        let mut near: Near;
+        if S::LETTERS {
+            near = [MaybeUninit::uninit(); LETTERS_MAX as usize];
+            call.lend(&raw mut near);
+        }
         let mut large;
         if header.flags.has(Flags::ARENA) {
             large = Large::new(landing_buffer(scratch), call.reference());

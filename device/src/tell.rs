@@ -275,7 +275,7 @@ impl Context {
     /// [`LETTERS_MAX`](tourbillon_shared::mailbox::LETTERS_MAX) letters.
     #[inline]
     pub fn tell<M: Message>(&mut self, to: ActorRef<M::Actor>, message: &M) {
-        self.send(to, message, Post::to::<M>());
+        self.send(to, message, Post::default());
     }
 
     /// Asks an actor: sends it a message, and gets its reply, or why there is none, as the message `C` to the actor that runs. The
@@ -316,7 +316,7 @@ impl Context {
             answer_as: Some((C::NUMBER, <C::Actor as Actor>::KIND)),
             token,
             deadline,
-            ..Post::to::<M>()
+            ..Post::answered::<M>()
         };
         self.send(to, message, post);
     }
@@ -343,7 +343,7 @@ impl Context {
                 "all zero must be a value of a reply that may come from another actor"
             );
         }
-        self.send(to, message, Post { hands_on: true, ..Post::to::<M>() });
+        self.send(to, message, Post { hands_on: true, ..Post::answered::<M>() });
         // SAFETY: asserted above.
         Ok(unsafe { core::mem::zeroed() })
     }
@@ -351,19 +351,19 @@ impl Context {
     #[inline(always)]
     fn send<M: Message>(&mut self, to: ActorRef<M::Actor>, message: &M, post: Post) {
         let index = self.count_letter();
-        if self.desk.is_null() {
+        if self.near.is_null() {
             return;
         }
         let post = Post { key: to.key, kind: <M::Actor as Actor>::KIND, message: M::NUMBER, ..post };
-        // SAFETY: the engine told of the desk and the lane; a message fits into a frame, with extensions as asserted.
-        unsafe { mailbox::store(self.desk, self.lane, index, &post, self.key, message.as_bytes()) };
+        // SAFETY: the engine told of the desk, the place and the lane; a message fits into a frame, with extensions as asserted.
+        unsafe { mailbox::store(self.outgoing(), index, &post, self.key, message.as_bytes()) };
     }
 }
 
 impl Post {
-    /// To an actor that handles `M`; it asks nothing and hands nothing on.
+    /// Of a message `M` that somebody answers; it asks nothing and hands nothing on.
     #[inline(always)]
-    pub(crate) fn to<M: Message>() -> Self {
+    pub(crate) fn answered<M: Message>() -> Self {
         let reply_bytes = const {
             let (reply, error) = (size_of::<ReplyOf<M>>(), size_of::<ErrorOf<M>>() + 4);
             if reply > error { reply as u16 } else { error as u16 }

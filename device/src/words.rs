@@ -18,6 +18,8 @@ use crate::{mailbox, outbox};
 pub trait Words {
     /// Slots of the frame, where all frames of the sort have the same.
     const SPAN: Option<u32>;
+    /// Whether the frame is a letter to which nobody waits for an answer, so that none is written; its handler may post and send.
+    const LETTER: bool = false;
 
     /// Data word `index`, which lies inside the frame.
     fn word(&self, index: u32) -> u32;
@@ -32,10 +34,52 @@ pub trait Words {
     /// # Safety
     /// The frame's actor is of type `T`, and its bytes are a value: the actor is not new, or of a type that starts all zero.
     unsafe fn state<T: Actor>(&self) -> Option<T>;
+    /// Copies a value of more than [`COPIED_AT_ONCE_MAX`] bytes, and what is behind it in its last chunk.
+    ///
+    /// # Safety
+    /// Both are aligned to a chunk, valid for all their chunks, apart from each other, and nobody else accesses them meanwhile.
+    unsafe fn copy<T>(from: *const T, to: *mut T);
     /// Reserves room for what was posted and sent: [`Outcome::Done`], or how the message is to fail.
     fn reserve(&self, header: &Header, context: &Context) -> Outcome;
     /// Sends what was posted, for which room was reserved.
     fn send(&self, header: &Header, context: &Context);
+}
+
+/// Values of more bytes than this are copied chunk by chunk: a compiler for GPUs makes a loop over single bytes of an assignment, in which
+/// every byte waits for the one before. (For 256 bytes that took 7 us on an H100.)
+pub(crate) const COPIED_AT_ONCE_MAX: usize = 128;
+/// Chunks that are on their way at a time then.
+const COPIED_TOGETHER: usize = 8;
+
+/// As [`Words::copy`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn copy_chunks<A: Arch, T>(from: *const T, to: *mut T) {
+    let (from, to, chunks) =
+        (from.cast::<Chunk>(), to.cast::<Chunk>(), const { size_of::<T>().div_ceil(size_of::<Chunk>()) });
+    let mut first = 0;
+    while first < chunks {
+        let mut values = [Chunk { words: [0; 4] }; COPIED_TOGETHER];
+        let mut i = 0;
+        while i < COPIED_TOGETHER {
+            if first.wrapping_add(i) < chunks {
+                // SAFETY: the caller vouches for the chunk; `i` is below the array's length.
+                unsafe { *values.get_unchecked_mut(i) = A::load_own(from.wrapping_add(first.wrapping_add(i))) };
+            }
+            i = i.wrapping_add(1);
+        }
+        let mut i = 0;
+        while i < COPIED_TOGETHER {
+            if first.wrapping_add(i) < chunks {
+                // SAFETY: as above.
+                unsafe { to.wrapping_add(first.wrapping_add(i)).write(*values.get_unchecked(i)) };
+            }
+            i = i.wrapping_add(1);
+        }
+        first = first.wrapping_add(COPIED_TOGETHER);
+    }
 }
 
 /// Chunks of a state that a message brings along in registers: those of a state of 64 bytes.
@@ -70,6 +114,18 @@ impl Image {
                 EntryHeader { hlc: u64::from(a) | u64::from(b) << 32, version: u64::from(c) | u64::from(d) << 32 };
             Self { header, chunks }
         }
+    }
+
+    /// The state, when it is small enough to have come along.
+    ///
+    /// # Safety
+    /// As for [`Words::state`].
+    #[inline(always)]
+    unsafe fn state<T: Actor>(&self) -> Option<T> {
+        let fits = size_of::<T>() <= size_of::<[Chunk; IMAGE_CHUNKS]>() && align_of::<T>() <= align_of::<Chunk>();
+        // SAFETY: the chunks are at least as large as the state, whose bytes they begin with and are, the
+        // caller vouches, a value.
+        fits.then(|| unsafe { (&raw const self.chunks).cast::<T>().read() })
     }
 }
 
@@ -122,35 +178,52 @@ impl<A: Arch> Words for Staged<A> {
         None
     }
     #[inline(always)]
+    unsafe fn copy<T>(from: *const T, to: *mut T) {
+        // SAFETY: the caller vouches for both.
+        unsafe { copy_chunks::<A, T>(from, to) };
+    }
+    #[inline(always)]
     fn reserve(&self, header: &Header, context: &Context) -> Outcome {
-        let (notices, letters) = (context.notices(), context.letters());
-        // SAFETY: `deliver` told of the mail of this lane's warp; no more than the most was posted.
-        if notices != 0 && !unsafe { outbox::reserve::<A>(context.mail, context.lane, notices) } {
-            return Outcome::OutboxFull;
-        }
-        if letters == 0 {
-            return Outcome::Done;
-        }
-        // SAFETY: as above; so it did of the desk.
-        let outcome = unsafe { mailbox::reserve::<A>(context.desk, context.mail, context.lane, letters, header, self) };
-        if outcome != Outcome::Done && notices != 0 {
-            // SAFETY: as above; their room was reserved.
-            unsafe { outbox::give_up::<A>(context.mail, context.lane, notices) };
-        }
-        outcome
+        reserve::<A>(self, header, context)
     }
     #[inline(always)]
     fn send(&self, header: &Header, context: &Context) {
-        // SAFETY: as above; room was reserved.
-        unsafe {
-            let (mail, lane) = (context.mail, context.lane);
-            if context.notices() != 0 {
-                outbox::send::<A>(mail, lane, context.notices(), header.kind, context.key, context.hlc);
-            }
-            if context.letters() != 0 {
-                let frame = (self.0.cast_const(), header.flags.span());
-                mailbox::send::<A>(context.desk, mail, lane, context.letters(), context.hlc, frame);
-            }
+        send::<A>(self, header, context);
+    }
+}
+
+/// [`Words::reserve`] of a handler that may post and send, whose frame is staged.
+#[inline(always)]
+fn reserve<A: Arch>(frame: &Staged<A>, header: &Header, context: &Context) -> Outcome {
+    let (notices, letters) = (context.notices(), context.letters());
+    // SAFETY: `deliver` told of the mail of this lane's warp; no more than the most was posted.
+    if notices != 0 && !unsafe { outbox::reserve::<A>(context.mail, context.lane, notices) } {
+        return Outcome::OutboxFull;
+    }
+    if letters == 0 {
+        return Outcome::Done;
+    }
+    // SAFETY: as above; so it did of the desk.
+    let outcome = unsafe { mailbox::reserve::<A>(context.outgoing(), context.mail, letters, header, frame) };
+    if outcome != Outcome::Done && notices != 0 {
+        // SAFETY: as above; their room was reserved.
+        unsafe { outbox::give_up::<A>(context.mail, context.lane, notices) };
+    }
+    outcome
+}
+
+/// [`Words::send`], as [`reserve`].
+#[inline(always)]
+fn send<A: Arch>(frame: &Staged<A>, header: &Header, context: &Context) {
+    // SAFETY: as above; room was reserved.
+    unsafe {
+        let (mail, lane) = (context.mail, context.lane);
+        if context.notices() != 0 {
+            outbox::send::<A>(mail, lane, context.notices(), header.kind, context.key, context.hlc);
+        }
+        if context.letters() != 0 {
+            let frame = (frame.0.cast_const(), header.flags.span());
+            mailbox::send::<A>(context.outgoing(), mail, context.letters(), context.hlc, frame);
         }
     }
 }
@@ -173,10 +246,15 @@ impl<A: Arch, const SENT: bool> OneSlot<A, SENT> {
     /// `to` is the place of a slot that nobody else writes while the value lives.
     #[inline(always)]
     pub(crate) unsafe fn new(slot: &Slot, image: Image, to: *mut Chunk, lap: u32) -> Self {
-        let [a, b, c, d] = slot.chunks.map(|chunk| chunk.words);
-        let words = [a[0], a[1], a[2], b[0], b[1], b[2], c[0], c[1], c[2], d[0], d[1], d[2]];
-        Self { words, image, to, lap, arch: PhantomData }
+        Self { words: words_of(slot), image, to, lap, arch: PhantomData }
     }
+}
+
+/// The data words of a slot.
+#[inline(always)]
+fn words_of(slot: &Slot) -> [u32; DATA_WORDS_PER_SLOT] {
+    let [a, b, c, d] = slot.chunks.map(|chunk| chunk.words);
+    [a[0], a[1], a[2], b[0], b[1], b[2], c[0], c[1], c[2], d[0], d[1], d[2]]
 }
 
 impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
@@ -213,10 +291,13 @@ impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
     }
     #[inline(always)]
     unsafe fn state<T: Actor>(&self) -> Option<T> {
-        let fits = size_of::<T>() <= size_of::<[Chunk; IMAGE_CHUNKS]>() && align_of::<T>() <= align_of::<Chunk>();
-        // SAFETY: the chunks are at least as large as the state, whose bytes they begin with and are, the
-        // caller vouches, a value.
-        fits.then(|| unsafe { (&raw const self.image.chunks).cast::<T>().read() })
+        // SAFETY: the caller vouches for it.
+        unsafe { self.image.state() }
+    }
+    #[inline(always)]
+    unsafe fn copy<T>(from: *const T, to: *mut T) {
+        // SAFETY: the caller vouches for both.
+        unsafe { copy_chunks::<A, T>(from, to) };
     }
     #[inline(always)]
     fn reserve(&self, _header: &Header, _context: &Context) -> Outcome {
@@ -225,4 +306,62 @@ impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
     }
     #[inline(always)]
     fn send(&self, _header: &Header, _context: &Context) {}
+}
+
+/// The words of a letter of one slot without extensions to which nobody waits for an answer, held in registers. The frame stays staged
+/// as it came.
+#[derive(Debug)]
+pub struct LoneLetter<A> {
+    words: [u32; DATA_WORDS_PER_SLOT],
+    image: Image,
+    staged: Staged<A>,
+}
+
+impl<A: Arch> LoneLetter<A> {
+    /// The words of a slot, which is for an actor of this image and staged at `frame`.
+    ///
+    /// # Safety
+    /// As for [`Staged::new`].
+    #[inline(always)]
+    pub(crate) unsafe fn new(slot: &Slot, image: Image, frame: *mut Slot) -> Self {
+        // SAFETY: the caller vouches for the frame.
+        Self { words: words_of(slot), image, staged: unsafe { Staged::new(frame) } }
+    }
+}
+
+impl<A: Arch> Words for LoneLetter<A> {
+    const SPAN: Option<u32> = Some(1);
+    const LETTER: bool = true;
+
+    #[inline(always)]
+    fn word(&self, index: u32) -> u32 {
+        // As in a lone message's.
+        self.words.get(index as usize).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn set_word(&mut self, _index: u32, _word: u32) {}
+    #[inline(always)]
+    fn payload_start(_flags: Flags) -> u32 {
+        payload_start(Flags(0))
+    }
+    #[inline(always)]
+    fn finish(&self) {}
+    #[inline(always)]
+    unsafe fn state<T: Actor>(&self) -> Option<T> {
+        // SAFETY: the caller vouches for it.
+        unsafe { self.image.state() }
+    }
+    #[inline(always)]
+    unsafe fn copy<T>(from: *const T, to: *mut T) {
+        // SAFETY: the caller vouches for both.
+        unsafe { copy_chunks::<A, T>(from, to) };
+    }
+    #[inline(always)]
+    fn reserve(&self, header: &Header, context: &Context) -> Outcome {
+        reserve::<A>(&self.staged, header, context)
+    }
+    #[inline(always)]
+    fn send(&self, header: &Header, context: &Context) {
+        send::<A>(&self.staged, header, context);
+    }
 }

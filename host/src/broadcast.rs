@@ -1,6 +1,6 @@
 //! One message to every living actor of a kind, from a client.
 
-use tourbillon_device::{Actor, ErrorOf, Message, NoError, ReplyOf};
+use tourbillon_device::{Actor, Message, NoError};
 use tourbillon_shared::broadcast::{BROADCAST_KIND, broadcast_key};
 use tourbillon_shared::frame::span_of_call;
 use tourbillon_shared::header::{Flags, Header};
@@ -24,8 +24,8 @@ impl Client {
         if self.shared.geometry.mailbox_log2 == 0 {
             return Err(CallError::NoMailboxes);
         }
-        // As many slots as a call would have, for the letters have as many.
-        let span = const { span_of_call(0, size_of::<M>(), size_of::<ReplyOf<M>>(), size_of::<ErrorOf<M>>()) };
+        // Nobody answers it: only its taking is acknowledged.
+        let span = const { span_of_call(0, size_of::<M>(), 0, 0) };
         let header = Header {
             // Clients, and broadcasts of one, begin in different shards.
             key: broadcast_key(<M::Actor as Actor>::KIND, self.hlc()),

@@ -9,15 +9,15 @@ use tourbillon_shared::broadcast::{
     kind_in_key, place_of, shard_at,
 };
 use tourbillon_shared::error::FailureCode;
-use tourbillon_shared::frame::{FRAME_WORDS_MAX, payload_start};
+use tourbillon_shared::frame::{FRAME_WORDS_MAX, payload_start, slots_for};
 use tourbillon_shared::geometry::{KernelArguments, broadcasts_offset};
-use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
+use tourbillon_shared::header::{Arrival, Flags, HEADER_WORDS, Header};
 use tourbillon_shared::mailbox::LetterHint;
 use tourbillon_shared::mutant;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, Slot};
 use tourbillon_shared::telemetry::Counter;
 
-use super::letter::arrival_of;
+use super::letter::hlc_delta_of;
 use super::reach::reach;
 use super::{ring_of, state_of};
 use crate::arch::Arch;
@@ -29,6 +29,13 @@ use crate::words::{Staged, Words};
 
 /// How often the search for a number goes round. One that has room finds one at once, unless others give numbers back just then.
 const ROUNDS: u32 = 4;
+
+/// When a letter is sent, and how its sender's timestamp stands to that, in the place of a timestamp.
+#[inline(always)]
+pub(super) fn arrival_of<A: Arch>(arguments: &KernelArguments, event_hlc: u64) -> u64 {
+    let hlc_delta = hlc_delta_of::<A>(arguments, event_hlc);
+    Arrival { device_ns: A::now_ns() as u32, hlc_delta }.encode()
+}
 
 /// The numbers; the engine has mailboxes.
 #[inline(always)]
@@ -103,8 +110,6 @@ pub(super) struct Begins {
     /// Of the actors.
     pub kind: u32,
     pub message: u8,
-    /// Slots of the letters to them.
-    pub span: u32,
     /// Bytes of the payload.
     pub length: u32,
 }
@@ -112,7 +117,7 @@ pub(super) struct Begins {
 /// Begins a broadcast: nothing here can stop or fail. `payload` gives the payload's words.
 ///
 /// # Safety
-/// The number was taken for it, the warp holds the turn of the root, and the payload fits into the span.
+/// The number was taken for it, the warp holds the turn of the root, and the payload fits into a frame.
 #[inline(always)]
 pub(super) unsafe fn begin<A: Arch>(
     arguments: &KernelArguments,
@@ -127,7 +132,7 @@ pub(super) unsafe fn begin<A: Arch>(
         message: begins.message,
         hops: 0,
         length: begins.length as u16,
-        flags: Flags::new(begins.span, Flags::TELL),
+        flags: Flags::new(slots_for(0, begins.length as usize), Flags::TELL),
         hint: LetterHint::default().encode(),
         hlc: 0,
     }
@@ -226,14 +231,8 @@ pub(crate) unsafe fn run<A: Arch, S: System>(
     // SAFETY: the engine has mailboxes; the payload of a well-formed frame lies in its slots.
     unsafe {
         let Some(number) = take_number::<A>(arguments) else { return Some(FailureCode::TooManyBroadcasts) };
-        let begins = Begins {
-            number,
-            root: shard,
-            kind: kind.into(),
-            message: header.message,
-            span: header.flags.span(),
-            length: header.length.into(),
-        };
+        let begins =
+            Begins { number, root: shard, kind: kind.into(), message: header.message, length: header.length.into() };
         let start = payload_start(header.flags);
         begin::<A>(arguments, &begins, event_hlc, |word| words.word(start.wrapping_add(word as u32)));
         A::add_pool(&raw mut (*state_of(arguments, shard)).sent, 1);

@@ -3,11 +3,11 @@
 //! All of it runs divergent, as the handler does: no collective, no panic, and nothing that waits for anybody. Lanes that send at
 //! the same time do it side by side.
 
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 
 use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::broadcast::BROADCAST_KIND;
-use tourbillon_shared::frame::{FRAME_SLOTS_MAX, payload_start, slots_for};
+use tourbillon_shared::frame::{FRAME_SLOTS_MAX, FRAME_WORDS_MAX, payload_start, slots_for};
 use tourbillon_shared::geometry::KernelArguments;
 use tourbillon_shared::header::{Arrival, Flags, HEADER_WORDS, Header, ReturnAddress};
 use tourbillon_shared::hlc;
@@ -46,21 +46,42 @@ pub(crate) fn buffer(arguments: &KernelArguments, in_grid: u32) -> u64 {
     arguments.memory.wrapping_add(arguments.layout.letters).wrapping_add(before)
 }
 
-/// A letter in the buffer of a lane.
+/// Words of a letter that are kept near: those of its first slot, ...
+const NEAR_WORDS: usize = DATA_WORDS_PER_SLOT;
+/// ... and, behind them, what is decided about it.
+const NOTES: usize = OUTGOING_LETTER_WORDS - FRAME_WORDS_MAX;
+
+/// The beginnings of the letters of one handler, on the stack of who runs it: a GPU reads back at once what it has written there, while
+/// what it writes to other memory comes back from the second-level cache, and most letters have no more than one slot.
+pub(crate) type Near = [MaybeUninit<[u32; NEAR_WORDS + NOTES]>; LETTERS_MAX as usize];
+
+/// A letter that a handler has written: its beginning, and the rest in the buffer of the lane.
 #[derive(Clone, Copy)]
-struct Outgoing(*mut u32);
+struct Outgoing {
+    near: *mut u32,
+    far: *mut u32,
+}
 
 impl Outgoing {
     /// Letter `index`, below [`LETTERS_MAX`], of lane `lane`.
     #[inline(always)]
-    fn at(desk: &Desk, lane: u32, index: u32) -> Self {
+    fn at(desk: &Desk, near: *mut Near, lane: u32, index: u32) -> Self {
         let words = (index as usize).wrapping_mul(OUTGOING_LETTER_WORDS * LANES_OF_WARP_MAX as usize);
-        Self((desk.letters as *mut u32).wrapping_add(words).wrapping_add(lane as usize))
+        Self {
+            near: near.cast::<[u32; NEAR_WORDS + NOTES]>().wrapping_add(index as usize).cast(),
+            far: (desk.letters as *mut u32).wrapping_add(words).wrapping_add(lane as usize),
+        }
     }
 
     #[inline(always)]
     fn word_at(self, word: usize) -> *mut u32 {
-        self.0.wrapping_add(word.wrapping_mul(LANES_OF_WARP_MAX as usize))
+        if word < NEAR_WORDS {
+            self.near.wrapping_add(word)
+        } else if word >= FRAME_WORDS_MAX {
+            self.near.wrapping_add(word.wrapping_sub(FRAME_WORDS_MAX - NEAR_WORDS))
+        } else {
+            self.far.wrapping_add(word.wrapping_mul(LANES_OF_WARP_MAX as usize))
+        }
     }
 
     /// Word `word`, below [`OUTGOING_LETTER_WORDS`].
@@ -104,7 +125,7 @@ pub(crate) struct Post {
     pub key: u64,
     pub kind: u16,
     pub message: u8,
-    /// Bytes of the longer of the reply and the typed error, for which there must be slots though nobody may read them.
+    /// Of what is to be answered: bytes of the longer of the reply and the typed error, for which there must be slots.
     pub reply_bytes: u16,
     /// For a question: bytes of the answer, ...
     pub answer_bytes: u16,
@@ -118,18 +139,26 @@ pub(crate) struct Post {
     pub hands_on: bool,
 }
 
-/// Writes letter `index` of a handler into the buffer of its lane.
+/// Where a handler's letters are until they go: the desk of the warp, the runner's place for their beginnings, and the lane that runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutgoingOf {
+    pub desk: *const Desk,
+    pub near: *mut Near,
+    pub lane: u32,
+}
+
+/// Writes letter `index` of a handler.
 ///
 /// # Safety
-/// `desk` is that of the warp, `lane` the calling lane; the bytes fit into a frame with the extensions that the letter has.
+/// `outgoing` is what its runner gave the handler; the bytes fit into a frame with the extensions that the letter has.
 #[inline(never)]
-pub(crate) unsafe fn store(desk: *const Desk, lane: u32, index: u32, post: &Post, key: u64, bytes: &[u8]) {
+pub(crate) unsafe fn store(outgoing: OutgoingOf, index: u32, post: &Post, key: u64, bytes: &[u8]) {
     // SAFETY: the caller vouches for the desk.
-    let desk = unsafe { &*desk };
+    let desk = unsafe { &*outgoing.desk };
     if index >= LETTERS_MAX || desk.letters == 0 {
         return;
     }
-    let letter = Outgoing::at(desk, lane, index);
+    let letter = Outgoing::at(desk, outgoing.near, outgoing.lane, index);
     let mut flags = Flags(0);
     if post.deadline != 0 {
         flags = flags.with(Flags::DEADLINE);
@@ -209,19 +238,19 @@ unsafe fn write_bytes(letter: Outgoing, first: usize, bytes: &[u8]) {
 /// is to fail, and then nothing is reserved.
 ///
 /// # Safety
-/// `desk` and `mail` are those of the warp, `lane` the calling lane, whose handler wrote so many letters.
+/// `outgoing` is what its runner gave the handler, which wrote so many letters, and `mail` that of the warp.
 #[cold]
 #[inline(never)]
 pub(crate) unsafe fn reserve<A: Arch>(
-    desk: *const Desk,
+    outgoing: OutgoingOf,
     mail: *const Mail,
-    lane: u32,
     count: u32,
     header: &Header,
     staged: &Staged<A>,
 ) -> Outcome {
     // SAFETY: the caller vouches for both; the arguments live as long as the kernel runs.
-    let (desk, arguments) = unsafe { (&*desk, &*((*mail).arguments as *const KernelArguments)) };
+    let (desk, arguments) = unsafe { (&*outgoing.desk, &*((*mail).arguments as *const KernelArguments)) };
+    let at = |index| Outgoing::at(desk, outgoing.near, outgoing.lane, index);
     if desk.letters == 0 {
         return Outcome::LettersUndeclared;
     }
@@ -231,7 +260,7 @@ pub(crate) unsafe fn reserve<A: Arch>(
     let own = state_of(arguments, desk.shard);
     let (mut index, mut handed_on) = (0, false);
     while index < count {
-        let letter = Outgoing::at(desk, lane, index);
+        let letter = at(index);
         // SAFETY: the letter is this lane's.
         let outcome = unsafe {
             if letter.word(LETTER_KIND) == HANDED_ON {
@@ -254,7 +283,7 @@ pub(crate) unsafe fn reserve<A: Arch>(
             while index != 0 && !mutant!("letters_kept_after_refusal") {
                 index = index.wrapping_sub(1);
                 // SAFETY: as above; room was reserved for the letter.
-                unsafe { give_up::<A>(arguments, own, Outgoing::at(desk, lane, index)) };
+                unsafe { give_up::<A>(arguments, own, at(index)) };
             }
             return outcome;
         }
@@ -438,20 +467,20 @@ unsafe fn give_up<A: Arch>(arguments: &KernelArguments, own: *mut MailboxState, 
 #[cold]
 #[inline(never)]
 pub(crate) unsafe fn send<A: Arch>(
-    desk: *const Desk,
+    outgoing: OutgoingOf,
     mail: *const Mail,
-    lane: u32,
     count: u32,
     event_hlc: u64,
     (frame, span): (*const Slot, u32),
 ) {
-    let of_warp = desk;
+    let OutgoingOf { desk: of_warp, near, lane } = outgoing;
     // SAFETY: as in `reserve`.
-    let (desk, mail, arguments) = unsafe { (&*desk, &*mail, &*((*mail).arguments as *const KernelArguments)) };
+    let (desk, mail, arguments) = unsafe { (&*of_warp, &*mail, &*((*mail).arguments as *const KernelArguments)) };
     let own = state_of(arguments, desk.shard);
     let (mut index, mut overflowed) = (0, 0u64);
+    let hlc_delta = hlc_delta_of::<A>(arguments, event_hlc);
     while index < count {
-        let letter = Outgoing::at(desk, lane, index);
+        let letter = Outgoing::at(desk, near, lane, index);
         // SAFETY: the letter is this lane's, and has room where its fate says.
         unsafe {
             let slots = u64::from(letter.flags().span());
@@ -461,7 +490,6 @@ pub(crate) unsafe fn send<A: Arch>(
                     root: desk.shard,
                     kind: letter.word(0),
                     message: (letter.word(2) >> 16) as u8,
-                    span: letter.flags().span(),
                     length: letter.length() as u32,
                 };
                 broadcast::begin::<A>(arguments, &begins, event_hlc, |word| {
@@ -470,13 +498,12 @@ pub(crate) unsafe fn send<A: Arch>(
             } else if letter.word(LETTER_FATE) == letter_fate::DIRECT {
                 let shard = letter.word(LETTER_SHARD);
                 let position = A::take_ticket_gpu(&raw mut (*state_of(arguments, shard)).tail, slots);
-                stamp::<A>(arguments, event_hlc, letter);
-                write::<A, false>(ring_of(arguments, shard), arguments.geometry.mailbox_shape(), position, letter);
+                let (ring, shape) = (ring_of(arguments, shard), arguments.geometry.mailbox_shape());
+                write::<A, false>(ring, shape, position, letter, hlc_delta);
             } else {
                 let position = A::add_pool(&raw mut (*own).overflow_tail, slots);
-                stamp::<A>(arguments, event_hlc, letter);
                 let shape = RingShape::from_log2(arguments.geometry.overflow_log2);
-                write::<A, true>(overflow_of(arguments, desk.shard), shape, position, letter);
+                write::<A, true>(overflow_of(arguments, desk.shard), shape, position, letter, hlc_delta);
                 A::store_cta(desk.overflowing as *mut u64, 1);
                 overflowed = overflowed.wrapping_add(1);
             }
@@ -500,65 +527,61 @@ pub(crate) unsafe fn send<A: Arch>(
     stats.add::<A>(Counter::LettersOverflowed, overflowed);
 }
 
-/// Notes in a letter when it is sent.
-///
-/// # Safety
-/// The letter is the calling lane's.
+/// How a sender's timestamp stands to the time.
 #[inline(always)]
-unsafe fn stamp<A: Arch>(arguments: &KernelArguments, event_hlc: u64, letter: Outgoing) {
-    let arrival = arrival_of::<A>(arguments, event_hlc);
-    // SAFETY: the caller vouches for the letter.
-    unsafe {
-        letter.set(6, arrival as u32);
-        letter.set(7, (arrival >> 32) as u32);
-    }
+pub(super) fn hlc_delta_of<A: Arch>(arguments: &KernelArguments, event_hlc: u64) -> i32 {
+    hlc::delta(event_hlc, physical_now::<A>(arguments))
 }
 
-/// When a letter is sent, and how its sender's timestamp stands to that, in the place of a timestamp.
-#[inline(always)]
-pub(super) fn arrival_of<A: Arch>(arguments: &KernelArguments, event_hlc: u64) -> u64 {
-    let physical = physical_now::<A>(arguments);
-    let hlc_delta = hlc::delta(event_hlc, physical);
-    Arrival { device_ns: A::now_ns() as u32, hlc_delta }.encode()
-}
-
-/// Writes the slots of a letter: nothing here can stop or fail. An overflow is `OWN`: only this shard's warps read it, under its turn.
+/// Writes the slots of a letter: nothing here can stop or fail. The first comes last, with the time in it, for with that the letter has
+/// come. An overflow is `OWN`: only this shard's warps read it, under its turn.
 ///
 /// # Safety
 /// The slots of `ring` from `position` on are this letter's, which is the calling lane's.
 #[inline(always)]
-unsafe fn write<A: Arch, const OWN: bool>(ring: *mut Slot, shape: RingShape, position: u64, letter: Outgoing) {
+unsafe fn write<A: Arch, const OWN: bool>(
+    ring: *mut Slot,
+    shape: RingShape,
+    position: u64,
+    letter: Outgoing,
+    hlc_delta: i32,
+) {
     // SAFETY: the caller vouches for the ring and the letter.
     unsafe {
-        let slots = letter.flags().span();
         let end = (payload_start(letter.flags()) as usize).wrapping_add(letter.length().div_ceil(4));
-        let (mut slot, mut first) = (0u32, 0usize);
-        while slot < slots {
-            let at = position.wrapping_add(slot.into());
-            let to = ring.wrapping_add(shape.index(at) as usize).cast::<Chunk>();
-            let lap = shape.lap(at);
+        // Behind its end a letter's words are those of an earlier one.
+        let word = |word| if word < end { letter.word(word) } else { 0 };
+        let put = |at: u64, chunk: usize, data| {
+            let to = ring.wrapping_add(shape.index(at) as usize).cast::<Chunk>().wrapping_add(chunk);
+            let value = Chunk::new(data, shape.lap(at));
+            if OWN { to.write(value) } else { A::store_chunk_gpu(to, value) }
+        };
+        let mut slot = letter.flags().span();
+        while slot > 1 {
+            slot = slot.wrapping_sub(1);
             let mut chunk = 0;
             while chunk < CHUNKS_PER_SLOT {
-                let mut data = [0; DATA_WORDS_PER_CHUNK];
-                let mut i = 0;
-                while i < DATA_WORDS_PER_CHUNK {
-                    let word = first.wrapping_add(i);
-                    // Behind its end a letter's words are those of an earlier one.
-                    *data.get_unchecked_mut(i) = if word < end { letter.word(word) } else { 0 };
-                    i = i.wrapping_add(1);
-                }
-                let (to, value) = (to.wrapping_add(chunk), Chunk::new(data, lap));
-                if OWN {
-                    to.write(value)
-                } else {
-                    A::store_chunk_gpu(to, value)
-                }
-                first = first.wrapping_add(DATA_WORDS_PER_CHUNK);
+                let first =
+                    (slot as usize).wrapping_mul(DATA_WORDS_PER_SLOT).wrapping_add(chunk * DATA_WORDS_PER_CHUNK);
+                put(position.wrapping_add(slot.into()), chunk, [word(first), word(first + 1), word(first + 2)]);
                 chunk = chunk.wrapping_add(1);
             }
-            slot = slot.wrapping_add(1);
         }
+        let [a, b, c, d] =
+            [[word(0), word(1), word(2)], [word(3), word(4), word(5)], [0, 0, word(8)], [word(9), word(10), word(11)]];
+        let [device_ns, hlc_delta] = arrival_words(Arrival { device_ns: A::now_ns() as u32, hlc_delta });
+        put(position, 0, a);
+        put(position, 1, b);
+        put(position, 2, [device_ns, hlc_delta, c[2]]);
+        put(position, 3, d);
     }
+}
+
+/// The words of an arrival in the place of a timestamp.
+#[inline(always)]
+const fn arrival_words(arrival: Arrival) -> [u32; 2] {
+    let word = arrival.encode();
+    [word as u32, (word >> 32) as u32]
 }
 
 /// Notes that the duty to answer the staged frame was handed on: nothing is sent in its place, and [`is_handed_on`] says so to whoever
@@ -594,3 +617,5 @@ pub(crate) unsafe fn is_handed_on(scratch: *const WarpScratch, lane: u32) -> boo
 }
 
 const _: () = assert!(FRAME_SLOTS_MAX * DATA_WORDS_PER_SLOT <= OUTGOING_LETTER_WORDS);
+// The timestamp takes the words 6 and 7 of the header, in the third chunk of the first slot.
+const _: () = assert!(HEADER_WORDS == 8 && CHUNKS_PER_SLOT == 4 && DATA_WORDS_PER_CHUNK == 3);

@@ -20,7 +20,7 @@ mod question;
 mod reach;
 
 pub(crate) use broadcast::run as run_broadcast;
-pub(crate) use letter::{Post, buffer, is_handed_on, reserve, send, store};
+pub(crate) use letter::{Near, OutgoingOf, Post, buffer, is_handed_on, reserve, send, store};
 pub(crate) use overflow::{has_overflowed, settle_some};
 pub(crate) use question::{Received, answer};
 

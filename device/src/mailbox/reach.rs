@@ -9,7 +9,7 @@ use tourbillon_shared::partition::hash;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK};
 use tourbillon_shared::virtual_actors::{kind_of, space_of};
 
-use super::letter::arrival_of;
+use super::broadcast::arrival_of;
 use super::{ring_of, state_of};
 use crate::arch::Arch;
 use crate::directory::Directory;
