@@ -147,7 +147,7 @@ fn hops(engine: &Engine, is_same: bool) -> EngineResult<Figure> {
             return Err(format!("{} of {HOPS} hops", steps.iter().sum::<u64>()).into());
         }
         let median = median(&steps);
-        println!("  hops by steps of {HOP_STEP_NS} ns: {steps:?}");
+        println!("  hops by steps: {steps:?}");
         medians.push(median.ok_or("half of the hops took longer than the histogram reaches")?);
         before = now;
     }
