@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use tourbillon::actors::Rover;
-use tourbillon::actors::courier::{Courier, HOP_STEP_NS, HOP_STEPS, Report, Roam, Route};
+use tourbillon::actors::courier::{Courier, HOP_STEPS, Report, Roam, Route, hop_step_from};
 use tourbillon::actors::rover::{Rove, Seen};
 use tourbillon::{Client, Counter, Engine, ErrorOf, GpuGeometry, Message, ReplyOf};
 use tourbillon_shared::floor::{HOP_CHUNKS_APART, HopArguments};
@@ -146,7 +146,7 @@ fn hops(engine: &Engine, is_same: bool) -> EngineResult<Figure> {
             return Err(format!("{} of {HOPS} hops", steps.iter().sum::<u64>()).into());
         }
         let median = median(&steps);
-        println!("  hops by steps of {HOP_STEP_NS} ns: {steps:?}");
+        println!("  hops by steps: {steps:?}");
         medians.push(median.ok_or("half of the hops took longer than the histogram reaches")?);
         before = now;
     }
@@ -161,7 +161,8 @@ fn median(steps: &[u64]) -> Option<f64> {
         let count = *count as f64;
         // The last step is of whatever took longer.
         if below + count >= half && number + 1 < steps.len() {
-            return Some((number as f64 + (half - below) / count) * HOP_STEP_NS as f64);
+            let (from, to) = (hop_step_from(number) as f64, hop_step_from(number + 1) as f64);
+            return Some(from + (to - from) * (half - below) / count);
         }
         below += count;
     }

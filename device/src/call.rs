@@ -46,6 +46,8 @@ pub enum Outcome {
     TooManyLetters,
     /// There is no room for a letter that it sent.
     MailboxFull,
+    /// There is no number for a broadcast that it wants to begin.
+    TooManyBroadcasts,
     /// There is no room for the answer to a question that it asked.
     TooManyQuestions,
     /// It handed on a message that was handed on as often as it may be.
@@ -488,6 +490,7 @@ pub(crate) fn failure_of(outcome: Outcome) -> Option<FailureCode> {
         Outcome::Pool(error) => Some(error.failure()),
         Outcome::TooManyLetters => Some(FailureCode::TooManyLetters),
         Outcome::MailboxFull => Some(FailureCode::MailboxFull),
+        Outcome::TooManyBroadcasts => Some(FailureCode::TooManyBroadcasts),
         Outcome::TooManyQuestions => Some(FailureCode::TooManyQuestions),
         Outcome::TooManyHops => Some(FailureCode::TooManyHops),
         Outcome::CannotForward => Some(FailureCode::CannotForward),

@@ -55,6 +55,10 @@ pub enum FailureCode {
     /// The actor sends letters without having declared it, or the answer of a question is for another kind of actor; the state is as before
     /// the message.
     LettersUndeclared = 25,
+    /// So many broadcasts are under way that there is no number for one more; the state is as before the message, and nothing was sent.
+    TooManyBroadcasts = 39,
+    /// A request to broadcast has an id, an expected version or a payload in an arena, which belong to one actor; nothing was sent.
+    CannotBroadcast = 40,
     /// The shard's pool has no page left for a collection; state and collections are as before the message.
     PoolExhausted = 28,
     /// The actor uses a collection without having declared it; state and collections are as before the message.
@@ -105,6 +109,8 @@ impl FailureCode {
             23 => Self::TooManyQuestions,
             24 => Self::CannotForward,
             25 => Self::LettersUndeclared,
+            39 => Self::TooManyBroadcasts,
+            40 => Self::CannotBroadcast,
             28 => Self::PoolExhausted,
             29 => Self::PoolUndeclared,
             30 => Self::PoolStale,
@@ -150,6 +156,8 @@ impl core::fmt::Display for FailureCode {
                 "the handler handed on what it cannot: an id, an expected version, a payload, or twice"
             }
             Self::LettersUndeclared => "the actor sends letters; declare `letters: true` in its `actor!`",
+            Self::TooManyBroadcasts => "too many broadcasts are under way; wait for some, or raise `mailbox_capacity`",
+            Self::CannotBroadcast => "a broadcast has no id, no expected version and no payload in an arena",
             Self::PoolExhausted => "the shard's pool has no page left; raise `pool_bytes_per_shard`",
             Self::PoolUndeclared => "the actor uses a collection; declare `pools: true` in its `actor!`",
             Self::PoolStale => "the handle of a collection was copied, and leads to pages that are not its own",

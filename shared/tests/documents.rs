@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 
 use tourbillon_shared::arena::ArenaRef;
+use tourbillon_shared::broadcast::{Broadcast, Broadcasts};
 use tourbillon_shared::control::{ControlBlock, Mode, Processing};
 use tourbillon_shared::dead_letter::{DeadLetterRecord, DeadLetterState};
 use tourbillon_shared::dedup::{DedupEntry, DedupState};
@@ -21,7 +22,8 @@ use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, SLOT_BYTES, Slot};
 use tourbillon_shared::telemetry::{Counter, TelemetryHost, TelemetryPage, TelemetryStatus, WarpStats};
 use tourbillon_shared::virtual_actors::{self, Ask, Order, StoreRequest, VirtualShard, WaitingFrame};
 use tourbillon_shared::{
-    arena, dead_letter, dedup, frame, geometry, hlc, lane, mailbox, outbox, partition, pool, position, published, slot,
+    arena, broadcast, dead_letter, dedup, frame, geometry, hlc, lane, mailbox, outbox, partition, pool, position,
+    published, slot,
 };
 
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
@@ -305,6 +307,8 @@ fn layouts_are_as_documented() {
         reserved,
         waiting
     }));
+    check_layout(fields!(Broadcasts { room, reserved_room, tries, numbers, reserved }));
+    check_layout(fields!(Broadcast { busy, left, begun, ticket, root, kind, reserved, frame }));
 }
 
 /// Which bytes of a frame's first slot a header's encoding touches.
@@ -414,6 +418,8 @@ fn codes_modes_and_counters_are_as_documented() {
         BlocksRetired,
         BlocksReclaimed,
         TooLargeToEvict,
+        Broadcasts,
+        BroadcastLetters,
     ];
     let counters = counters.map(|counter| ((counter as u32).to_string(), format!("`{counter:?}`")));
     assert_eq!(numbered("\n### Counters"), counters);
@@ -452,6 +458,7 @@ fn bounds_are_as_documented() {
         ("`OVERFLOW_CAPACITY_MIN`", mailbox::OVERFLOW_CAPACITY_MIN.into()),
         ("`OVERFLOW_CAPACITY_MAX`", mailbox::OVERFLOW_CAPACITY_MAX.into()),
         ("`HOPS_MAX`", mailbox::HOPS_MAX.into()),
+        ("`BROADCASTS_MAX`", broadcast::BROADCASTS_MAX.into()),
         ("`GENERATION_MAX`", outbox::GENERATION_MAX.into()),
         ("`DEDUP_ENTRIES_MIN`", dedup::DEDUP_ENTRIES_MIN.into()),
         ("`DEDUP_ENTRIES_MAX`", dedup::DEDUP_ENTRIES_MAX.into()),

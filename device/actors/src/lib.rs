@@ -16,8 +16,9 @@
 //! | [`Vault`] | 10 | an account from which money goes to others |
 //! | [`Gazette`] | 11 | publishes blocks, and reads those of others |
 //! | [`Rover`] | 12 | lets messages pass, and counts them |
+//! | [`Crier`] | 15 | tells all of its kind, and counts what it hears |
 //!
-//! The last six are not in the system that every engine has by default: what a handler with collections calls takes more registers
+//! The last seven are not in the system that every engine has by default: what a handler with collections calls takes more registers
 //! than the dispatch loop of the others leaves, and so does what sends messages. `examples/market` is a system of those with collections, `examples/bank`
 //! of those that send, and `examples/press` of the one that publishes.
 
@@ -28,6 +29,7 @@ pub mod blob;
 pub mod book;
 pub mod counter;
 pub mod courier;
+pub mod crier;
 pub mod echo;
 pub mod faulty;
 pub mod gazette;
@@ -41,6 +43,7 @@ pub use blob::Blob;
 pub use book::Book;
 pub use counter::Counter;
 pub use courier::Courier;
+pub use crier::Crier;
 pub use echo::Echo;
 pub use faulty::Faulty;
 pub use gazette::Gazette;

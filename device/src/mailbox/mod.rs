@@ -7,14 +7,19 @@
 //! | `letter` | from a handler to a mailbox or the overflow: the buffer, reserving room, sending |
 //! | `question` | letters that want an answer, and the answers |
 //! | `overflow` | from a shard's overflow to the mailboxes |
+//! | `broadcast` | one message to every living actor of a kind: numbers, and how criers go from shard to shard |
+//! | `reach` | a crier in its shard: who is there, and letters to those |
 //!
 //! A shard reads its mailbox as it reads the rings of the gates: it is one more of its rings, with a shape of its own and many
 //! writers ([`Ring`](crate::turn::Ring)).
 
+mod broadcast;
 mod letter;
 mod overflow;
 mod question;
+mod reach;
 
+pub(crate) use broadcast::run as run_broadcast;
 pub(crate) use letter::{Near, OutgoingOf, Post, buffer, is_handed_on, reserve, send, store};
 pub(crate) use overflow::{has_overflowed, settle_some};
 pub(crate) use question::{Received, answer};
