@@ -75,6 +75,7 @@ use tourbillon_shared::hlc::LOGICAL_BITS;
 use tourbillon_shared::mailbox::SENDER_WORDS;
 
 use crate::actor::{Actor, ErrorOf, Message, ReplyOf};
+use crate::call::slots_for_answer;
 use crate::context::Context;
 use crate::mailbox::{self, Post};
 use crate::plain::{Plain, layout};
@@ -354,7 +355,8 @@ impl Context {
         if self.near.is_null() {
             return;
         }
-        let post = Post { key: to.key, kind: <M::Actor as Actor>::KIND, message: M::NUMBER, ..post };
+        let reply_slots = const { slots_for_answer::<M::Actor, M>(0) };
+        let post = Post { key: to.key, kind: <M::Actor as Actor>::KIND, message: M::NUMBER, reply_slots, ..post };
         // SAFETY: the engine told of the desk, the place and the lane; a message fits into a frame, with extensions as asserted.
         unsafe { mailbox::store(self.outgoing(), index, &post, self.key, message.as_bytes()) };
     }

@@ -302,6 +302,7 @@ fn layouts_are_as_documented() {
         overflow_head,
         overflow_next,
         blocked,
+        going,
         reserved,
         waiting
     }));
@@ -413,6 +414,7 @@ fn codes_modes_and_counters_are_as_documented() {
         BlocksPublished,
         BlocksRetired,
         BlocksReclaimed,
+        LettersPutBack,
         TooLargeToEvict,
     ];
     let counters = counters.map(|counter| ((counter as u32).to_string(), format!("`{counter:?}`")));

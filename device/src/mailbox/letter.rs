@@ -21,7 +21,8 @@ use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, DATA
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::kind_of;
 
-use super::{overflow_of, ring_of, shard_of, state_of};
+use super::post::Post;
+use super::{again, overflow_of, ring_of, shard_of, state_of};
 use crate::arch::Arch;
 use crate::call::Outcome;
 use crate::options::physical_now;
@@ -32,6 +33,8 @@ use crate::words::{Staged, Words};
 const SHAPE: usize = 3;
 /// What stands in [`LETTER_KIND`] of a letter that hands on its message: no kind.
 const HANDED_ON: u32 = u32::MAX;
+/// What stands there in one by which its actor goes on.
+const GOING_ON: u32 = u32::MAX - 1;
 /// In a lane's word of what runs: its message was handed on, so nobody is to answer it.
 const FORWARDED: u32 = 1 << 31;
 
@@ -117,24 +120,6 @@ impl Outgoing {
     }
 }
 
-/// To whom a letter goes and what it is, as its sender says it; the default asks nothing and hands nothing on.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Post {
-    pub key: u64,
-    pub kind: u16,
-    pub message: u8,
-    /// For a question: bytes of the answer, ...
-    pub answer_bytes: u16,
-    /// ... as which message it comes, to which kind, ...
-    pub answer_as: Option<(u8, u16)>,
-    /// ... and what comes back with it.
-    pub token: u32,
-    /// The timestamp after which the letter is worthless; 0 for none.
-    pub deadline: u64,
-    /// Whether the letter takes over the duty to answer.
-    pub hands_on: bool,
-}
-
 /// Where a handler's letters are until they go: the desk of the warp, the runner's place for their beginnings, and the lane that runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutgoingOf {
@@ -161,7 +146,9 @@ pub(crate) unsafe fn store(outgoing: OutgoingOf, index: u32, post: &Post, key: u
     }
     flags = flags.with(if post.answer_as.is_some() { Flags::SENDER } else { Flags::TELL });
     let span = slots_for(flags.extension_words(), bytes.len());
-    let hint = LetterHint { answer_bytes: post.answer_bytes, is_answer: false }.encode();
+    let span = if mutant!("letters_without_room_for_replies") { span } else { span.max(post.reply_slots) };
+    let answer_bytes = if post.goes_on { LetterHint::GOES_ON } else { post.answer_bytes };
+    let hint = LetterHint { answer_bytes, is_answer: false }.encode();
     let header = Header {
         key: post.key,
         kind: post.kind,
@@ -197,6 +184,7 @@ pub(crate) unsafe fn store(outgoing: OutgoingOf, index: u32, post: &Post, key: u
         }
         write_bytes(letter, at, bytes);
         let kind = post.answer_as.map_or(0, |(_, kind)| kind.into());
+        let kind = if post.goes_on { GOING_ON } else { kind };
         letter.set(LETTER_KIND, if post.hands_on { HANDED_ON } else { kind });
     }
 }
@@ -253,6 +241,9 @@ pub(crate) unsafe fn reserve<A: Arch>(
     }
     let own = state_of(arguments, desk.shard);
     let (mut index, mut handed_on) = (0, false);
+    // Whether the room of the letter that runs is there to be taken over: by one letter.
+    let mut may_carry =
+        LetterHint::decode(header.hint).is_some_and(|hint| hint.goes_on(header.flags.has(Flags::SENDER)));
     while index < count {
         let letter = at(index);
         // SAFETY: the letter is this lane's.
@@ -265,7 +256,14 @@ pub(crate) unsafe fn reserve<A: Arch>(
             }
         };
         let outcome = match outcome {
-            // SAFETY: the caller vouches for the desk, and so for the shard.
+            // SAFETY: the letter is this lane's; the caller vouches for the desk, and so for the shard.
+            Outcome::Done if unsafe { letter.word(LETTER_KIND) } == GOING_ON => unsafe {
+                let fate = again::reserve::<A>(outgoing.desk, arguments, own, &mut may_carry);
+                letter.set(LETTER_SHARD, desk.shard);
+                letter.set(LETTER_FATE, fate);
+                if fate == letter_fate::NONE { Outcome::MailboxFull } else { Outcome::Done }
+            },
+            // SAFETY: as above.
             Outcome::Done => unsafe { reserve_one::<A>(arguments, own, letter, header) },
             other => other,
         };
@@ -304,7 +302,7 @@ unsafe fn hand_on<A: Arch>(letter: Outgoing, header: &Header, staged: &Staged<A>
         let length = letter.length();
         let question = flags.has(Flags::SENDER) && LetterHint::decode(header.hint).is_some();
         let extensions = if question { Flags::SENDER } else { 0 };
-        let span = slots_for(Flags(extensions).extension_words(), length);
+        let span = slots_for(Flags(extensions).extension_words(), length).max(letter.flags().span());
         if span > FRAME_SLOTS_MAX as u32 {
             return Outcome::CannotForward;
         }
@@ -407,7 +405,7 @@ unsafe fn reserve_one<A: Arch>(
 /// Whether a letter with this word in [`LETTER_KIND`] asks anew.
 #[inline(always)]
 const fn is_question(kind: u32) -> bool {
-    kind != 0 && kind != HANDED_ON
+    kind != 0 && kind != HANDED_ON && kind != GOING_ON
 }
 
 /// Slots of the answer to a question.
@@ -431,7 +429,9 @@ unsafe fn give_up<A: Arch>(arguments: &KernelArguments, own: *mut MailboxState, 
     // SAFETY: the caller vouches for the letter and for what was reserved.
     unsafe {
         let (shard, slots) = (letter.word(LETTER_SHARD), u64::from(letter.flags().span()));
-        if letter.word(LETTER_FATE) == letter_fate::DIRECT {
+        if letter.word(LETTER_KIND) == GOING_ON {
+            again::give_up::<A>(own, letter.word(LETTER_FATE));
+        } else if letter.word(LETTER_FATE) == letter_fate::DIRECT {
             A::add_relaxed_gpu(&raw mut (*state_of(arguments, shard)).room, slots);
         } else {
             A::add_pool(&raw mut (*own).overflow_room, slots);
@@ -467,7 +467,7 @@ pub(crate) unsafe fn send<A: Arch>(
         // SAFETY: the letter is this lane's, and has room where its fate says.
         unsafe {
             let slots = u64::from(letter.flags().span());
-            if letter.word(LETTER_FATE) == letter_fate::DIRECT {
+            if letter.word(LETTER_FATE) != letter_fate::OVERFLOW {
                 let shard = letter.word(LETTER_SHARD);
                 let position = A::take_ticket_gpu(&raw mut (*state_of(arguments, shard)).tail, slots);
                 stamp::<A>(arguments, event_hlc, letter);
@@ -479,6 +479,9 @@ pub(crate) unsafe fn send<A: Arch>(
                 write::<A, true>(overflow_of(arguments, desk.shard), shape, position, letter);
                 A::store_cta(desk.overflowing as *mut u64, 1);
                 overflowed = overflowed.wrapping_add(1);
+            }
+            if letter.word(LETTER_FATE) == letter_fate::CARRIED {
+                again::note_carried(of_warp, lane);
             }
             let is_forgotten =
                 mutant!("overflowed_hand_on_answered") && letter.word(LETTER_FATE) == letter_fate::OVERFLOW;
