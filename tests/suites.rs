@@ -68,6 +68,10 @@ mod registry;
 mod stuck;
 #[path = "tests/telemetry.rs"]
 mod telemetry;
+#[path = "tests/topics.rs"]
+mod topics;
+#[path = "tests/topics_refused.rs"]
+mod topics_refused;
 #[path = "tests/typed.rs"]
 mod typed;
 #[path = "tests/virtual_actors.rs"]
