@@ -36,6 +36,8 @@ mod gateway_ends;
 mod gateway_large;
 #[path = "tests/gateway_spin.rs"]
 mod gateway_spin;
+#[path = "tests/going_on.rs"]
+mod going_on;
 #[path = "tests/keys.rs"]
 mod keys;
 #[path = "tests/lanes.rs"]

@@ -217,8 +217,6 @@ pub const ANSWER_HEAD_WORDS: u32 = 2;
 
 /// What becomes of a letter in the buffer.
 pub mod letter_fate {
-    /// There is no room.
-    pub const NONE: u32 = 0;
     /// There is room in its mailbox.
     pub const DIRECT: u32 = 1;
     /// There is room in the overflow.

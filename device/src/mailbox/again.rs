@@ -4,7 +4,7 @@
 //! # They leave room for what they wait for
 //! Such a letter stays in its shard's mailbox until its actor has done its work, so it must not take the room of letters that this work
 //! sends. It goes to the mailbox alone, never to an overflow, and no more of them than [`slots_for_going_on`]: whoever would begin one
-//! more fails with `MailboxFull`. So an overflow has letters only that do not come back, mailboxes always have room for the longest of
+//! more fails with `MailboxFull`. Its room is reserved before that of what the same message sends besides, which has an overflow to go to. So an overflow has letters only that do not come back, mailboxes always have room for the longest of
 //! those again, overflows become empty, and then somebody's handler has room for all that it sends.
 //!
 //! # Why who goes on always has room
@@ -23,17 +23,22 @@ use core::mem::offset_of;
 
 use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::geometry::KernelArguments;
-use tourbillon_shared::mailbox::{Desk, MailboxState, letter_fate, slots_for_going_on};
+use tourbillon_shared::header::{Arrival, Flags, Header};
+use tourbillon_shared::mailbox::{
+    Desk, LETTER_FATE, LETTER_KIND, LETTER_SHARD, LetterHint, MailboxState, letter_fate, slots_for_going_on,
+};
 use tourbillon_shared::mutant;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, Slot};
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::errand;
 
-use super::letter::arrival_of;
+use super::letter::{Outgoing, hlc_delta_of};
 use super::{ring_of, state_of};
 use crate::arch::Arch;
 use crate::stats::Stats;
 
+/// What stands in [`LETTER_KIND`] of a letter by which its actor goes on: no kind.
+pub(super) const GOING_ON: u32 = u32::MAX - 1;
 /// Slots of a letter by which an actor goes on.
 const SLOTS: u64 = 1;
 /// Data word of a header with the low half of when a letter was sent.
@@ -71,51 +76,69 @@ unsafe fn take_room<A: Arch>(scratch: *const WarpScratch, own: *mut MailboxState
     }
 }
 
-/// Reserves room for a letter by which an actor goes on; its [`letter_fate`]. It takes the place of the letter that runs, if that is one
-/// and `may_carry` says that no other has.
+/// Reserves room for those of the first `count` letters by which the actor of the message `header` goes on; whether there was any for all of
+/// them, and else nothing is reserved. One of them takes the place of the letter that runs, if that is such a one.
 ///
 /// # Safety
-/// `desk` is that of the warp, `own` the state of its shard's mailbox.
+/// `desk` is that of the warp, `own` the state of its shard's mailbox, `at` gives the letters of the calling lane's handler.
 #[inline(never)]
-pub(super) unsafe fn reserve<A: Arch>(
+pub(super) unsafe fn reserve_going<A: Arch>(
     desk: *const Desk,
     arguments: &KernelArguments,
     own: *mut MailboxState,
-    may_carry: &mut bool,
-) -> u32 {
-    let carries = core::mem::replace(may_carry, false);
-    // SAFETY: the caller vouches for desk and state.
-    unsafe {
-        if !carries {
-            let most = u64::from(slots_for_going_on(arguments.geometry.mailbox_shape()));
-            if A::add_pool(&raw mut (*own).going, 1) >= most && !mutant!("going_on_unbounded") {
-                A::add_pool(&raw mut (*own).going, 1u64.wrapping_neg());
-                return letter_fate::NONE;
+    header: &Header,
+    count: u32,
+    at: &impl Fn(u32) -> Outgoing,
+) -> bool {
+    let asks = header.flags.has(Flags::SENDER);
+    let mut carries = LetterHint::decode(header.hint).is_some_and(|hint| hint.goes_on(asks));
+    let most = u64::from(slots_for_going_on(arguments.geometry.mailbox_shape()));
+    let mut index = 0;
+    while index < count {
+        let letter = at(index);
+        // SAFETY: the caller vouches for the letter, for desk and state.
+        unsafe {
+            if letter.word(LETTER_KIND) == GOING_ON {
+                let is_new = !core::mem::replace(&mut carries, false);
+                let is_one_too_many =
+                    is_new && A::add_pool(&raw mut (*own).going, 1) >= most && !mutant!("going_on_unbounded");
+                if is_one_too_many || !take_room::<A>(scratch_of(desk), own, !is_new) {
+                    if is_new {
+                        A::add_pool(&raw mut (*own).going, 1u64.wrapping_neg());
+                    }
+                    give_up_going::<A>(own, index, at);
+                    A::add_pool(&raw mut (*own).refused, 1);
+                    return false;
+                }
+                letter.set(LETTER_SHARD, (*desk).shard);
+                letter.set(LETTER_FATE, if is_new { letter_fate::DIRECT } else { letter_fate::CARRIED });
             }
         }
-        if take_room::<A>(scratch_of(desk), own, carries) {
-            return if carries { letter_fate::CARRIED } else { letter_fate::DIRECT };
-        }
-        if !carries {
-            A::add_pool(&raw mut (*own).going, 1u64.wrapping_neg());
-        }
+        index = index.wrapping_add(1);
     }
-    letter_fate::NONE
+    true
 }
 
-/// Takes back what was reserved for a letter by which an actor goes on.
+/// Takes back what was reserved for those of the first `count` letters by which their actor goes on.
 ///
 /// # Safety
-/// As for [`reserve`], which has given this fate.
+/// As for [`reserve_going`], which has reserved it.
 #[cold]
 #[inline(always)]
-pub(super) unsafe fn give_up<A: Arch>(own: *mut MailboxState, fate: u32) {
-    // SAFETY: the caller vouches for the state.
-    unsafe {
-        A::add_relaxed_gpu(&raw mut (*own).room, SLOTS);
-        if fate == letter_fate::DIRECT {
-            A::add_pool(&raw mut (*own).going, 1u64.wrapping_neg());
+pub(super) unsafe fn give_up_going<A: Arch>(own: *mut MailboxState, count: u32, at: &impl Fn(u32) -> Outgoing) {
+    let mut index = 0;
+    while index < count {
+        let letter = at(index);
+        // SAFETY: the caller vouches for letter and state.
+        unsafe {
+            if letter.word(LETTER_KIND) == GOING_ON {
+                A::add_relaxed_gpu(&raw mut (*own).room, SLOTS);
+                if letter.word(LETTER_FATE) == letter_fate::DIRECT {
+                    A::add_pool(&raw mut (*own).going, 1u64.wrapping_neg());
+                }
+            }
         }
+        index = index.wrapping_add(1);
     }
 }
 
@@ -188,7 +211,8 @@ pub(crate) unsafe fn put_back<A: Arch>(
         let shape = arguments.geometry.mailbox_shape();
         let to = ring_of(arguments, shard).wrapping_add(shape.index(position) as usize).cast::<Chunk>();
         let (from, lap) = (frame.cast::<Chunk>(), shape.lap(position));
-        let arrival = arrival_of::<A>(arguments, event_hlc);
+        let hlc_delta = hlc_delta_of::<A>(arguments, event_hlc);
+        let arrival = Arrival { device_ns: A::now_ns() as u32, hlc_delta }.encode();
         let (mut chunk, mut at) = (0, 0usize);
         while chunk < CHUNKS_PER_SLOT {
             let [a, b, c, _] = from.wrapping_add(chunk).read().words;

@@ -21,6 +21,7 @@ use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, DATA
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::kind_of;
 
+use super::again::GOING_ON;
 use super::post::Post;
 use super::{again, overflow_of, ring_of, shard_of, state_of};
 use crate::arch::Arch;
@@ -33,8 +34,6 @@ use crate::words::{Staged, Words};
 const SHAPE: usize = 3;
 /// What stands in [`LETTER_KIND`] of a letter that hands on its message: no kind.
 const HANDED_ON: u32 = u32::MAX;
-/// What stands there in one by which its actor goes on.
-const GOING_ON: u32 = u32::MAX - 1;
 /// In a lane's word of what runs: its message was handed on, so nobody is to answer it.
 const FORWARDED: u32 = 1 << 31;
 
@@ -58,7 +57,7 @@ pub(crate) type Near = [MaybeUninit<[u32; NEAR_WORDS + NOTES]>; LETTERS_MAX as u
 
 /// A letter that a handler has written: its beginning, and the rest in the buffer of the lane.
 #[derive(Clone, Copy)]
-struct Outgoing {
+pub(super) struct Outgoing {
     near: *mut u32,
     far: *mut u32,
 }
@@ -90,7 +89,7 @@ impl Outgoing {
     /// # Safety
     /// The letter is that of the calling lane.
     #[inline(always)]
-    unsafe fn word(self, word: usize) -> u32 {
+    pub(super) unsafe fn word(self, word: usize) -> u32 {
         // SAFETY: the caller vouches for the letter, which has the word.
         unsafe { self.word_at(word).read() }
     }
@@ -98,7 +97,7 @@ impl Outgoing {
     /// # Safety
     /// As for [`word`](Self::word).
     #[inline(always)]
-    unsafe fn set(self, word: usize, value: u32) {
+    pub(super) unsafe fn set(self, word: usize, value: u32) {
         // SAFETY: as in `word`.
         unsafe { self.word_at(word).write(value) }
     }
@@ -241,9 +240,11 @@ pub(crate) unsafe fn reserve<A: Arch>(
     }
     let own = state_of(arguments, desk.shard);
     let (mut index, mut handed_on) = (0, false);
-    // Whether the room of the letter that runs is there to be taken over: by one letter.
-    let mut may_carry =
-        LetterHint::decode(header.hint).is_some_and(|hint| hint.goes_on(header.flags.has(Flags::SENDER)));
+    // They have no other place than the mailbox, which the others may fill.
+    // SAFETY: the caller vouches for the letters and for the desk, and so for the shard.
+    if !unsafe { again::reserve_going::<A>(outgoing.desk, arguments, own, header, count, &at) } {
+        return Outcome::MailboxFull;
+    }
     while index < count {
         let letter = at(index);
         // SAFETY: the letter is this lane's.
@@ -256,14 +257,9 @@ pub(crate) unsafe fn reserve<A: Arch>(
             }
         };
         let outcome = match outcome {
-            // SAFETY: the letter is this lane's; the caller vouches for the desk, and so for the shard.
-            Outcome::Done if unsafe { letter.word(LETTER_KIND) } == GOING_ON => unsafe {
-                let fate = again::reserve::<A>(outgoing.desk, arguments, own, &mut may_carry);
-                letter.set(LETTER_SHARD, desk.shard);
-                letter.set(LETTER_FATE, fate);
-                if fate == letter_fate::NONE { Outcome::MailboxFull } else { Outcome::Done }
-            },
-            // SAFETY: as above.
+            // SAFETY: the letter is this lane's.
+            Outcome::Done if unsafe { letter.word(LETTER_KIND) } == GOING_ON => Outcome::Done,
+            // SAFETY: the caller vouches for the desk, and so for the shard.
             Outcome::Done => unsafe { reserve_one::<A>(arguments, own, letter, header) },
             other => other,
         };
@@ -272,6 +268,8 @@ pub(crate) unsafe fn reserve<A: Arch>(
                 // SAFETY: the state of the shard whose turn the warp holds.
                 unsafe { A::add_pool(&raw mut (*own).refused, 1) };
             }
+            // SAFETY: as above; room was reserved for them.
+            unsafe { again::give_up_going::<A>(own, count, &at) };
             while index != 0 && !mutant!("letters_kept_after_refusal") {
                 index = index.wrapping_sub(1);
                 // SAFETY: as above; room was reserved for the letter.
@@ -430,8 +428,9 @@ unsafe fn give_up<A: Arch>(arguments: &KernelArguments, own: *mut MailboxState, 
     unsafe {
         let (shard, slots) = (letter.word(LETTER_SHARD), u64::from(letter.flags().span()));
         if letter.word(LETTER_KIND) == GOING_ON {
-            again::give_up::<A>(own, letter.word(LETTER_FATE));
-        } else if letter.word(LETTER_FATE) == letter_fate::DIRECT {
+            return;
+        }
+        if letter.word(LETTER_FATE) == letter_fate::DIRECT {
             A::add_relaxed_gpu(&raw mut (*state_of(arguments, shard)).room, slots);
         } else {
             A::add_pool(&raw mut (*own).overflow_room, slots);
