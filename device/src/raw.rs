@@ -41,7 +41,7 @@
 //! # assert_eq!((to.key, to.kind, to.message), (5, 902, Pass::NUMBER.into()));
 //! ```
 
-use tourbillon_shared::frame::{FRAME_SLOTS_MAX, PAYLOAD_BYTES_MAX, slots_for};
+use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, slots_for};
 use tourbillon_shared::outbox::Subscriber;
 use tourbillon_shared::virtual_actors::{SPACE_ORDERS, kind_of, space_of};
 
@@ -64,17 +64,15 @@ pub struct Addressee {
     pub kind: u16,
     /// Number of the message among those of the actor; above 255 no message at all.
     pub message: u16,
-    /// Slots that the reply to the message takes, which is written over it: at most 8. Without enough of them the message fails, and nobody
-    /// is told.
-    pub reply_slots: u32,
+    /// Zero.
+    pub filler: u32,
 }
 
 impl Addressee {
     /// The message `M` of the actor `to`.
     #[inline(always)]
     pub const fn of<M: Message>(to: ActorRef<M::Actor>) -> Self {
-        let reply_slots = const { slots_for_answer::<M::Actor, M>(0) };
-        Self { key: to.key(), kind: <M::Actor as Actor>::KIND, message: M::NUMBER as u16, reply_slots }
+        Self { key: to.key(), kind: <M::Actor as Actor>::KIND, message: M::NUMBER as u16, filler: 0 }
     }
 
     /// The number of a message to which letters may go: of an actor's kind, in a space of keys that actors have.
@@ -93,7 +91,7 @@ unsafe impl Plain for Addressee {
         let hash = layout::field(hash, "key", 0, u64::LAYOUT);
         let hash = layout::field(hash, "kind", 8, u16::LAYOUT);
         let hash = layout::field(hash, "message", 10, u16::LAYOUT);
-        layout::field(hash, "reply_slots", 12, u32::LAYOUT)
+        layout::field(hash, "filler", 12, u32::LAYOUT)
     };
     const ZERO_IS_VALID: bool = true;
 
@@ -137,8 +135,7 @@ impl Context {
             return Err(NotSent::TooLong);
         }
         let Some(message) = to.number() else { return Err(NotSent::NoMessage) };
-        let reply_slots = to.reply_slots.min(FRAME_SLOTS_MAX as u32);
-        self.send_bytes(&Post { key: to.key, kind: to.kind, message, reply_slots, ..Post::default() }, bytes);
+        self.send_bytes(&Post { key: to.key, kind: to.kind, message, ..Post::default() }, bytes);
         Ok(())
     }
 

@@ -56,7 +56,7 @@ on_backends! {
         assert_eq!(client.call(topic, nobody), Err(CallError::Handler(Refusal::Malformed)));
         // Subscribers of kinds that do not exist, and of a space that no actor is in, get nothing; others do.
         for kind in [999, u16::MAX] {
-            let who = Addressee { key: 1, kind, message: 0, reply_slots: 0 };
+            let who = Addressee { key: 1, kind, message: 0, filler: 0 };
             client.call(topic, Subscribe::of::<Price>(who, Policy::Drop)).unwrap();
         }
         topics.publish(&mut client, "a", &price(2)).unwrap();

@@ -145,7 +145,9 @@ pub(crate) unsafe fn store(outgoing: OutgoingOf, index: u32, post: &Post, key: u
     }
     flags = flags.with(if post.answer_as.is_some() { Flags::SENDER } else { Flags::TELL });
     let span = slots_for(flags.extension_words(), bytes.len());
-    let span = if mutant!("letters_without_room_for_replies") { span } else { span.max(post.reply_slots) };
+    let is_read = post.answer_as.is_some() || post.hands_on;
+    let is_as_long_as_itself = !is_read || mutant!("letters_without_room_for_replies");
+    let span = if is_as_long_as_itself { span } else { span.max(post.reply_slots) };
     let answer_bytes = if post.goes_on { LetterHint::GOES_ON } else { post.answer_bytes };
     let hint = LetterHint { answer_bytes, is_answer: false }.encode();
     let header = Header {

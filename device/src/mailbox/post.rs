@@ -14,7 +14,7 @@ pub(crate) struct Post {
     pub token: u32,
     /// The timestamp after which the letter is worthless; 0 for none.
     pub deadline: u64,
-    /// Slots that the reply takes, which is written over the letter: at most those of a frame.
+    /// Slots that the reply takes, which is written over the letter where somebody reads it: at most those of a frame.
     pub reply_slots: u32,
     /// Whether the letter takes over the duty to answer.
     pub hands_on: bool,

@@ -154,7 +154,7 @@ pub struct Unsubscribe {
 /// A client as the subscriber of a topic: of no kind, its lane and its generation in the key.
 pub const fn addressee_of(subscriber: Subscriber) -> Addressee {
     let key = subscriber.lane as u64 | (subscriber.generation as u64) << 32;
-    Addressee { key, kind: 0, message: 0, reply_slots: 0 }
+    Addressee { key, kind: 0, message: 0, filler: 0 }
 }
 
 /// The client that a subscriber is, if it is one.
