@@ -38,6 +38,8 @@ mod gateway_ends;
 mod gateway_large;
 #[path = "tests/gateway_spin.rs"]
 mod gateway_spin;
+#[path = "tests/going_on.rs"]
+mod going_on;
 #[path = "tests/keys.rs"]
 mod keys;
 #[path = "tests/lanes.rs"]
@@ -70,6 +72,10 @@ mod registry;
 mod stuck;
 #[path = "tests/telemetry.rs"]
 mod telemetry;
+#[path = "tests/topics.rs"]
+mod topics;
+#[path = "tests/topics_refused.rs"]
+mod topics_refused;
 #[path = "tests/typed.rs"]
 mod typed;
 #[path = "tests/virtual_actors.rs"]

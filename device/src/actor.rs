@@ -71,6 +71,8 @@ pub trait Actor: State {
     const BLOCKS: bool;
     /// Whether its handlers send letters ([`Context::tell`](crate::Context::tell) and others).
     const LETTERS: bool;
+    /// Whether its handlers go on by letters to itself that are never lost ([`Context::go_on`](crate::Context::go_on)).
+    const GOES_ON: bool;
     /// What takes over the bytes of other versions, for hosts.
     const UPGRADE: Option<Upgrade<Self>>;
 
@@ -172,7 +174,8 @@ impl core::error::Error for NoError {}
 /// well. Without it every operation on a block fails with [`PoolError::BlockUndeclared`](crate::PoolError).
 ///
 /// An actor whose handlers send letters to other actors says `letters: true`, behind those. Without it they fail with
-/// [`LettersUndeclared`](tourbillon_shared::error::FailureCode::LettersUndeclared).
+/// [`LettersUndeclared`](tourbillon_shared::error::FailureCode::LettersUndeclared). One that goes on with its work by letters to itself which
+/// must not be lost ([`Context::go_on`](crate::Context::go_on)) says `goes_on: true`, behind that or in place of it.
 ///
 /// What cannot be is refused when it is compiled: a message without a handler or larger than a frame, two of the same number, kind 0.
 #[macro_export]
@@ -182,6 +185,7 @@ macro_rules! actor {
         $(pools: $pools:literal,)?
         $(blocks: $blocks:literal,)?
         $(letters: $letters:literal,)?
+        $(goes_on: $goes_on:literal,)?
         error: $error:ty,
         messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ $(,)? }
         $(, activate: $activate:expr)?
@@ -195,7 +199,8 @@ macro_rules! actor {
             const STARTS_ZEROED: bool = $crate::is_absent!($($activate)?);
             const POOLS: bool = false $(|| $pools)? $(|| $blocks)?;
             const BLOCKS: bool = false $(|| $blocks)?;
-            const LETTERS: bool = false $(|| $letters)?;
+            const LETTERS: bool = false $(|| $letters)? $(|| $goes_on)?;
+            const GOES_ON: bool = false $(|| $goes_on)?;
             const UPGRADE: ::core::option::Option<$crate::actor::Upgrade<Self>> = $crate::optional!($($upgrade)?);
 
             const HANDLERS: &'static [$crate::probe::HandlerName] = &[

@@ -441,7 +441,7 @@ impl<W: Words> Call<W> {
 }
 
 /// Slots of the larger of reply and typed error, where the reply has `extension_bytes` bytes of extensions.
-const fn slots_for_answer<A: Handler<M>, M>(extension_bytes: usize) -> u32 {
+pub(crate) const fn slots_for_answer<A: Handler<M>, M>(extension_bytes: usize) -> u32 {
     let (reply, error) = (size_of::<A::Reply>() + extension_bytes, size_of::<A::Error>() + 4);
     slots_for(0, if reply > error { reply } else { error })
 }

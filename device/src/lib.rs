@@ -72,6 +72,7 @@ pub mod plain;
 mod pool;
 #[doc(hidden)]
 pub mod probe;
+pub mod raw;
 pub mod stats;
 pub mod system;
 pub mod tell;
@@ -98,6 +99,7 @@ pub use plain::{Plain, State};
 #[doc(hidden)]
 pub use pool::contents;
 pub use pool::{BlockIter, BlockRef, BlockView, MapIter, PoolError, PoolMap, PoolSet, PoolVec, VecIter};
+pub use raw::{Addressee, NotSent};
 pub use system::System;
 pub use tell::{ActorRef, Answered, Answers, AskError};
 pub use tourbillon_derive::{PlainOfDevice as Plain, StateOfDevice as State};

@@ -21,6 +21,8 @@ pub trait System: 'static {
 
     /// Whether any of them sends letters.
     const LETTERS: bool;
+    /// Whether any of them goes on by letters to itself that are never lost.
+    const GOES_ON: bool;
 
     /// Its actors by name with their handlers, for builds.
     #[doc(hidden)]
@@ -72,6 +74,7 @@ macro_rules! system {
             const POOLS: bool = false $(|| <$actor as $crate::Actor>::POOLS)+;
             const BLOCKS: bool = false $(|| <$actor as $crate::Actor>::BLOCKS)+;
             const LETTERS: bool = false $(|| <$actor as $crate::Actor>::LETTERS)+;
+            const GOES_ON: bool = false $(|| <$actor as $crate::Actor>::GOES_ON)+;
             const HANDLERS: &'static [(&'static str, &'static [$crate::probe::HandlerName])] =
                 &[$((<$actor as $crate::Actor>::NAME, <$actor as $crate::Actor>::HANDLERS)),+];
 

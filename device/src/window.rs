@@ -200,6 +200,9 @@ pub(crate) fn recover<A: Arch, const WHOLE: bool>(
                 let staged = staged(scratch, read_word(&raw const (*scratch).start, frame));
                 // The handler has written nothing, so the frame still says who asked.
                 let received = Received::of::<A>(staged);
+                if received.is_some_and(|received| received.goes_on()) {
+                    mailbox::end_going::<A>(scratch);
+                }
                 let mut call = call_of::<A>(scratch, frame, first_hlc);
                 call.fail(FailureCode::Panicked, place);
                 if let Some(received) = received

@@ -558,3 +558,50 @@ fn a_number_has_one_broadcast_at_a_time() {
     });
     assert!(REUSED.load(std::sync::atomic::Ordering::Relaxed), "no interleaving used the number twice");
 }
+
+/// A mailbox of two slots, of which the first is read and not told of: what its reader puts back without asking for room, and who takes
+/// a ticket behind that, overwrite what was read.
+#[test]
+fn a_letter_that_is_put_back_overwrites_what_was_read() {
+    static PASSED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    explore(|| {
+        struct Mailbox {
+            room: AtomicU64,
+            tail: AtomicU64,
+            tags: [AtomicU64; 2],
+            slots: [UnsafeCell<u64>; 2],
+        }
+        let mailbox = Arc::new(Mailbox {
+            room: AtomicU64::new(1),
+            tail: AtomicU64::new(1),
+            tags: [AtomicU64::new(1), AtomicU64::new(0)],
+            slots: [UnsafeCell::new(10), UnsafeCell::new(0)],
+        });
+        fn write(mailbox: &Mailbox) -> u64 {
+            let position = mailbox.tail.fetch_add(1, ordering::ticket_take());
+            // SAFETY: the place is this writer's, as the ticket says.
+            mailbox.slots[position as usize % 2].with_mut(|slot| unsafe { *slot = position + 10 });
+            mailbox.tags[position as usize % 2].store(1 + position, ordering::tag_store());
+            position
+        }
+        let sender = {
+            let mailbox = Arc::clone(&mailbox);
+            loom::thread::spawn(move || {
+                if (mailbox.room.fetch_sub(1, ordering::room_take()) as i64) < 1 {
+                    mailbox.room.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    PASSED.fetch_or(write(&mailbox) == 2, std::sync::atomic::Ordering::Relaxed);
+                }
+            })
+        };
+        // The reader.
+        assert_eq!(mailbox.tags[0].load(ordering::tag_load()), 1);
+        // SAFETY: the slot is the reader's, as its tag says.
+        assert_eq!(mailbox.slots[0].with(|slot| unsafe { *slot }), 10);
+        mailbox.room.fetch_sub(1, Ordering::Relaxed);
+        write(&mailbox);
+        mailbox.room.fetch_add(1, ordering::room_give());
+        sender.join().unwrap();
+    });
+    assert!(PASSED.load(std::sync::atomic::Ordering::Relaxed), "no interleaving used the slot twice");
+}

@@ -96,6 +96,8 @@ pub enum Counter {
     BlocksRetired = 33,
     /// Blocks of those whose pages are free again.
     BlocksReclaimed = 34,
+    /// Letters by which an actor goes on that were put back in line, because there was no room for what their handler sent.
+    LettersPutBack = 35,
     /// Searches for an actor to evict that passed over one whose collections are too large to go to the store.
     TooLargeToEvict = 40,
     /// Broadcasts that have gone through all shards.

@@ -304,6 +304,7 @@ fn layouts_are_as_documented() {
         overflow_head,
         overflow_next,
         blocked,
+        going,
         reserved,
         waiting
     }));
@@ -417,6 +418,7 @@ fn codes_modes_and_counters_are_as_documented() {
         BlocksPublished,
         BlocksRetired,
         BlocksReclaimed,
+        LettersPutBack,
         TooLargeToEvict,
         Broadcasts,
         BroadcastLetters,

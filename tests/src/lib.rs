@@ -114,6 +114,12 @@ pub struct NamesOfActors;
 #[derive(Debug)]
 pub struct Letters;
 
+/// So is that of the chapter on topics.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/topics.md")]
+#[derive(Debug)]
+pub struct TopicsOfActors;
+
 /// The code of the chapter on collections is compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/collections.md")]
@@ -128,6 +134,7 @@ pub mod load;
 pub mod outbox;
 pub mod raw;
 pub mod store;
+pub mod topics;
 
 pub use bench::{Bench, Place};
 

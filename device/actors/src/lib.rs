@@ -16,11 +16,12 @@
 //! | [`Vault`] | 10 | an account from which money goes to others |
 //! | [`Gazette`] | 11 | publishes blocks, and reads those of others |
 //! | [`Rover`] | 12 | lets messages pass, and counts them |
+//! | [`Topic`] | 13 | has subscribers, which get what is published |
 //! | [`Crier`] | 15 | tells all of its kind, and counts what it hears |
 //!
 //! The last seven are not in the system that every engine has by default: what a handler with collections calls takes more registers
 //! than the dispatch loop of the others leaves, and so does what sends messages. `examples/market` is a system of those with collections, `examples/bank`
-//! of those that send, and `examples/press` of the one that publishes.
+//! of those that send, `examples/press` of the one that publishes blocks, and `examples/ticker` of topics.
 
 #![cfg_attr(target_arch = "nvptx64", no_std)]
 
@@ -36,6 +37,7 @@ pub mod gazette;
 pub mod herald;
 pub mod hoard;
 pub mod rover;
+pub mod topic;
 pub mod vault;
 
 pub use account::Account;
@@ -50,6 +52,7 @@ pub use gazette::Gazette;
 pub use herald::Herald;
 pub use hoard::Hoard;
 pub use rover::Rover;
+pub use topic::{Topic, TopicRef};
 pub use vault::Vault;
 
 /// Declares, where it is written, the system of the actors of this crate that neither have collections nor send messages as `Shipped`.

@@ -68,7 +68,8 @@ pub(crate) fn run_lone<A: Arch, S: System, const WHOLE: bool>(
             let event_hlc = hlc::update_by(A::load_cta(home.clock()), arrival.hlc_delta, physical);
             A::store_cta(home.clock(), event_hlc);
             let frame = staged(scratch, BASE);
-            if header.flags.has(Flags::SENDER) || hint.is_answer {
+            let goes_on = S::GOES_ON && hint.goes_on(header.flags.has(Flags::SENDER));
+            if header.flags.has(Flags::SENDER) || hint.is_answer || goes_on {
                 run_letter::<A, S>(stats, frame, entry, event_hlc, scratch);
                 is_done = true;
             } else {

@@ -22,8 +22,10 @@ use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, DATA
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::kind_of;
 
+use super::again::GOING_ON;
 use super::broadcast::{self, Begins};
-use super::{overflow_of, ring_of, shard_of, state_of};
+use super::post::Post;
+use super::{again, overflow_of, ring_of, shard_of, state_of};
 use crate::arch::Arch;
 use crate::call::Outcome;
 use crate::options::physical_now;
@@ -57,7 +59,7 @@ pub(crate) type Near = [MaybeUninit<[u32; NEAR_WORDS + NOTES]>; LETTERS_MAX as u
 
 /// A letter that a handler has written: its beginning, and the rest in the buffer of the lane.
 #[derive(Clone, Copy)]
-struct Outgoing {
+pub(super) struct Outgoing {
     near: *mut u32,
     far: *mut u32,
 }
@@ -89,7 +91,7 @@ impl Outgoing {
     /// # Safety
     /// The letter is that of the calling lane.
     #[inline(always)]
-    unsafe fn word(self, word: usize) -> u32 {
+    pub(super) unsafe fn word(self, word: usize) -> u32 {
         // SAFETY: the caller vouches for the letter, which has the word.
         unsafe { self.word_at(word).read() }
     }
@@ -97,7 +99,7 @@ impl Outgoing {
     /// # Safety
     /// As for [`word`](Self::word).
     #[inline(always)]
-    unsafe fn set(self, word: usize, value: u32) {
+    pub(super) unsafe fn set(self, word: usize, value: u32) {
         // SAFETY: as in `word`.
         unsafe { self.word_at(word).write(value) }
     }
@@ -117,26 +119,6 @@ impl Outgoing {
         // SAFETY: the caller vouches for the letter.
         (unsafe { self.word(SHAPE) } & 0xffff) as usize
     }
-}
-
-/// To whom a letter goes and what it is, as its sender says it; the default asks nothing and hands nothing on.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Post {
-    pub key: u64,
-    pub kind: u16,
-    pub message: u8,
-    /// Of what is to be answered: bytes of the longer of the reply and the typed error, for which there must be slots.
-    pub reply_bytes: u16,
-    /// For a question: bytes of the answer, ...
-    pub answer_bytes: u16,
-    /// ... as which message it comes, to which kind, ...
-    pub answer_as: Option<(u8, u16)>,
-    /// ... and what comes back with it.
-    pub token: u32,
-    /// The timestamp after which the letter is worthless; 0 for none.
-    pub deadline: u64,
-    /// Whether the letter takes over the duty to answer.
-    pub hands_on: bool,
 }
 
 /// Where a handler's letters are until they go: the desk of the warp, the runner's place for their beginnings, and the lane that runs.
@@ -165,9 +147,11 @@ pub(crate) unsafe fn store(outgoing: OutgoingOf, index: u32, post: &Post, key: u
     }
     flags = flags.with(if post.answer_as.is_some() { Flags::SENDER } else { Flags::TELL });
     let span = slots_for(flags.extension_words(), bytes.len());
-    let reply = slots_for(0, post.reply_bytes.into());
-    let span = if reply > span && !mutant!("letters_without_room_for_replies") { reply } else { span };
-    let hint = LetterHint { answer_bytes: post.answer_bytes, is_answer: false }.encode();
+    let is_read = post.answer_as.is_some() || post.hands_on;
+    let is_as_long_as_itself = !is_read || mutant!("letters_without_room_for_replies");
+    let span = if is_as_long_as_itself { span } else { span.max(post.reply_slots) };
+    let answer_bytes = if post.goes_on { LetterHint::GOES_ON } else { post.answer_bytes };
+    let hint = LetterHint { answer_bytes, is_answer: false }.encode();
     let header = Header {
         key: post.key,
         kind: post.kind,
@@ -203,6 +187,7 @@ pub(crate) unsafe fn store(outgoing: OutgoingOf, index: u32, post: &Post, key: u
         }
         write_bytes(letter, at, bytes);
         let kind = post.answer_as.map_or(0, |(_, kind)| kind.into());
+        let kind = if post.goes_on { GOING_ON } else { kind };
         letter.set(LETTER_KIND, if post.hands_on { HANDED_ON } else { kind });
     }
 }
@@ -259,6 +244,11 @@ pub(crate) unsafe fn reserve<A: Arch>(
     }
     let own = state_of(arguments, desk.shard);
     let (mut index, mut handed_on) = (0, false);
+    // They have no other place than the mailbox, which the others may fill.
+    // SAFETY: the caller vouches for the letters and for the desk, and so for the shard.
+    if !unsafe { again::reserve_going::<A>(outgoing.desk, arguments, own, header, count, &at) } {
+        return Outcome::MailboxFull;
+    }
     while index < count {
         let letter = at(index);
         // SAFETY: the letter is this lane's.
@@ -271,6 +261,8 @@ pub(crate) unsafe fn reserve<A: Arch>(
             }
         };
         let outcome = match outcome {
+            // SAFETY: the letter is this lane's.
+            Outcome::Done if unsafe { letter.word(LETTER_KIND) } == GOING_ON => Outcome::Done,
             // SAFETY: the caller vouches for the desk, and so for the shard.
             Outcome::Done => unsafe { reserve_one::<A>(arguments, own, letter, header) },
             other => other,
@@ -280,6 +272,8 @@ pub(crate) unsafe fn reserve<A: Arch>(
                 // SAFETY: the state of the shard whose turn the warp holds.
                 unsafe { A::add_pool(&raw mut (*own).refused, 1) };
             }
+            // SAFETY: as above; room was reserved for them.
+            unsafe { again::give_up_going::<A>(own, count, &at) };
             while index != 0 && !mutant!("letters_kept_after_refusal") {
                 index = index.wrapping_sub(1);
                 // SAFETY: as above; room was reserved for the letter.
@@ -310,8 +304,7 @@ unsafe fn hand_on<A: Arch>(letter: Outgoing, header: &Header, staged: &Staged<A>
         let length = letter.length();
         let question = flags.has(Flags::SENDER) && LetterHint::decode(header.hint).is_some();
         let extensions = if question { Flags::SENDER } else { 0 };
-        let span = slots_for(Flags(extensions).extension_words(), length);
-        let span = if span > letter.flags().span() { span } else { letter.flags().span() };
+        let span = slots_for(Flags(extensions).extension_words(), length).max(letter.flags().span());
         if span > FRAME_SLOTS_MAX as u32 {
             return Outcome::CannotForward;
         }
@@ -420,7 +413,7 @@ unsafe fn reserve_one<A: Arch>(
 /// Whether a letter with this word in [`LETTER_KIND`] asks anew.
 #[inline(always)]
 const fn is_question(kind: u32) -> bool {
-    kind != 0 && kind != HANDED_ON
+    kind != 0 && kind != HANDED_ON && kind != GOING_ON
 }
 
 /// Slots of the answer to a question.
@@ -446,6 +439,9 @@ unsafe fn give_up<A: Arch>(arguments: &KernelArguments, own: *mut MailboxState, 
         let (shard, slots) = (letter.word(LETTER_SHARD), u64::from(letter.flags().span()));
         if letter.word(LETTER_FATE) == letter_fate::BROADCAST {
             return broadcast::give_number::<A>(arguments, shard);
+        }
+        if letter.word(LETTER_KIND) == GOING_ON {
+            return;
         }
         if letter.word(LETTER_FATE) == letter_fate::DIRECT {
             A::add_relaxed_gpu(&raw mut (*state_of(arguments, shard)).room, slots);
@@ -495,7 +491,7 @@ pub(crate) unsafe fn send<A: Arch>(
                 broadcast::begin::<A>(arguments, &begins, event_hlc, |word| {
                     letter.word(HEADER_WORDS.wrapping_add(word))
                 });
-            } else if letter.word(LETTER_FATE) == letter_fate::DIRECT {
+            } else if letter.word(LETTER_FATE) != letter_fate::OVERFLOW {
                 let shard = letter.word(LETTER_SHARD);
                 let position = A::take_ticket_gpu(&raw mut (*state_of(arguments, shard)).tail, slots);
                 let (ring, shape) = (ring_of(arguments, shard), arguments.geometry.mailbox_shape());
@@ -506,6 +502,9 @@ pub(crate) unsafe fn send<A: Arch>(
                 write::<A, true>(overflow_of(arguments, desk.shard), shape, position, letter, hlc_delta);
                 A::store_cta(desk.overflowing as *mut u64, 1);
                 overflowed = overflowed.wrapping_add(1);
+            }
+            if letter.word(LETTER_FATE) == letter_fate::CARRIED {
+                again::note_carried(of_warp, lane);
             }
             let is_forgotten =
                 mutant!("overflowed_hand_on_answered") && letter.word(LETTER_FATE) == letter_fate::OVERFLOW;
