@@ -40,7 +40,7 @@ use crate::slot::SLOT_BYTES;
 /// several messages, the next of which may be one to itself.
 pub const LETTERS_MAX: u32 = 4;
 /// Smallest capacity of a mailbox: half of it is for letters, and must hold the longest frame besides the room that its reader has not
-/// yet given back, a quarter of that half, and the letters by which actors go on, a quarter as well.
+/// yet given back ([`slots_until_told`]), the criers of broadcasts and the letters by which actors go on, a quarter each.
 pub const MAILBOX_CAPACITY_MIN: u32 = 32;
 /// Largest capacity of a mailbox, that of other rings.
 pub const MAILBOX_CAPACITY_MAX: u32 = RING_CAPACITY_MAX;
@@ -72,6 +72,16 @@ pub const fn slots_for_letters(shape: RingShape) -> u32 {
 #[inline(always)]
 pub const fn slots_for_going_on(shape: RingShape) -> u32 {
     slots_for_letters(shape) / 4
+}
+
+/// Slots of a mailbox of `shape` that its reader takes before it gives their room back: a quarter of those for letters, for that is dear,
+/// but so few that the longest frame always finds room in the end, beside the criers of broadcasts and the letters by which actors go on.
+#[inline(always)]
+pub const fn slots_until_told(shape: RingShape) -> u32 {
+    let letters = slots_for_letters(shape);
+    let others = slots_for_going_on(shape) + broadcasts_max(shape) + FRAME_SLOTS_MAX as u32;
+    let (quarter, spare) = (letters / 4, letters.saturating_sub(others) + 1);
+    if quarter < spare { quarter } else { spare }
 }
 
 /// What the device keeps of a shard's mailbox and overflow.
@@ -267,9 +277,14 @@ const _: () = {
     assert!(offset_of!(MailboxState, waiting) == 384);
     assert!(size_of::<Desk>() == 24);
     assert!(WAITING_BUCKETS.is_power_of_two() && WAITING_BUCKETS <= u64::BITS as usize);
-    // A frame fits beside what the reader has not given back yet, and beside the letters by which actors go on, which stay.
-    let letters = MAILBOX_CAPACITY_MIN / 2;
-    assert!(FRAME_SLOTS_MAX as u32 + letters / 4 + letters / 4 <= letters);
+    // A frame fits beside what the reader has not given back yet, the criers, and the letters by which actors go on, which stay.
+    let mut log2 = MAILBOX_CAPACITY_MIN.trailing_zeros();
+    while 1 << log2 <= MAILBOX_CAPACITY_MAX {
+        let shape = RingShape::from_log2(log2);
+        let kept = slots_for_going_on(shape) + broadcasts_max(shape) + slots_until_told(shape) - 1;
+        assert!(slots_until_told(shape) > 0 && kept + FRAME_SLOTS_MAX as u32 <= slots_for_letters(shape));
+        log2 += 1;
+    }
 };
 
 #[cfg(test)]

@@ -200,7 +200,7 @@ fn quiet(engine: &Engine) {
     engine.relaunch().unwrap();
     engine.pause().unwrap();
     let mailbox = engine.mailboxes().unwrap()[0];
-    assert_eq!((mailbox.room, mailbox.answer_room, mailbox.overflow_room), (16, 16, 32));
+    assert_eq!((mailbox.room, mailbox.answer_room, mailbox.overflow_room), (12, 16, 32));
     engine.resume().unwrap();
 }
 

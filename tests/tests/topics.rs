@@ -230,7 +230,7 @@ on_every_backend! {
         quiet(&engine);
         engine.pause().unwrap();
         let mailbox = engine.mailboxes().unwrap()[0];
-        assert_eq!((mailbox.room, mailbox.answer_room, mailbox.overflow_room), (16, 16, 32));
+        assert_eq!((mailbox.room, mailbox.answer_room, mailbox.overflow_room), (12, 16, 32));
     }
 }
 

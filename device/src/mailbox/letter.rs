@@ -3,9 +3,8 @@
 //! All of it runs divergent, as the handler does: no collective, no panic, and nothing that waits for anybody. Lanes that send at
 //! the same time do it side by side.
 
-use core::mem::{MaybeUninit, offset_of};
+use core::mem::MaybeUninit;
 
-use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::broadcast::BROADCAST_KIND;
 use tourbillon_shared::frame::{FRAME_SLOTS_MAX, FRAME_WORDS_MAX, payload_start, slots_for};
 use tourbillon_shared::geometry::KernelArguments;
@@ -24,6 +23,7 @@ use tourbillon_shared::virtual_actors::kind_of;
 
 use super::again::GOING_ON;
 use super::broadcast::{self, Begins};
+use super::notes::note_handed_on;
 use super::post::Post;
 use super::{again, overflow_of, ring_of, shard_of, state_of};
 use crate::arch::Arch;
@@ -36,8 +36,6 @@ use crate::words::{Staged, Words};
 const SHAPE: usize = 3;
 /// What stands in [`LETTER_KIND`] of a letter that hands on its message: no kind.
 const HANDED_ON: u32 = u32::MAX;
-/// In a lane's word of what runs: its message was handed on, so nobody is to answer it.
-const FORWARDED: u32 = 1 << 31;
 
 /// The buffer of warp `in_grid`; 0 where the engine has no mailboxes.
 pub(crate) fn buffer(arguments: &KernelArguments, in_grid: u32) -> u64 {
@@ -581,38 +579,6 @@ unsafe fn write<A: Arch, const OWN: bool>(
 const fn arrival_words(arrival: Arrival) -> [u32; 2] {
     let word = arrival.encode();
     [word as u32, (word >> 32) as u32]
-}
-
-/// Notes that the duty to answer the staged frame was handed on: nothing is sent in its place, and [`is_handed_on`] says so to whoever
-/// runs it.
-///
-/// # Safety
-/// The desk is that of the warp, `lane` the calling lane, which runs the staged frame of `span` slots at `frame`.
-#[inline(always)]
-unsafe fn note_handed_on(desk: *const Desk, lane: u32, frame: *const Slot, span: u32) {
-    let scratch = desk.cast_mut().cast::<u8>().wrapping_sub(offset_of!(WarpScratch, desk)).cast::<WarpScratch>();
-    // SAFETY: the desk is that of a scratch, in whose stage the frame lies; the frame's slots are this lane's, as is its word.
-    unsafe {
-        let stage = (&raw const (*scratch).stage).cast::<Slot>();
-        let first = frame.addr().wrapping_sub(stage.addr()) / size_of::<Slot>();
-        let mut slot = 0;
-        while slot < span as usize && !mutant!("handed_on_answered") {
-            (&raw mut (*scratch).target).cast::<u64>().wrapping_add(first.wrapping_add(slot)).write(0);
-            slot = slot.wrapping_add(1);
-        }
-        let running = (&raw mut (*scratch).running).cast::<u32>().wrapping_add(lane as usize);
-        running.write(running.read() | FORWARDED);
-    }
-}
-
-/// Whether the message that the calling lane has run was handed on.
-///
-/// # Safety
-/// `scratch` is the warp's, `lane` the calling lane, whose handler has returned.
-#[inline(always)]
-pub(crate) unsafe fn is_handed_on(scratch: *const WarpScratch, lane: u32) -> bool {
-    // SAFETY: the word is this lane's.
-    unsafe { (&raw const (*scratch).running).cast::<u32>().wrapping_add(lane as usize).read() & FORWARDED != 0 }
 }
 
 const _: () = assert!(FRAME_SLOTS_MAX * DATA_WORDS_PER_SLOT <= OUTGOING_LETTER_WORDS);

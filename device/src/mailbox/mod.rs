@@ -5,6 +5,7 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | `letter` | from a handler to a mailbox or the overflow: the buffer, reserving room, sending |
+//! | `notes` | what sending leaves in the sender's scratch |
 //! | `post` | what a handler says of a letter |
 //! | `question` | letters that want an answer, and the answers |
 //! | `overflow` | from a shard's overflow to the mailboxes |
@@ -18,6 +19,7 @@
 mod again;
 mod broadcast;
 mod letter;
+mod notes;
 mod overflow;
 mod post;
 mod question;
@@ -25,7 +27,8 @@ mod reach;
 
 pub(crate) use again::{end_going, is_carried, put_back};
 pub(crate) use broadcast::run as run_broadcast;
-pub(crate) use letter::{Near, OutgoingOf, buffer, is_handed_on, reserve, send, store};
+pub(crate) use letter::{Near, OutgoingOf, buffer, reserve, send, store};
+pub(crate) use notes::is_handed_on;
 pub(crate) use overflow::{has_overflowed, settle_some};
 pub(crate) use post::Post;
 pub(crate) use question::{Received, answer};
