@@ -139,7 +139,7 @@ fn hops(engine: &Engine, is_same: bool) -> EngineResult<Figure> {
         let began = Instant::now();
         client.call(key, Roam::new(HOPS, Route::Pair, bits * 2, run))?;
         engine.quiesce(RUN_TIME_MAX)?;
-      
+
         let now = read(&mut client)?;
         let steps: Vec<u64> = now.iter().zip(before).map(|(now, before)| now - before).collect();
         if steps.iter().sum::<u64>() != u64::from(HOPS) + 1 {
