@@ -1,8 +1,9 @@
-//! The suites below `tests` as one program, for the GPU bundle: as a program of its own each would bring the whole engine
-//! once more.
+//! The suites below `tests` as one program: as a program of its own each would bring the whole engine once more, to be compiled and,
+//! in the bundle for GPUs, to be carried.
 //!
-//! `cargo test` leaves it out. A suite that is not named here is still in the bundle, as a program of its own; so is
-//! `gateway_memory`, which counts allocations with an allocator for its whole program.
+//! What is named here says `test = false` in `Cargo.toml`, so that `cargo test` runs it once; `--test NAME` still makes one suite alone.
+//! A suite that is named in neither place is a program of its own, here and in the bundle; so is `gateway_memory`, which counts
+//! allocations with an allocator for its whole program.
 
 #[path = "tests/arena.rs"]
 mod arena;
