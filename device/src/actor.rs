@@ -71,6 +71,9 @@ pub trait Actor: State {
     const BLOCKS: bool;
     /// Whether its handlers send letters ([`Context::tell`](crate::Context::tell) and others).
     const LETTERS: bool;
+    /// Whether it may be a child of another actor, or have children ([`Context::start_child`](crate::Context::start_child)): then
+    /// [`LETTERS`](Self::LETTERS) holds as well, and its messages never take the short way.
+    const SUPERVISED: bool;
     /// What takes over the bytes of other versions, for hosts.
     const UPGRADE: Option<Upgrade<Self>>;
 
@@ -174,6 +177,9 @@ impl core::error::Error for NoError {}
 /// An actor whose handlers send letters to other actors says `letters: true`, behind those. Without it they fail with
 /// [`LettersUndeclared`](tourbillon_shared::error::FailureCode::LettersUndeclared).
 ///
+/// An actor that may be a child of a supervisor says `supervised: true`, behind those; so does one that has children itself. It may send
+/// letters as well, its messages all take the long way, and it cannot publish blocks: what begins anew does not know of them any more.
+///
 /// What cannot be is refused when it is compiled: a message without a handler or larger than a frame, two of the same number, kind 0.
 #[macro_export]
 macro_rules! actor {
@@ -182,6 +188,7 @@ macro_rules! actor {
         $(pools: $pools:literal,)?
         $(blocks: $blocks:literal,)?
         $(letters: $letters:literal,)?
+        $(supervised: $supervised:literal,)?
         error: $error:ty,
         messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ $(,)? }
         $(, activate: $activate:expr)?
@@ -195,7 +202,8 @@ macro_rules! actor {
             const STARTS_ZEROED: bool = $crate::is_absent!($($activate)?);
             const POOLS: bool = false $(|| $pools)? $(|| $blocks)?;
             const BLOCKS: bool = false $(|| $blocks)?;
-            const LETTERS: bool = false $(|| $letters)?;
+            const LETTERS: bool = false $(|| $letters)? $(|| $supervised)?;
+            const SUPERVISED: bool = false $(|| $supervised)?;
             const UPGRADE: ::core::option::Option<$crate::actor::Upgrade<Self>> = $crate::optional!($($upgrade)?);
 
             const HANDLERS: &'static [$crate::probe::HandlerName] = &[
@@ -248,6 +256,13 @@ macro_rules! actor {
             assert!(
                 $kind <= $crate::shared::virtual_actors::KIND_MAX,
                 concat!("the kind of `", stringify!($actor), "` is above 16383: the two bits above that are the key space")
+            );
+            assert!(
+                !(<$actor as $crate::Actor>::SUPERVISED && <$actor as $crate::Actor>::BLOCKS),
+                concat!(
+                    "`", stringify!($actor), "` is supervised and publishes blocks: when it begins anew nobody could take them back; \
+                     let another actor publish"
+                )
             );
             assert!(
                 check::are_different(&[$($number),+]),

@@ -143,6 +143,7 @@ impl<W: Words> Call<W> {
                 && slots_for(0, error) == 1
                 && !M::OUTLINED
                 && !A::POOLS
+                && !A::SUPERVISED
         };
         fits && self.selector() == const { selector(A::KIND, M::NUMBER, size_of::<M>()) }
     }

@@ -18,6 +18,7 @@ use crate::large::Large;
 use crate::mailbox::{self, Received, is_handed_on};
 use crate::options;
 use crate::stats::Stats;
+use crate::supervision;
 use crate::system::System;
 use crate::virtual_actors::{failure_in, is_order_done};
 use crate::words::{Image, OneSlot, Staged, Words};
@@ -29,6 +30,29 @@ use crate::words::{Image, OneSlot, Staged, Words};
 /// turn. The payload of a frame with a reference has landed or was refused. A frame with options is alone in its window.
 #[inline(always)]
 pub(crate) unsafe fn run_frame<A: Arch, S: System>(
+    stats: Stats,
+    frame: *mut Slot,
+    header: Header,
+    entry: *mut EntryHeader,
+    event_hlc: u64,
+    scratch: *mut WarpScratch,
+) {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        if S::SUPERVISED {
+            supervision::run::<A, S>(stats, frame, header, entry, event_hlc, scratch);
+        } else {
+            run_by_itself::<A, S>(stats, frame, header, entry, event_hlc, scratch);
+        }
+    }
+}
+
+/// As [`run_frame`], for an actor that nobody supervises.
+///
+/// # Safety
+/// As for [`run_frame`].
+#[inline(always)]
+pub(crate) unsafe fn run_by_itself<A: Arch, S: System>(
     stats: Stats,
     frame: *mut Slot,
     header: Header,
@@ -50,7 +74,7 @@ pub(crate) unsafe fn run_frame<A: Arch, S: System>(
 
 /// Whether a frame with this hint comes from an actor.
 #[inline(always)]
-fn is_letter(hint: u64) -> bool {
+pub(crate) fn is_letter(hint: u64) -> bool {
     let address = ReturnAddress::decode(hint);
     address.lap == LAP_NEVER || address.span != 0
 }
@@ -116,7 +140,7 @@ unsafe fn run_with_options<A: Arch, S: System>(
 /// # Safety
 /// As for [`run_frame`].
 #[inline(always)]
-unsafe fn run_bare<A: Arch, S: System>(
+pub(crate) unsafe fn run_bare<A: Arch, S: System>(
     stats: Stats,
     frame: *mut Slot,
     header: Header,
@@ -171,7 +195,7 @@ unsafe fn run_bare<A: Arch, S: System>(
 /// As for [`run_frame`].
 #[cold]
 #[inline(never)]
-unsafe fn refuse<A: Arch>(
+pub(crate) unsafe fn refuse<A: Arch>(
     stats: Stats,
     frame: *mut Slot,
     scratch: *mut WarpScratch,

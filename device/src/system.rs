@@ -21,6 +21,8 @@ pub trait System: 'static {
 
     /// Whether any of them sends letters.
     const LETTERS: bool;
+    /// Whether any of them is supervised, or supervises.
+    const SUPERVISED: bool;
 
     /// Its actors by name with their handlers, for builds.
     #[doc(hidden)]
@@ -42,6 +44,8 @@ pub trait System: 'static {
     fn collections(kind: u16) -> &'static [Collection];
     /// Whether the actors of this kind publish or read blocks.
     fn has_blocks(kind: u16) -> bool;
+    /// Whether the actors of this kind may be children of others.
+    fn is_supervised(kind: u16) -> bool;
 
     /// Runs the handler for the message in `call`.
     ///
@@ -72,6 +76,7 @@ macro_rules! system {
             const POOLS: bool = false $(|| <$actor as $crate::Actor>::POOLS)+;
             const BLOCKS: bool = false $(|| <$actor as $crate::Actor>::BLOCKS)+;
             const LETTERS: bool = false $(|| <$actor as $crate::Actor>::LETTERS)+;
+            const SUPERVISED: bool = false $(|| <$actor as $crate::Actor>::SUPERVISED)+;
             const HANDLERS: &'static [(&'static str, &'static [$crate::probe::HandlerName])] =
                 &[$((<$actor as $crate::Actor>::NAME, <$actor as $crate::Actor>::HANDLERS)),+];
 
@@ -110,6 +115,11 @@ macro_rules! system {
             #[inline]
             fn has_blocks(kind: u16) -> bool {
                 false $(|| (<$actor as $crate::Actor>::BLOCKS && kind == <$actor as $crate::Actor>::KIND))+
+            }
+
+            #[inline]
+            fn is_supervised(kind: u16) -> bool {
+                false $(|| (<$actor as $crate::Actor>::SUPERVISED && kind == <$actor as $crate::Actor>::KIND))+
             }
 
             #[inline]

@@ -48,8 +48,9 @@ pub use tourbillon_actors as actors;
 #[doc(hidden)]
 pub use tourbillon_device as __device;
 pub use tourbillon_device::{
-    Actor, ActorRef, Answered, Answers, AskError, BlockIter, BlockRef, BlockView, Context, ErrorOf, Handler, MapIter,
-    Message, NoError, Notice, PoolError, PoolMap, PoolSet, PoolVec, ReplyOf, Subscriber, VecIter, actor, system,
+    Actor, ActorRef, Answered, Answers, AskError, BlockIter, BlockRef, BlockView, Child, ChildEvent, ChildEvents,
+    ChildOrder, ChildOrders, Context, ErrorOf, Handler, Happened, MapIter, Message, NoError, Notice, ParentOrder,
+    PoolError, PoolMap, PoolSet, PoolVec, Refusal, ReplyOf, Subscriber, VecIter, Verdict, Watch, actor, system,
 };
 // The traits, and the derives of the same names as crates that depend on this one alone need them.
 pub use tourbillon_derive::{Plain, State};

@@ -2,7 +2,7 @@
 
 use crate::{
     arena, control, dead_letter, dedup, epoch, frame, geometry, header, lane, mailbox, outbox, partition, pool,
-    position, published, slot, telemetry, virtual_actors,
+    position, published, slot, supervision, telemetry, virtual_actors,
 };
 
 /// FNV-1a over the sizes of the layouts in this crate, the offsets that sizes do not pin, and the constants of the protocol. What a
@@ -76,6 +76,8 @@ pub const HASH: u64 = {
         mailbox::OUTGOING_LETTER_WORDS as u64,
         mailbox::LETTERS_MAX as u64,
         mailbox::HOPS_MAX as u64,
+        supervision::BOND_BYTES as u64,
+        supervision::ORDER_ANSWER_BYTES as u64,
     ];
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut i = 0;

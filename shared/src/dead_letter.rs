@@ -109,7 +109,8 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::TooManyHops
         | FailureCode::TooManyQuestions
         | FailureCode::CannotForward
-        | FailureCode::LettersUndeclared => is_tell,
+        | FailureCode::LettersUndeclared
+        | FailureCode::Stopped => is_tell,
         FailureCode::Handler
         | FailureCode::Panicked
         | FailureCode::ReplyTooLarge
@@ -123,6 +124,7 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::BlockStale
         | FailureCode::BlockForeign
         | FailureCode::BlockTooLong
+        | FailureCode::TooManyRestarts
         | FailureCode::Duplicate => false,
     }
 }

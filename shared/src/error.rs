@@ -55,6 +55,10 @@ pub enum FailureCode {
     /// The actor sends letters without having declared it, or the answer of a question is for another kind of actor; the state is as before
     /// the message.
     LettersUndeclared = 25,
+    /// The actor was stopped; its handler was not run.
+    Stopped = 26,
+    /// Of a supervisor, to its parent alone: its children failed more often than it lets them.
+    TooManyRestarts = 27,
     /// The shard's pool has no page left for a collection; state and collections are as before the message.
     PoolExhausted = 28,
     /// The actor uses a collection without having declared it; state and collections are as before the message.
@@ -105,6 +109,8 @@ impl FailureCode {
             23 => Self::TooManyQuestions,
             24 => Self::CannotForward,
             25 => Self::LettersUndeclared,
+            26 => Self::Stopped,
+            27 => Self::TooManyRestarts,
             28 => Self::PoolExhausted,
             29 => Self::PoolUndeclared,
             30 => Self::PoolStale,
@@ -150,6 +156,8 @@ impl core::fmt::Display for FailureCode {
                 "the handler handed on what it cannot: an id, an expected version, a payload, or twice"
             }
             Self::LettersUndeclared => "the actor sends letters; declare `letters: true` in its `actor!`",
+            Self::Stopped => "the actor was stopped; start it again as a child of a supervisor",
+            Self::TooManyRestarts => "the supervisor's children failed more often than it lets them",
             Self::PoolExhausted => "the shard's pool has no page left; raise `pool_bytes_per_shard`",
             Self::PoolUndeclared => "the actor uses a collection; declare `pools: true` in its `actor!`",
             Self::PoolStale => "the handle of a collection was copied, and leads to pages that are not its own",

@@ -96,6 +96,12 @@ pub enum Counter {
     BlocksRetired = 33,
     /// Blocks of those whose pages are free again.
     BlocksReclaimed = 34,
+    /// Times that a supervised actor began anew, because it failed or was ordered to.
+    Restarts = 37,
+    /// Times that a supervised actor was stopped.
+    Stops = 38,
+    /// Actors that are or were children of others: none of them is ever evicted.
+    Supervised = 39,
     /// Searches for an actor to evict that passed over one whose collections are too large to go to the store.
     TooLargeToEvict = 40,
 }

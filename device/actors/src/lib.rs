@@ -16,8 +16,9 @@
 //! | [`Vault`] | 10 | an account from which money goes to others |
 //! | [`Gazette`] | 11 | publishes blocks, and reads those of others |
 //! | [`Rover`] | 12 | lets messages pass, and counts them |
+//! | [`Supervisor`] | 14 | starts actors as its children, and decides what becomes of them when they fail |
 //!
-//! The last six are not in the system that every engine has by default: what a handler with collections calls takes more registers
+//! The last seven are not in the system that every engine has by default: what a handler with collections calls takes more registers
 //! than the dispatch loop of the others leaves, and so does what sends messages. `examples/market` is a system of those with collections, `examples/bank`
 //! of those that send, and `examples/press` of the one that publishes.
 
@@ -34,6 +35,7 @@ pub mod gazette;
 pub mod herald;
 pub mod hoard;
 pub mod rover;
+pub mod supervisor;
 pub mod vault;
 
 pub use account::Account;
@@ -47,6 +49,7 @@ pub use gazette::Gazette;
 pub use herald::Herald;
 pub use hoard::Hoard;
 pub use rover::Rover;
+pub use supervisor::Supervisor;
 pub use vault::Vault;
 
 /// Declares, where it is written, the system of the actors of this crate that neither have collections nor send messages as `Shipped`.

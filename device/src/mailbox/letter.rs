@@ -112,6 +112,8 @@ pub(crate) struct Post {
     pub deadline: u64,
     /// Whether the letter takes over the duty to answer.
     pub hands_on: bool,
+    /// Whether it is an order to a child ([`tourbillon_shared::supervision`]).
+    pub is_order: bool,
 }
 
 /// Writes letter `index` of a handler into the buffer of its lane.
@@ -132,7 +134,7 @@ pub(crate) unsafe fn store(desk: *const Desk, lane: u32, index: u32, post: &Post
     }
     flags = flags.with(if post.answer_as.is_some() { Flags::SENDER } else { Flags::TELL });
     let span = slots_for(flags.extension_words(), bytes.len());
-    let hint = LetterHint { answer_bytes: post.answer_bytes, is_answer: false }.encode();
+    let hint = LetterHint { answer_bytes: post.answer_bytes, is_answer: post.is_order }.encode();
     let header = Header {
         key: post.key,
         kind: post.kind,
@@ -488,7 +490,7 @@ unsafe fn stamp<A: Arch>(arguments: &KernelArguments, event_hlc: u64, letter: Ou
 
 /// When a letter is sent, and how its sender's timestamp stands to that, in the place of a timestamp.
 #[inline(always)]
-pub(super) fn arrival_of<A: Arch>(arguments: &KernelArguments, event_hlc: u64) -> u64 {
+pub(crate) fn arrival_of<A: Arch>(arguments: &KernelArguments, event_hlc: u64) -> u64 {
     let physical = physical_now::<A>(arguments);
     let hlc_delta = hlc::delta(event_hlc, physical);
     Arrival { device_ns: A::now_ns() as u32, hlc_delta }.encode()

@@ -1,0 +1,22 @@
+//! A system of actors that fail, and of supervisors that start them anew: [`Worker`] fails on demand, [`Supervisor`] decides what
+//! becomes of it and of the others.
+//!
+//! A package of its own, as a user's is: its build script compiles the system for GPUs.
+
+#![no_std]
+
+pub mod worker;
+
+pub use tourbillon::actors::Supervisor;
+pub use worker::Worker;
+
+tourbillon::system! {
+    /// Supervisors, their workers, and actors that nobody supervises.
+    pub struct Crew = [Supervisor, Worker, worker::Clerk];
+}
+
+/// The system for an engine to be built from, with its kernels for GPUs where this package was built with a device toolchain.
+#[cfg(not(target_arch = "nvptx64"))]
+pub fn image() -> tourbillon::SystemImage {
+    Crew::image().with_ptx(tourbillon::built_ptx!())
+}
