@@ -78,9 +78,13 @@ pub fn measure(setup: Setup, results: &mut Results) -> EngineResult<()> {
     let engine = builder().build()?;
     println!("engine: {}", tourbillon_tools::environment::geometry_text(&engine.geometry()));
     let floor = results.get("floor_hop_ns").map(|entry| entry.value);
+    let mut failed = None;
     for (name, is_same) in [("hop_same_shard_p50", true), ("hop_cross_shard_p50", false)] {
-        let hop = hops(&engine, is_same)?;
-        results.add(name, hop, "ns", floor);
+        // What fails does not keep the others from being measured.
+        match hops(&engine, is_same) {
+            Ok(hop) => results.add(name, hop, "ns", floor),
+            Err(error) => failed = failed.or(Some(error)),
+        }
     }
     drop(engine);
     // As many shards as there are warps, so that every warp has work.
@@ -94,10 +98,12 @@ pub fn measure(setup: Setup, results: &mut Results) -> EngineResult<()> {
         let messages = if is_gpu { MESSAGES.0 } else { MESSAGES.1 };
         // Skewed traffic goes at the pace of the busiest actor.
         let messages = if skewed == 0 { messages } else { messages / 64 };
-        let rate = rate(&engine, skewed, messages)?;
-        results.add(name, rate, "1/s", None);
+        match rate(&engine, skewed, messages) {
+            Ok(rate) => results.add(name, rate, "1/s", None),
+            Err(error) => failed = failed.or(Some(error)),
+        }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 fn client(engine: &Engine) -> EngineResult<Client> {
@@ -129,14 +135,19 @@ fn hops(engine: &Engine, is_same: bool) -> EngineResult<Figure> {
     let mut before = read(&mut client)?;
     let mut medians = Vec::new();
     for run in 0..RUNS {
+        let began = Instant::now();
         client.call(key, Roam::new(HOPS, Route::Pair, bits * 2, run))?;
         engine.quiesce(RUN_TIME_MAX)?;
+        println!("  {HOPS} hops in {:?}", began.elapsed());
+        let counters = engine.device_counters()?;
+        println!("counters {:?}", counters.iter().skip(38).collect::<Vec<_>>());
         let now = read(&mut client)?;
         let steps: Vec<u64> = now.iter().zip(before).map(|(now, before)| now - before).collect();
         if steps.iter().sum::<u64>() != u64::from(HOPS) + 1 {
             return Err(format!("{} of {HOPS} hops", steps.iter().sum::<u64>()).into());
         }
         let median = median(&steps);
+        println!("  hops by steps of {HOP_STEP_NS} ns: {steps:?}");
         medians.push(median.ok_or("half of the hops took longer than the histogram reaches")?);
         before = now;
     }
@@ -201,6 +212,7 @@ fn rate(engine: &Engine, skewed: u32, messages: u64) -> EngineResult<Figure> {
         std::thread::sleep(RATE_TIME / 3);
         let (now, counted) = letters()?;
         rates.push((counted - count) as f64 / (now - began).as_secs_f64());
+        println!("  {:.1} M/s", rates.last().unwrap_or(&0.0) / 1e6);
         (began, count) = (now, counted);
     }
     engine.quiesce(RUN_TIME_MAX)?;

@@ -15,9 +15,10 @@ use tourbillon_shared::virtual_actors::kind_of;
 use crate::actor::{Actor, Handler, Message};
 use crate::context::Context;
 use crate::large::Large;
+use crate::mailbox::Near;
 use crate::plain::Plain;
 use crate::pool::PoolError;
-use crate::words::Words;
+use crate::words::{COPIED_AT_ONCE_MAX, Words};
 
 /// How a message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,13 +112,22 @@ impl<W: Words> Call<W> {
         self.context.large = large;
     }
 
-    /// Lets the handler post, and send letters.
+    /// Lets the handler post, and send letters, for which it is to be lent a place.
     ///
     /// # Safety
     /// `mail` and `desk` are those of the warp, and valid while the call lives; `lane` is the lane that runs.
     #[inline(always)]
     pub(crate) unsafe fn deliver(&mut self, mail: *const Mail, desk: *const Desk, lane: u32) {
         (self.context.mail, self.context.desk, self.context.lane) = (mail, desk, lane);
+    }
+
+    /// Gives the handler a place to write letters to.
+    ///
+    /// # Safety
+    /// `near` is valid while the call lives, and nobody else uses it.
+    #[inline(always)]
+    pub(crate) unsafe fn lend(&mut self, near: *mut Near) {
+        self.context.near = near;
     }
 
     /// Whether the payload of the frame, and of its reply, is in an arena.
@@ -203,15 +213,22 @@ impl<W: Words> Call<W> {
         }
         let Some(message) = self.message::<M>() else { return Outcome::Invalid };
         let state = state.cast::<Entry<A>>();
-        // SAFETY: the caller vouches for `state`, which stands in an entry of the slab, so is aligned like one.
-        let mut copy = unsafe {
-            if !A::STARTS_ZEROED && self.is_new {
+        let mut place = MaybeUninit::<Entry<A>>::uninit();
+        // SAFETY: the caller vouches for `state`, which stands in an entry of the slab, so is aligned like one, and is a value where it is read.
+        let copy = unsafe {
+            let is_activated = !A::STARTS_ZEROED && self.is_new;
+            if is_activated {
                 // Not before: where all zero is no value there is none to copy yet.
                 activate_at(state, self.header.key);
-                (*state).0
-            } else {
-                self.words.state::<A>().unwrap_or_else(|| (*state).0)
             }
+            if const { is_large::<A>() } {
+                W::copy(state.cast_const(), place.as_mut_ptr());
+            } else if is_activated {
+                place.write(Entry((*state).0));
+            } else {
+                place.write(Entry(self.words.state::<A>().unwrap_or_else(|| (*state).0)));
+            }
+            &mut place.assume_init_mut().0
         };
         // SAFETY: messages of such actors come on the long way, which opened this lane's record.
         unsafe {
@@ -256,7 +273,11 @@ impl<W: Words> Call<W> {
                 self.words.finish();
                 // SAFETY: as above; `find` was told the entry. A handler that panics never gets here.
                 unsafe {
-                    (*state).0 = copy;
+                    if const { is_large::<A>() } {
+                        W::copy(place.as_ptr(), state);
+                    } else {
+                        (*state).0 = *copy;
+                    }
                     let version = self.context.version.wrapping_add(1);
                     self.entry.write(EntryHeader { hlc: self.event_hlc, version });
                 }
@@ -430,6 +451,11 @@ unsafe fn activate_at<A: Actor>(state: *mut Entry<A>, key: u64) {
 /// A state in its place: aligned like the slab's entries, so that a copy takes few accesses.
 #[repr(C, align(16))]
 struct Entry<A>(A);
+
+/// Whether a state is copied chunk by chunk.
+const fn is_large<A>() -> bool {
+    size_of::<Entry<A>>() > COPIED_AT_ONCE_MAX
+}
 
 const _: () = assert!(align_of::<Entry<u8>>() == align_of::<EntryHeader>());
 const _: () = assert!(PAYLOAD_BYTES_OF_ONE_SLOT <= u8::MAX as usize);

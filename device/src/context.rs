@@ -11,6 +11,7 @@ use tourbillon_shared::pool::LanePool;
 
 use crate::arch::{Arch, Here};
 use crate::large::Large;
+use crate::mailbox::{Near, OutgoingOf};
 use crate::outbox::{self, Notice};
 use crate::pool::PoolError;
 use crate::pool::lane::Pool;
@@ -48,6 +49,8 @@ pub struct Context {
     pub(crate) lane: u32,
     /// Where sending letters finds what it needs; null as `mail` is.
     pub(crate) desk: *const Desk,
+    /// Where letters begin to be written; null as `mail` is, and where no actor of the system sends any.
+    pub(crate) near: *mut Near,
     /// Notices posted, in the lower half, and letters sent, in the upper one, each as far as they were counted. One word, for all that the
     /// short way asks is whether there are any.
     pub(crate) posted: u32,
@@ -72,6 +75,7 @@ impl Context {
             is_over: false,
             mail: core::ptr::null(),
             desk: core::ptr::null(),
+            near: core::ptr::null_mut(),
             lane: 0,
             posted: 0,
             pool: core::ptr::null_mut(),
@@ -90,6 +94,12 @@ impl Context {
     #[inline(always)]
     pub(crate) const fn letters(&self) -> u32 {
         self.posted >> LETTERS_SHIFT
+    }
+
+    /// Where they are.
+    #[inline(always)]
+    pub(crate) const fn outgoing(&self) -> OutgoingOf {
+        OutgoingOf { desk: self.desk, near: self.near, lane: self.lane }
     }
 
     /// Counts a letter; its index.

@@ -1,10 +1,13 @@
 //! Running one handler: the only module of the engine from which user code is reached.
 
+use core::mem::MaybeUninit;
+
 use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::dead_letter::is_dead;
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header, ReturnAddress};
+use tourbillon_shared::mailbox::LETTERS_MAX;
 use tourbillon_shared::position::LAP_NEVER;
 use tourbillon_shared::slot::{Chunk, Slot};
 use tourbillon_shared::telemetry::Counter;
@@ -15,7 +18,7 @@ use crate::call::{Call, Outcome, failure_of};
 use crate::frames::header_of;
 use crate::landing::{landing_buffer, refusal};
 use crate::large::Large;
-use crate::mailbox::{self, Received, is_handed_on};
+use crate::mailbox::{self, Near, Received, is_handed_on};
 use crate::options;
 use crate::stats::Stats;
 use crate::supervision;
@@ -84,7 +87,7 @@ pub(crate) fn is_letter(hint: u64) -> bool {
 /// # Safety
 /// As for [`run_frame`].
 #[inline(never)]
-unsafe fn run_letter<A: Arch, S: System>(
+pub(crate) unsafe fn run_letter<A: Arch, S: System>(
     stats: Stats,
     frame: *mut Slot,
     entry: *mut EntryHeader,
@@ -329,6 +332,11 @@ unsafe fn run_handler<A: Arch, S: System>(
         let mut call = Call::new(Staged::<A>::new(frame), header, event_hlc);
         call.find(entry, entry.read());
         call.deliver(&raw const (*scratch).mail, &raw const (*scratch).desk, A::lane());
+        let mut near: Near;
+        if S::LETTERS {
+            near = [MaybeUninit::uninit(); LETTERS_MAX as usize];
+            call.lend(&raw mut near);
+        }
         let mut large;
         if header.flags.has(Flags::ARENA) {
             large = Large::new(landing_buffer(scratch), call.reference());

@@ -327,8 +327,8 @@ impl Context {
             is_order: true,
             ..Post::default()
         };
-        // SAFETY: the engine told of the desk and the lane; an order fits into two slots.
-        unsafe { mailbox::store(self.desk, self.lane, index, &post, self.key, child.as_bytes()) };
+        // SAFETY: the engine told of the desk and the lane, and lent a place; an order fits into two slots.
+        unsafe { mailbox::store(self.outgoing(), index, &post, self.key, child.as_bytes()) };
     }
 }
 

@@ -351,12 +351,12 @@ impl Context {
     #[inline(always)]
     fn send<M: Message>(&mut self, to: ActorRef<M::Actor>, message: &M, post: Post) {
         let index = self.count_letter();
-        if self.desk.is_null() {
+        if self.near.is_null() {
             return;
         }
         let post = Post { key: to.key, kind: <M::Actor as Actor>::KIND, message: M::NUMBER, ..post };
-        // SAFETY: the engine told of the desk and the lane; a message fits into a frame, with extensions as asserted.
-        unsafe { mailbox::store(self.desk, self.lane, index, &post, self.key, message.as_bytes()) };
+        // SAFETY: the engine told of the desk, the place and the lane; a message fits into a frame, with extensions as asserted.
+        unsafe { mailbox::store(self.outgoing(), index, &post, self.key, message.as_bytes()) };
     }
 }
 

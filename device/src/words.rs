@@ -32,10 +32,52 @@ pub trait Words {
     /// # Safety
     /// The frame's actor is of type `T`, and its bytes are a value: the actor is not new, or of a type that starts all zero.
     unsafe fn state<T: Actor>(&self) -> Option<T>;
+    /// Copies a value of more than [`COPIED_AT_ONCE_MAX`] bytes, and what is behind it in its last chunk.
+    ///
+    /// # Safety
+    /// Both are aligned to a chunk, valid for all their chunks, apart from each other, and nobody else accesses them meanwhile.
+    unsafe fn copy<T>(from: *const T, to: *mut T);
     /// Reserves room for what was posted and sent: [`Outcome::Done`], or how the message is to fail.
     fn reserve(&self, header: &Header, context: &Context) -> Outcome;
     /// Sends what was posted, for which room was reserved.
     fn send(&self, header: &Header, context: &Context);
+}
+
+/// Values of more bytes than this are copied chunk by chunk: a compiler for GPUs makes a loop over single bytes of an assignment, in which
+/// every byte waits for the one before. (For 256 bytes that took 7 us on an H100.)
+pub(crate) const COPIED_AT_ONCE_MAX: usize = 128;
+/// Chunks that are on their way at a time then.
+const COPIED_TOGETHER: usize = 8;
+
+/// As [`Words::copy`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn copy_chunks<A: Arch, T>(from: *const T, to: *mut T) {
+    let (from, to, chunks) =
+        (from.cast::<Chunk>(), to.cast::<Chunk>(), const { size_of::<T>().div_ceil(size_of::<Chunk>()) });
+    let mut first = 0;
+    while first < chunks {
+        let mut values = [Chunk { words: [0; 4] }; COPIED_TOGETHER];
+        let mut i = 0;
+        while i < COPIED_TOGETHER {
+            if first.wrapping_add(i) < chunks {
+                // SAFETY: the caller vouches for the chunk; `i` is below the array's length.
+                unsafe { *values.get_unchecked_mut(i) = A::load_own(from.wrapping_add(first.wrapping_add(i))) };
+            }
+            i = i.wrapping_add(1);
+        }
+        let mut i = 0;
+        while i < COPIED_TOGETHER {
+            if first.wrapping_add(i) < chunks {
+                // SAFETY: as above.
+                unsafe { to.wrapping_add(first.wrapping_add(i)).write(*values.get_unchecked(i)) };
+            }
+            i = i.wrapping_add(1);
+        }
+        first = first.wrapping_add(COPIED_TOGETHER);
+    }
 }
 
 /// Chunks of a state that a message brings along in registers: those of a state of 64 bytes.
@@ -122,6 +164,11 @@ impl<A: Arch> Words for Staged<A> {
         None
     }
     #[inline(always)]
+    unsafe fn copy<T>(from: *const T, to: *mut T) {
+        // SAFETY: the caller vouches for both.
+        unsafe { copy_chunks::<A, T>(from, to) };
+    }
+    #[inline(always)]
     fn reserve(&self, header: &Header, context: &Context) -> Outcome {
         let (notices, letters) = (context.notices(), context.letters());
         // SAFETY: `deliver` told of the mail of this lane's warp; no more than the most was posted.
@@ -132,7 +179,7 @@ impl<A: Arch> Words for Staged<A> {
             return Outcome::Done;
         }
         // SAFETY: as above; so it did of the desk.
-        let outcome = unsafe { mailbox::reserve::<A>(context.desk, context.mail, context.lane, letters, header, self) };
+        let outcome = unsafe { mailbox::reserve::<A>(context.outgoing(), context.mail, letters, header, self) };
         if outcome != Outcome::Done && notices != 0 {
             // SAFETY: as above; their room was reserved.
             unsafe { outbox::give_up::<A>(context.mail, context.lane, notices) };
@@ -149,7 +196,7 @@ impl<A: Arch> Words for Staged<A> {
             }
             if context.letters() != 0 {
                 let frame = (self.0.cast_const(), header.flags.span());
-                mailbox::send::<A>(context.desk, mail, lane, context.letters(), context.hlc, frame);
+                mailbox::send::<A>(context.outgoing(), mail, context.letters(), context.hlc, frame);
             }
         }
     }
@@ -217,6 +264,11 @@ impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
         // SAFETY: the chunks are at least as large as the state, whose bytes they begin with and are, the
         // caller vouches, a value.
         fits.then(|| unsafe { (&raw const self.image.chunks).cast::<T>().read() })
+    }
+    #[inline(always)]
+    unsafe fn copy<T>(from: *const T, to: *mut T) {
+        // SAFETY: the caller vouches for both.
+        unsafe { copy_chunks::<A, T>(from, to) };
     }
     #[inline(always)]
     fn reserve(&self, _header: &Header, _context: &Context) -> Outcome {

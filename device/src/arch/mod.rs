@@ -247,6 +247,12 @@ pub trait Arch: Copy + 'static {
     /// `from` is aligned and valid for reads, and what was written there comes before this call by the warp's syncs; `to` is an
     /// aligned chunk of the block's memory that is used for nothing else.
     unsafe fn bring_near(from: *const Chunk, to: *mut Chunk);
+    /// Loads a chunk of any memory, which nobody writes meanwhile: an instruction of its own on a GPU, where plain copies of more than
+    /// 128 bytes are compiled into loops over single bytes.
+    ///
+    /// # Safety
+    /// `from` is aligned and valid for reads.
+    unsafe fn load_own(from: *const Chunk) -> Chunk;
     /// Loads a chunk of the block's memory, which nobody writes meanwhile.
     ///
     /// # Safety

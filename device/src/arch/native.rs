@@ -372,6 +372,11 @@ macro_rules! host_memory_operations {
             unsafe { from.read() }
         }
         #[inline(always)]
+        unsafe fn load_own(from: *const Chunk) -> Chunk {
+            // SAFETY: the caller vouches for the pointer.
+            unsafe { from.read() }
+        }
+        #[inline(always)]
         unsafe fn load_staged(from: *const Chunk) -> Chunk {
             // SAFETY: the caller vouches for the pointer.
             unsafe { from.read() }

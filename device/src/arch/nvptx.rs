@@ -346,6 +346,16 @@ impl Arch for Nvptx {
         }
     }
     #[inline(always)]
+    unsafe fn load_own(from: *const Chunk) -> Chunk {
+        let (a, b, c, d);
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("ld.v4.u32 {{{0}, {1}, {2}, {3}}}, [{4}];",
+                out(reg32) a, out(reg32) b, out(reg32) c, out(reg32) d, in(reg64) from, options(nostack));
+        }
+        Chunk { words: [a, b, c, d] }
+    }
+    #[inline(always)]
     unsafe fn load_staged(from: *const Chunk) -> Chunk {
         let (a, b, c, d);
         // SAFETY: the caller vouches for the pointer.

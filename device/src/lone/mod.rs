@@ -9,4 +9,5 @@
 //! that it takes no registers there.
 
 pub(crate) mod forward;
+pub(crate) mod letter;
 pub(crate) mod run;

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::frames::{header_of, staged};
 use crate::handler::{Answered, is_plain, run_plain};
+use crate::lone::letter::{IN_A_ROW_MAX, run_lone};
 use crate::look::{full_nibbles, stage_chunk, staged_slot};
 use crate::stats::Stats;
 use crate::system::System;
@@ -29,12 +30,12 @@ use crate::words::{IMAGE_CHUNKS, Image};
 const PARTS: u32 = CHUNKS_PER_SLOT as u32;
 
 /// Number of the only frame.
-const FRAME: u32 = 0;
+pub(crate) const FRAME: u32 = 0;
 /// The lowest bit of every nibble.
 const NIBBLES: u32 = 0x1111_1111;
 
 /// Where in the stage a message is that came alone.
-const BASE: u32 = 0;
+pub(crate) const BASE: u32 = 0;
 
 /// How a try at the short way ended, under the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,18 @@ impl Home {
             clock: block.clock(local),
             lanes: block.arguments.lanes as *const LaneAddresses,
         }
+    }
+
+    /// The directory of the shard.
+    #[inline(always)]
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Where its last timestamp is.
+    #[inline(always)]
+    pub(crate) fn clock(&self) -> *mut u64 {
+        self.clock
     }
 }
 
@@ -206,6 +219,7 @@ impl LoneRings {
             |position| self.slots.wrapping_add(shape.index(position) as usize).cast::<Chunk>().wrapping_add(part);
         let (mut from, mut lap) = (chunk_at(position), shape.lap(position));
         let (mut found, mut found_last) = (false, false);
+        let mut in_a_row = 0;
         let mut left = rounds;
         // The next look begins when the last is there, before it is known what that found: a look is a round trip to the second-level
         // cache, and what it found is looked into meanwhile. A lane without a ring looks at another's: a load on a condition is
@@ -225,13 +239,15 @@ impl LoneRings {
             let has_come = self.looks & (chunk.tag() == lap);
             let votes = warp.ballot(has_come);
             if votes == 0 {
-                found_last = false;
+                (found_last, in_a_row) = (false, 0);
                 continue;
             }
             // One slot: four lanes that belong together.
             let first = votes & votes.wrapping_neg();
             let is_one = (first & NIBBLES != 0) & (votes == first.wrapping_mul(0xf));
-            if !is_one | found_last {
+            // An actor that sends to its own shard has done so before the next look.
+            let is_letter = S::LETTERS && lowest(votes) / PARTS == block.gates();
+            if !is_one | (found_last & !(is_letter & (in_a_row < IN_A_ROW_MAX))) {
                 let ready = full_nibbles(votes);
                 if ready == 0 {
                     continue;
@@ -249,9 +265,9 @@ impl LoneRings {
                 unsafe { stage_chunk::<A>(scratch, BASE.wrapping_mul(PARTS).wrapping_add(part as u32), chunk) };
             }
             warp.sync();
-            // A letter is for the long way.
-            let tried = if S::LETTERS && lowest(votes) / PARTS == block.gates() {
-                Tried::Left
+            let tried = if is_letter {
+                in_a_row = in_a_row.wrapping_add(1);
+                run_lone::<A, S, WHOLE>(warp, block, scratch, stats, &self.home, self.local, began_ns, physical)
             } else {
                 run_one::<A, S, WHOLE, true>(warp, scratch, stats, &self.home, BASE, began_ns, physical)
             };
@@ -382,7 +398,7 @@ pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool, const ALONE: bool>(
 /// Brings the entry that the runner has stored back into the block's cache, from which a GPU's stores push what they write: the next
 /// message to the actor would wait a round trip to the second-level cache for it.
 #[inline(always)]
-fn bring_near<A: Arch, S: System, const WHOLE: bool>(
+pub(crate) fn bring_near<A: Arch, S: System, const WHOLE: bool>(
     warp: &Warp<A, WHOLE>,
     scratch: *mut WarpScratch,
     entry: *const EntryHeader,

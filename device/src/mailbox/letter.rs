@@ -3,10 +3,10 @@
 //! All of it runs divergent, as the handler does: no collective, no panic, and nothing that waits for anybody. Lanes that send at
 //! the same time do it side by side.
 
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 
 use tourbillon_shared::block::WarpScratch;
-use tourbillon_shared::frame::{FRAME_SLOTS_MAX, payload_start, slots_for};
+use tourbillon_shared::frame::{FRAME_SLOTS_MAX, FRAME_WORDS_MAX, payload_start, slots_for};
 use tourbillon_shared::geometry::KernelArguments;
 use tourbillon_shared::header::{Arrival, Flags, HEADER_WORDS, Header, ReturnAddress};
 use tourbillon_shared::hlc;
@@ -44,21 +44,42 @@ pub(crate) fn buffer(arguments: &KernelArguments, in_grid: u32) -> u64 {
     arguments.memory.wrapping_add(arguments.layout.letters).wrapping_add(before)
 }
 
-/// A letter in the buffer of a lane.
+/// Words of a letter that are kept near: those of its first slot, ...
+const NEAR_WORDS: usize = DATA_WORDS_PER_SLOT;
+/// ... and, behind them, what is decided about it.
+const NOTES: usize = OUTGOING_LETTER_WORDS - FRAME_WORDS_MAX;
+
+/// The beginnings of the letters of one handler, on the stack of who runs it: a GPU reads back at once what it has written there, while
+/// what it writes to other memory comes back from the second-level cache, and most letters have no more than one slot.
+pub(crate) type Near = [MaybeUninit<[u32; NEAR_WORDS + NOTES]>; LETTERS_MAX as usize];
+
+/// A letter that a handler has written: its beginning, and the rest in the buffer of the lane.
 #[derive(Clone, Copy)]
-struct Outgoing(*mut u32);
+struct Outgoing {
+    near: *mut u32,
+    far: *mut u32,
+}
 
 impl Outgoing {
     /// Letter `index`, below [`LETTERS_MAX`], of lane `lane`.
     #[inline(always)]
-    fn at(desk: &Desk, lane: u32, index: u32) -> Self {
+    fn at(desk: &Desk, near: *mut Near, lane: u32, index: u32) -> Self {
         let words = (index as usize).wrapping_mul(OUTGOING_LETTER_WORDS * LANES_OF_WARP_MAX as usize);
-        Self((desk.letters as *mut u32).wrapping_add(words).wrapping_add(lane as usize))
+        Self {
+            near: near.cast::<[u32; NEAR_WORDS + NOTES]>().wrapping_add(index as usize).cast(),
+            far: (desk.letters as *mut u32).wrapping_add(words).wrapping_add(lane as usize),
+        }
     }
 
     #[inline(always)]
     fn word_at(self, word: usize) -> *mut u32 {
-        self.0.wrapping_add(word.wrapping_mul(LANES_OF_WARP_MAX as usize))
+        if word < NEAR_WORDS {
+            self.near.wrapping_add(word)
+        } else if word >= FRAME_WORDS_MAX {
+            self.near.wrapping_add(word.wrapping_sub(FRAME_WORDS_MAX - NEAR_WORDS))
+        } else {
+            self.far.wrapping_add(word.wrapping_mul(LANES_OF_WARP_MAX as usize))
+        }
     }
 
     /// Word `word`, below [`OUTGOING_LETTER_WORDS`].
@@ -116,18 +137,26 @@ pub(crate) struct Post {
     pub is_order: bool,
 }
 
-/// Writes letter `index` of a handler into the buffer of its lane.
+/// Where a handler's letters are until they go: the desk of the warp, the runner's place for their beginnings, and the lane that runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutgoingOf {
+    pub desk: *const Desk,
+    pub near: *mut Near,
+    pub lane: u32,
+}
+
+/// Writes letter `index` of a handler.
 ///
 /// # Safety
-/// `desk` is that of the warp, `lane` the calling lane; the bytes fit into a frame with the extensions that the letter has.
+/// `outgoing` is what its runner gave the handler; the bytes fit into a frame with the extensions that the letter has.
 #[inline(never)]
-pub(crate) unsafe fn store(desk: *const Desk, lane: u32, index: u32, post: &Post, key: u64, bytes: &[u8]) {
+pub(crate) unsafe fn store(outgoing: OutgoingOf, index: u32, post: &Post, key: u64, bytes: &[u8]) {
     // SAFETY: the caller vouches for the desk.
-    let desk = unsafe { &*desk };
+    let desk = unsafe { &*outgoing.desk };
     if index >= LETTERS_MAX || desk.letters == 0 {
         return;
     }
-    let letter = Outgoing::at(desk, lane, index);
+    let letter = Outgoing::at(desk, outgoing.near, outgoing.lane, index);
     let mut flags = Flags(0);
     if post.deadline != 0 {
         flags = flags.with(Flags::DEADLINE);
@@ -205,19 +234,19 @@ unsafe fn write_bytes(letter: Outgoing, first: usize, bytes: &[u8]) {
 /// is to fail, and then nothing is reserved.
 ///
 /// # Safety
-/// `desk` and `mail` are those of the warp, `lane` the calling lane, whose handler wrote so many letters.
+/// `outgoing` is what its runner gave the handler, which wrote so many letters, and `mail` that of the warp.
 #[cold]
 #[inline(never)]
 pub(crate) unsafe fn reserve<A: Arch>(
-    desk: *const Desk,
+    outgoing: OutgoingOf,
     mail: *const Mail,
-    lane: u32,
     count: u32,
     header: &Header,
     staged: &Staged<A>,
 ) -> Outcome {
     // SAFETY: the caller vouches for both; the arguments live as long as the kernel runs.
-    let (desk, arguments) = unsafe { (&*desk, &*((*mail).arguments as *const KernelArguments)) };
+    let (desk, arguments) = unsafe { (&*outgoing.desk, &*((*mail).arguments as *const KernelArguments)) };
+    let at = |index| Outgoing::at(desk, outgoing.near, outgoing.lane, index);
     if desk.letters == 0 {
         return Outcome::LettersUndeclared;
     }
@@ -227,7 +256,7 @@ pub(crate) unsafe fn reserve<A: Arch>(
     let own = state_of(arguments, desk.shard);
     let (mut index, mut handed_on) = (0, false);
     while index < count {
-        let letter = Outgoing::at(desk, lane, index);
+        let letter = at(index);
         // SAFETY: the letter is this lane's.
         let outcome = unsafe {
             if letter.word(LETTER_KIND) == HANDED_ON {
@@ -250,7 +279,7 @@ pub(crate) unsafe fn reserve<A: Arch>(
             while index != 0 && !mutant!("letters_kept_after_refusal") {
                 index = index.wrapping_sub(1);
                 // SAFETY: as above; room was reserved for the letter.
-                unsafe { give_up::<A>(arguments, own, Outgoing::at(desk, lane, index)) };
+                unsafe { give_up::<A>(arguments, own, at(index)) };
             }
             return outcome;
         }
@@ -424,20 +453,19 @@ unsafe fn give_up<A: Arch>(arguments: &KernelArguments, own: *mut MailboxState, 
 #[cold]
 #[inline(never)]
 pub(crate) unsafe fn send<A: Arch>(
-    desk: *const Desk,
+    outgoing: OutgoingOf,
     mail: *const Mail,
-    lane: u32,
     count: u32,
     event_hlc: u64,
     (frame, span): (*const Slot, u32),
 ) {
-    let of_warp = desk;
+    let OutgoingOf { desk: of_warp, near, lane } = outgoing;
     // SAFETY: as in `reserve`.
-    let (desk, mail, arguments) = unsafe { (&*desk, &*mail, &*((*mail).arguments as *const KernelArguments)) };
+    let (desk, mail, arguments) = unsafe { (&*of_warp, &*mail, &*((*mail).arguments as *const KernelArguments)) };
     let own = state_of(arguments, desk.shard);
     let (mut index, mut overflowed) = (0, 0u64);
     while index < count {
-        let letter = Outgoing::at(desk, lane, index);
+        let letter = Outgoing::at(desk, near, lane, index);
         // SAFETY: the letter is this lane's, and has room where its fate says.
         unsafe {
             let slots = u64::from(letter.flags().span());

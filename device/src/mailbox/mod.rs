@@ -15,7 +15,7 @@ mod letter;
 mod overflow;
 mod question;
 
-pub(crate) use letter::{Post, arrival_of, buffer, is_handed_on, reserve, send, store};
+pub(crate) use letter::{Near, OutgoingOf, Post, arrival_of, buffer, is_handed_on, reserve, send, store};
 pub(crate) use overflow::{has_overflowed, settle_some};
 pub(crate) use question::{Received, answer};
 

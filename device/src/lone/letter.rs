@@ -1,0 +1,96 @@
+//! The short way of a letter that comes alone to a shard's mailbox.
+//!
+//! As [`run`](super::run) it leaves out what only several messages need. It is one call out of the loop, for handlers that send letters
+//! are not compiled into it.
+
+use tourbillon_shared::block::WarpScratch;
+use tourbillon_shared::header::{Arrival, Flags};
+use tourbillon_shared::hlc;
+use tourbillon_shared::mailbox::LetterHint;
+use tourbillon_shared::mutant;
+use tourbillon_shared::partition::hash;
+use tourbillon_shared::telemetry::Counter;
+use tourbillon_shared::virtual_actors::kind_of;
+
+use super::run::{BASE, FRAME, Home, Tried, bring_near};
+use crate::arch::Arch;
+use crate::block::Block;
+use crate::frames::{header_of, staged};
+use crate::handler::run_letter;
+use crate::look::staged_slot;
+use crate::mailbox;
+use crate::stats::Stats;
+use crate::system::System;
+use crate::warp::Warp;
+
+/// Letters that one watch runs in a row, each found by the first look after the last: when more come than that, they are taken from the
+/// mailbox many at a time.
+pub(crate) const IN_A_ROW_MAX: u32 = 4;
+
+/// Runs the staged letter when it has one slot, its actor lives and nobody outside waits for a reply. The warp holds the turn of the
+/// block's shard `local`, whose messages `home` is for; `physical` is the physical part of a timestamp at `began_ns`, and whether it was
+/// found the quick way.
+#[inline(never)]
+#[expect(clippy::too_many_arguments, reason = "the loop's state, handed down")]
+pub(crate) fn run_lone<A: Arch, S: System, const WHOLE: bool>(
+    warp: &mut Warp<A, WHOLE>,
+    block: &Block<'_>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    home: &Home,
+    local: u32,
+    began_ns: u64,
+    (physical, is_quick): (u64, bool),
+) -> Tried {
+    // SAFETY: the slot is staged, and only this warp uses its scratch.
+    let header = header_of(&unsafe { staged_slot::<A>(scratch, BASE) });
+    let hashed = hash(header.kind, header.key);
+    // SAFETY: the warp holds the turn.
+    let (entry, is_there) = unsafe { home.directory().find_at_home(hashed, header.kind, header.key) };
+    let is_simple = header.flags.0 & !(Flags::TELL | Flags::URGENT | Flags::SENDER) == 0
+        && LetterHint::decode(header.hint).is_some()
+        && !(S::POOLS && S::has_pools(kind_of(header.kind)))
+        && !(S::SUPERVISED && S::is_supervised(kind_of(header.kind)));
+    if !is_simple || header.kind == 0 || !is_there {
+        return Tried::Left;
+    }
+    // The header and the state come at once.
+    bring_near::<A, S, WHOLE>(warp, scratch, entry);
+    let arrival = Arrival::decode(header.hlc);
+    let is_later = (began_ns as u32).wrapping_sub(arrival.device_ns) as i32 >= 0;
+    let mut has_run = false;
+    // All lanes have read the letter before an answer is written over it.
+    warp.sync();
+    if (warp.runner() == 0) & is_quick & is_later {
+        has_run = true;
+        // SAFETY: the warp holds the turn, and this lane alone works; the letter is staged.
+        unsafe {
+            (*scratch).desk.shard = block.shard(local);
+            (*scratch).desk.overflowing = block.overflowing(local) as u64;
+            (&raw mut (*scratch).running).cast::<u32>().wrapping_add(A::lane() as usize).write(FRAME + 1);
+            let event_hlc = hlc::update_by(A::load_cta(home.clock()), arrival.hlc_delta, physical);
+            A::store_cta(home.clock(), event_hlc);
+            run_letter::<A, S>(stats, staged(scratch, BASE), entry, event_hlc, scratch);
+        }
+    }
+    let before = warp.live();
+    let lost = warp.regather();
+    if lost != 0 {
+        return Tried::Lost { before, lost };
+    }
+    if !warp.any(has_run) {
+        return Tried::Left;
+    }
+    bring_near::<A, S, WHOLE>(warp, scratch, entry);
+    if warp.rank() == 0 {
+        if !mutant!("lone_letters_uncounted") {
+            mailbox::count_received::<A>(block, local, 1);
+        }
+        let ended_ns = A::now_ns();
+        stats.latency::<A>(ended_ns.wrapping_sub(arrival.full_ns(ended_ns)));
+        stats.add::<A>(Counter::Processed, 1);
+        stats.add::<A>(Counter::Turns, 1);
+        stats.add::<A>(Counter::BusyNs, ended_ns.wrapping_sub(began_ns));
+    }
+    Tried::Done
+}
