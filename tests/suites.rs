@@ -66,6 +66,8 @@ mod recorded;
 mod registry;
 #[path = "tests/stuck.rs"]
 mod stuck;
+#[path = "tests/supervised_actors.rs"]
+mod supervised_actors;
 #[path = "tests/supervised_trees.rs"]
 mod supervised_trees;
 #[path = "tests/supervision.rs"]

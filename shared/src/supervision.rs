@@ -187,7 +187,7 @@ pub mod bond {
     pub const STOPPED: u8 = 2;
 }
 
-/// Whose child an actor is, at the end of its entry.
+/// Whose child an actor is, and whether it has some, at the end of its entry.
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Bond {
@@ -213,6 +213,10 @@ pub struct Bond {
     pub failures: u32,
     /// Code of the last of them.
     pub code: u32,
+    /// Children that the actor has itself, as far as it was told.
+    pub children: u32,
+    /// Zero.
+    pub reserved: [u32; 3],
 }
 
 /// An order that a supervisor carries out by messages of its own.
@@ -291,7 +295,7 @@ impl Event {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(BOND_BYTES == 32 && align_of::<Bond>() == 16);
+    assert!(BOND_BYTES == 48 && align_of::<Bond>() == 16);
     assert!(offset_of!(Bond, state) == 11 && offset_of!(Bond, watch) == 16 && offset_of!(Bond, failures) == 24);
     assert!(slots_for(0, ORDER_ANSWER_BYTES as usize) == ORDER_ROOM);
     // An event takes one slot, and is told from an order by its hint.

@@ -254,7 +254,9 @@ fn layouts_are_as_documented() {
         open,
         error,
         failures,
-        code
+        code,
+        children,
+        reserved
     }));
     check_layout(fields!(StoreRequest {
         key,

@@ -30,14 +30,15 @@ pub(super) unsafe fn arguments_of<'a>(scratch: *const WarpScratch) -> &'a Kernel
     unsafe { &*((*scratch).mail.arguments as *const KernelArguments) }
 }
 
-/// Whether the actor at an entry is or was somebody's child.
+/// Whether the actor at an entry is or was somebody's child, or has children: then it is not evicted.
 ///
 /// # Safety
 /// The entry is one of a slab of the system `S`, of which some are supervised, and nobody writes it meanwhile.
 #[inline(always)]
 pub(crate) unsafe fn is_bound<S: System>(entry: *mut EntryHeader) -> bool {
     // SAFETY: the caller vouches for the entry. Who it is has no part in this.
-    unsafe { Bonded::new::<S>(entry, 0, 0) }.bond().state != bond::FREE
+    let bond = unsafe { Bonded::new::<S>(entry, 0, 0) }.bond();
+    bond.state != bond::FREE || bond.children != 0
 }
 
 /// A supervised actor: its entry, and who it is.
@@ -152,8 +153,20 @@ impl Bonded {
         // SAFETY: as above.
         unsafe { (*self.entry).hlc = event_hlc };
         let state = if mutant!("stopped_actor_runs") { bond::FREE } else { bond::STOPPED };
-        self.set_bond(Bond { state, ..Bond::default() });
+        self.set_bond(Bond { state, children: was.children, ..Bond::default() });
         stats.add::<A>(Counter::Stops, 1);
+    }
+
+    /// It was told of a child: that it was started, or has stopped.
+    #[inline(always)]
+    pub(crate) fn count_child(&self, what: u8) {
+        let mut bond = self.bond();
+        if what == Happened::Started as u8 {
+            bond.children = bond.children.saturating_add(1);
+        } else if what == Happened::Stopped as u8 {
+            bond.children = bond.children.saturating_sub(1);
+        }
+        self.set_bond(bond);
     }
 
     /// A stopped actor is started: it begins anew.

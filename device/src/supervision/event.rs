@@ -19,6 +19,15 @@ use crate::words::{Staged, Words};
 const SHAPE: usize = 3;
 const HLC: usize = 6;
 
+/// Word of an event's payload that says what happened.
+pub(super) const WHAT: usize = 2;
+
+/// What happened, by that word.
+#[inline(always)]
+pub(super) const fn what_of(word: u32) -> u8 {
+    (word >> 16) as u8
+}
+
 /// To whom an event goes, and as what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Who {
@@ -142,6 +151,12 @@ impl Came {
             A::add_relaxed_gpu(&raw mut (*state).room, 1u64.wrapping_neg());
             Self { words, room }
         }
+    }
+
+    /// What happened.
+    #[inline(always)]
+    pub(crate) fn what(&self) -> u8 {
+        what_of(self.words[HEADER_WORDS + WHAT])
     }
 
     /// Gives back the room that it has no more use for: it is handled.

@@ -22,7 +22,7 @@ use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::frame::payload_start;
 use tourbillon_shared::geometry::EntryHeader;
-use tourbillon_shared::header::{Flags, Header};
+use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
 use tourbillon_shared::mailbox::LetterHint;
 use tourbillon_shared::mutant;
 use tourbillon_shared::partition::hash;
@@ -183,6 +183,7 @@ unsafe fn hear<A: Arch, S: System>(
             }
             Ended::Badly { .. } => look_at_failure::<A, S>(actor, stats, frame, event_hlc, scratch),
         }
+        actor.count_child(came.what());
         came.give_back::<A>(scratch);
     }
 }
@@ -233,7 +234,8 @@ pub(crate) unsafe fn note_lost<A: Arch, S: System>(
     unsafe {
         let header = header_of(&*frame);
         let hint = LetterHint::decode(header.hint);
-        if let Some(room) = hint.and_then(is_event) {
+        let room = hint.and_then(is_event);
+        if let Some(room) = room {
             event::give_back::<A>(room, scratch);
         }
         let kind = kind_of(header.kind);
@@ -246,6 +248,10 @@ pub(crate) unsafe fn note_lost<A: Arch, S: System>(
             return;
         }
         let actor = Bonded::new::<S>(directory.entry(bucket.entry), kind, header.key);
+        if room.is_some() {
+            let word = (HEADER_WORDS + event::WHAT) as u32;
+            actor.count_child(event::what_of(Staged::<A>::new(frame).word(word)));
+        }
         if hint.is_some_and(is_order) {
             order::give_up::<A>(&actor, Refusal::HandlerFailed, stats, scratch, event_hlc);
         }

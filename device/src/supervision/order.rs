@@ -84,6 +84,7 @@ pub(super) unsafe fn obey<A: Arch, S: System>(
             watch: (says >> 16) as u16,
             is_armed: 1,
             error,
+            children: before.children,
             ..Bond::default()
         });
         if before.state == bond::FREE {
@@ -224,7 +225,7 @@ pub(super) unsafe fn give_up<A: Arch>(
     let mut room = u32::from(open.room);
     if open.order == Order::Start as u8 {
         // It is what it was: nobody's child.
-        actor.set_bond(Bond { state: open.before, ..Bond::default() });
+        actor.set_bond(Bond { state: open.before, children: before.children, ..Bond::default() });
         room = room.wrapping_add(1);
     } else {
         actor.set_bond(Bond { open: 0, ..before });
