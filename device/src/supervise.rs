@@ -67,9 +67,7 @@
 //! ```
 
 use tourbillon_shared::error::FailureCode;
-use tourbillon_shared::supervision::{
-    EVENT_WORDS, Event, Happened, ORDER_ANSWER_BYTES, Order, Refusal, TOKEN_MAX, watch,
-};
+use tourbillon_shared::supervision::{EVENT_WORDS, Event, Happened, Order, Refusal, TOKEN_MAX, order_hint, watch};
 use tourbillon_shared::virtual_actors::KIND_MAX;
 
 use crate::Plain;
@@ -278,7 +276,8 @@ impl Context {
     /// Makes an actor a child of the one that runs, if it is nobody's. The message `E` tells what came of it, and later when the child fails;
     /// `token`, at most [`TOKEN_MAX`], comes back with all of it.
     ///
-    /// An actor that was stopped begins anew; one that was not stays what it is. For room it is as [`ask`](Self::ask), for two answers.
+    /// An actor that was stopped begins anew; one that was not stays what it is. For room it is as [`ask`](Self::ask), for three answers;
+    /// the other orders are as for two, or one.
     #[inline]
     pub fn start_child<E: ChildEvents>(&mut self, child: &Child, token: u32) {
         self.order::<E>(Order::Start, child, token);
@@ -321,7 +320,7 @@ impl Context {
             // Children have keys of their own numbers: no letter goes to the engine's key space.
             kind: child.kind & KIND_MAX,
             message: order as u8,
-            answer_bytes: ORDER_ANSWER_BYTES,
+            answer_bytes: order_hint(order).answer_bytes,
             answer_as: Some((E::NUMBER, <E::Actor as Actor>::KIND)),
             token: token & TOKEN_MAX,
             is_order: true,

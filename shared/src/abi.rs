@@ -77,7 +77,7 @@ pub const HASH: u64 = {
         mailbox::LETTERS_MAX as u64,
         mailbox::HOPS_MAX as u64,
         supervision::BOND_BYTES as u64,
-        supervision::ORDER_ANSWER_BYTES as u64,
+        supervision::EVENT_ROOM_MAX as u64,
     ];
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut i = 0;

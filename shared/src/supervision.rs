@@ -6,16 +6,20 @@
 //!
 //! # Orders
 //! A parent orders by a letter that asks ([`crate::mailbox`]): its message number is an [`Order`], its hint says that it is one
-//! ([`ORDER_ANSWER_BYTES`] of an answer, which no order gets as such), the sender is the parent with the message as which it hears of
-//! children, the token is the child's number, and the payload the [`Child`] as the parent has it. The engine of the child's shard carries it out before
-//! any later message; a child that is a supervisor itself gets it as a message of its own, for it has children of its own to see to.
+//! ([`is_order`]), the sender is the parent with the message as which it hears of children, the token is the child's number, and the
+//! payload the child as the parent has it. The child's shard carries it out before any later message; a child that is a supervisor
+//! itself gets it as a message of its own, for it has children of its own to see to.
 //!
 //! # Events
-//! A child tells its parent by an *event*, a letter of one slot whose hint says so: [`ChildEvent`] in 16 bytes. An order is answered by one, and a
-//! failure is one that nobody asked for. Events cannot fail, so there is room for each before it is needed: every order takes room for two from
-//! its sender's share for answers, one for its own answer, and one for the next failure, with which the child is *armed*. The event says how much of that room it
-//! gives back ([`is_event`]): its own, and what will not be needed. So an armed child always has room for one event, and one that fails
-//! before its parent has armed it anew counts its failures, and tells of them together.
+//! A child tells its parent by an *event*, a letter of one slot whose hint says so: an [`Event`] in 16 bytes. An order is answered by one, and
+//! a failure is one that nobody asked for. Events cannot fail, so there is room for each before it is needed, from the parent's share
+//! for answers:
+//!
+//! - Every order takes room for its answer ([`order_room`]), and [`Order::Start`] and [`Order::GoOn`] take room for one more event: they
+//!   *arm* the child, for its next failure. A child that fails while it is not armed counts its failures, and tells of them together.
+//! - An event says how much room it gives back ([`is_event`]): its own, and what will not be needed.
+//! - `Start` takes one slot more, and gives it back. So beside all armed children there is room for one `GoOn`, once whatever else was
+//!   asked is answered: a parent can always help.
 //!
 //! An event whose handler finds no room for what it sends goes to the end of its mailbox again, in the room that it has: it is handled
 //! when there is room, and never lost.
@@ -25,27 +29,45 @@ use bytemuck::{Pod, Zeroable};
 use crate::frame::slots_for;
 use crate::mailbox::LetterHint;
 
-/// Bytes that the answer of an order seems to have: as many as take room for two events.
-pub const ORDER_ANSWER_BYTES: u16 = 24;
-/// Slots of that room.
-pub const ORDER_ROOM: u32 = 2;
-/// Most slots that an event gives back: both of its order, and that with which the child was armed.
+/// Most slots that an event gives back: those of [`Order::Start`].
 pub const EVENT_ROOM_MAX: u32 = 3;
 /// Failures of a child that are told of at once, at most; more are not counted.
 pub const FAILURES_TOLD_MAX: u32 = 255;
 /// Largest number that a parent may give a child.
 pub const TOKEN_MAX: u32 = (1 << 24) - 1;
 
-/// The hint of an order.
-#[inline(always)]
-pub const fn order_hint() -> LetterHint {
-    LetterHint { answer_bytes: ORDER_ANSWER_BYTES, is_answer: true }
+/// Bytes that the answer of an order which takes `room` slots seems to have, 1 to [`EVENT_ROOM_MAX`].
+const fn answer_bytes(room: u32) -> u16 {
+    match room {
+        1 => 8,
+        2 => 24,
+        _ => 72,
+    }
 }
 
-/// Whether a letter of this hint is an order.
+/// Slots that an order takes of its sender's share for answers.
 #[inline(always)]
-pub const fn is_order(hint: LetterHint) -> bool {
-    hint.is_answer && hint.answer_bytes == ORDER_ANSWER_BYTES
+pub const fn order_room(order: Order) -> u32 {
+    match order {
+        Order::Start => 3,
+        Order::GoOn => 2,
+        Order::Restart | Order::Stop => 1,
+    }
+}
+
+/// The hint of an order: of an answer of as many bytes as take its room, which no answer says of itself.
+#[inline(always)]
+pub const fn order_hint(order: Order) -> LetterHint {
+    LetterHint { answer_bytes: answer_bytes(order_room(order)), is_answer: true }
+}
+
+/// How many slots the order of this hint took, if it is one.
+#[inline(always)]
+pub const fn is_order(hint: LetterHint) -> Option<u32> {
+    if !hint.is_answer || hint.answer_bytes < answer_bytes(1) {
+        return None;
+    }
+    Some(slots_for(0, hint.answer_bytes as usize))
 }
 
 /// The hint of an event that gives back `room` slots, 1 to [`EVENT_ROOM_MAX`].
@@ -70,7 +92,7 @@ pub const fn is_event(hint: LetterHint) -> Option<u32> {
 pub enum Order {
     /// To be its child from now on. One that was stopped begins anew.
     Start = 1,
-    /// To go on after a failure that was told, and to tell of the next.
+    /// To go on after a failure that was told, and to tell of the next: it is armed.
     GoOn = 2,
     /// To begin anew.
     Restart = 3,
@@ -297,9 +319,13 @@ const _: () = {
     use core::mem::offset_of;
     assert!(BOND_BYTES == 48 && align_of::<Bond>() == 16);
     assert!(offset_of!(Bond, state) == 11 && offset_of!(Bond, watch) == 16 && offset_of!(Bond, failures) == 24);
-    assert!(slots_for(0, ORDER_ANSWER_BYTES as usize) == ORDER_ROOM);
+    let mut room = 1;
+    while room <= EVENT_ROOM_MAX {
+        assert!(slots_for(0, answer_bytes(room) as usize) == room);
+        room += 1;
+    }
     // An event takes one slot, and is told from an order by its hint.
-    assert!(slots_for(0, EVENT_WORDS * 4) == 1 && (ORDER_ANSWER_BYTES as u32) > EVENT_ROOM_MAX);
+    assert!(slots_for(0, EVENT_WORDS * 4) == 1 && (answer_bytes(1) as u32) > EVENT_ROOM_MAX);
     // The number of a message plus one lies below the watch.
     assert!(watch::ORDERS_AS as u32 > u8::MAX as u32 && (watch::ORDERS_AS as u32) < 1 << watch::SHIFT);
 };
@@ -319,17 +345,20 @@ mod tests {
 
     #[test]
     fn hints_of_orders_and_events_are_told_apart_from_those_of_letters() {
-        assert!(is_order(order_hint()) && is_event(order_hint()).is_none());
-        for room in 1..=EVENT_ROOM_MAX {
-            assert_eq!(is_event(event_hint(room)), Some(room));
-            assert!(!is_order(event_hint(room)));
+        for order in [Order::Start, Order::GoOn, Order::Restart, Order::Stop] {
+            assert_eq!(is_order(order_hint(order)), Some(order_room(order)));
+            assert_eq!(is_event(order_hint(order)), None);
+            assert!(order_room(order) <= EVENT_ROOM_MAX);
         }
-        for answer_bytes in [0, 1, 2, 3, ORDER_ANSWER_BYTES] {
+        for room in 1..=EVENT_ROOM_MAX {
+            assert_eq!((is_event(event_hint(room)), is_order(event_hint(room))), (Some(room), None));
+        }
+        for answer_bytes in [0, 1, 2, 3, 8, 24, 72] {
             let letter = LetterHint { answer_bytes, is_answer: false };
-            assert!(!is_order(letter) && is_event(letter).is_none());
+            assert_eq!((is_order(letter), is_event(letter)), (None, None));
         }
         let answer = LetterHint { answer_bytes: 0, is_answer: true };
-        assert!(!is_order(answer) && is_event(answer).is_none());
+        assert_eq!((is_order(answer), is_event(answer)), (None, None));
     }
 
     #[test]

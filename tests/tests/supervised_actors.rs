@@ -306,7 +306,7 @@ on_backends! { [native_1, native_3, simt_4, simt_32, simt_32_hostile]
         let shown = home.give(9, ParentOrder::Restart, parent(1), 1);
         assert_eq!((times(&shown), shown.code), ([1, 1, 1, 0, 4], Refusal::Busy as u32));
         // What it hears says that it is done.
-        assert_eq!(home.taken(), 2);
+        assert_eq!(home.taken(), 1, "the open order has room for its answer, and the child none");
     }
 }
 
@@ -352,6 +352,65 @@ on_backends! { [native_1, simt_4, simt_32]
         assert_eq!((summary.running, summary.failures, summary.is_settled), (1, 0, 1));
         assert_eq!(home.client.call(1, Job::WELL), Ok(2));
         assert_eq!(home.taken(), 1);
+    }
+}
+
+on_backends! { [native_1, native_3, simt_4, simt_32]
+    /// A child without an `activate` begins anew with zeros, whatever it was told before.
+    fn what_begins_anew_is_zero(bench: &Bench) {
+        let mut home = Home::new(bench);
+        let child = Child::of::<Parent>(1);
+        home.give(9, ParentOrder::Start, child, 1);
+        home.be(1, Manner::Waits);
+        assert_ne!(home.shown(1), Parent::from_bytes(&[0; size_of::<Parent>()]).unwrap());
+        let (before, _) = home.engine.inspect::<Parent>(1).unwrap().unwrap();
+        assert_eq!(times(&home.give(9, ParentOrder::Restart, child, 1)), [1, 0, 1, 0, 0]);
+        let (after, _) = home.engine.inspect::<Parent>(1).unwrap().unwrap();
+        assert!(after.version > before.version, "what expects the version of before is stale");
+        assert_eq!(home.shown(1), Parent::from_bytes(&[0; size_of::<Parent>()]).unwrap());
+    }
+}
+
+on_every_backend! {
+    /// When the answers' share of a mailbox has room for no more children, those that there are can still be helped, and stopped.
+    fn a_shard_full_of_children_helps_them(bench: &Bench) {
+        let builder = bench.builder_for(tourbillon_crew::image()).shards(1).actors_per_shard(64);
+        let engine = builder.mailbox_capacity(32).build().unwrap();
+        let mut client = client(&engine);
+        let bosses = [50, 51];
+        for boss in bosses {
+            client.call(boss, Supervise::new(Strategy::OneForOne, 10, 3_600_000_000)).unwrap();
+        }
+        let mut children = 0;
+        let refused = loop {
+            match client.call(bosses[children as usize % 2], StartChild(worker(children))) {
+                Ok(()) => children += 1,
+                Err(error) => break error,
+            }
+            engine.quiesce(QUIET_TIME_MAX).unwrap();
+        };
+        // Of 16 slots two are left: one for an order, and one to arm a child again.
+        assert_eq!((refused, children), (CallError::TooManyQuestions, 14));
+        {
+            let mut pipeline = client.pipeline();
+            for key in 0..children {
+                assert!(pipeline.push(key, &Job::PANIC).unwrap());
+            }
+            while pipeline.pop().is_some() {}
+            drop(pipeline);
+            engine.quiesce(QUIET_TIME_MAX).unwrap();
+            for boss in bosses {
+                let summary = client.call(boss, Summarize {}).unwrap();
+                assert_eq!((summary.failures as u64, summary.running, summary.is_settled), (7, 7, 1));
+            }
+        }
+        for boss in bosses {
+            client.call(boss, StopTree {}).unwrap();
+        }
+        engine.quiesce(QUIET_TIME_MAX).unwrap();
+        assert!((0..children).all(|key| client.call(key, Look {}) == Err(CallError::Stopped)));
+        engine.pause().unwrap();
+        assert_eq!(engine.mailboxes().unwrap()[0].answer_room, 16);
     }
 }
 

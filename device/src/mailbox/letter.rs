@@ -3,9 +3,8 @@
 //! All of it runs divergent, as the handler does: no collective, no panic, and nothing that waits for anybody. Lanes that send at
 //! the same time do it side by side.
 
-use core::mem::{MaybeUninit, offset_of};
+use core::mem::MaybeUninit;
 
-use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::frame::{FRAME_SLOTS_MAX, FRAME_WORDS_MAX, payload_start, slots_for};
 use tourbillon_shared::geometry::KernelArguments;
 use tourbillon_shared::header::{Arrival, Flags, HEADER_WORDS, Header, ReturnAddress};
@@ -18,9 +17,11 @@ use tourbillon_shared::mutant;
 use tourbillon_shared::outbox::{LANES_OF_WARP_MAX, Mail};
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
+use tourbillon_shared::supervision::is_event;
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::kind_of;
 
+use super::notes::{note_handed_on, note_lent};
 use super::{overflow_of, ring_of, shard_of, state_of};
 use crate::arch::Arch;
 use crate::call::Outcome;
@@ -32,9 +33,6 @@ use crate::words::{Staged, Words};
 const SHAPE: usize = 3;
 /// What stands in [`LETTER_KIND`] of a letter that hands on its message: no kind.
 const HANDED_ON: u32 = u32::MAX;
-/// In a lane's word of what runs: its message was handed on, so nobody is to answer it.
-const FORWARDED: u32 = 1 << 31;
-
 /// The buffer of warp `in_grid`; 0 where the engine has no mailboxes.
 pub(crate) fn buffer(arguments: &KernelArguments, in_grid: u32) -> u64 {
     if arguments.geometry.mailbox_log2 == 0 {
@@ -255,6 +253,9 @@ pub(crate) unsafe fn reserve<A: Arch>(
     }
     let own = state_of(arguments, desk.shard);
     let (mut index, mut handed_on) = (0, false);
+    // An event has a slot of the share for answers, which what its handler asks may take.
+    let is_event = LetterHint::decode(header.hint).is_some_and(|hint| is_event(hint).is_some());
+    let (lent, mut left) = (u64::from(is_event), u64::from(is_event));
     while index < count {
         let letter = at(index);
         // SAFETY: the letter is this lane's.
@@ -268,7 +269,7 @@ pub(crate) unsafe fn reserve<A: Arch>(
         };
         let outcome = match outcome {
             // SAFETY: the caller vouches for the desk, and so for the shard.
-            Outcome::Done => unsafe { reserve_one::<A>(arguments, own, letter, header) },
+            Outcome::Done => unsafe { reserve_one::<A>(arguments, own, letter, header, &mut left) },
             other => other,
         };
         if outcome != Outcome::Done {
@@ -281,9 +282,18 @@ pub(crate) unsafe fn reserve<A: Arch>(
                 // SAFETY: as above; room was reserved for the letter.
                 unsafe { give_up::<A>(arguments, own, at(index)) };
             }
+            if left != lent {
+                // What was given back is the event's as before.
+                // SAFETY: as above.
+                unsafe { A::add_pool(&raw mut (*own).answers, left.wrapping_sub(lent)) };
+            }
             return outcome;
         }
         index = index.wrapping_add(1);
+    }
+    if left != lent {
+        // SAFETY: the desk is that of the warp, and the lane the calling one.
+        unsafe { note_lent(outgoing.desk, outgoing.lane) };
     }
     Outcome::Done
 }
@@ -346,7 +356,7 @@ unsafe fn hand_on<A: Arch>(letter: Outgoing, header: &Header, staged: &Staged<A>
     Outcome::Done
 }
 
-/// Reserves room for one letter, and for its answer.
+/// Reserves room for one letter, and for its answer, for which `lent` slots of it are there already, at most one.
 ///
 /// # Safety
 /// The letter is the calling lane's; `own` is the state of the desk's shard.
@@ -356,7 +366,9 @@ unsafe fn reserve_one<A: Arch>(
     own: *mut MailboxState,
     letter: Outgoing,
     header: &Header,
+    lent: &mut u64,
 ) -> Outcome {
+    let before_lent = *lent;
     // SAFETY: the caller vouches for both states and the letter.
     unsafe {
         let key = u64::from(letter.word(0)) | u64::from(letter.word(1)) << 32;
@@ -370,10 +382,13 @@ unsafe fn reserve_one<A: Arch>(
             // Who asks is known by its whole kind word.
             let at = payload_start(flags).wrapping_sub(SENDER_WORDS as u32) as usize;
             letter.set(at.wrapping_add(2), (letter.word(at.wrapping_add(2)) & !0xffff) | u32::from(header.kind));
-            let slots = u64::from(answer_slots(letter));
+            // One that is asked for takes more than is lent.
+            let slots = u64::from(answer_slots(letter)).wrapping_sub(*lent);
+            *lent = 0;
             let before = A::add_pool(&raw mut (*own).answers, slots.wrapping_neg());
             if (before as i64) < slots as i64 && !mutant!("questions_unbounded") {
                 A::add_pool(&raw mut (*own).answers, slots);
+                *lent = before_lent;
                 return Outcome::TooManyQuestions;
             }
         }
@@ -400,7 +415,9 @@ unsafe fn reserve_one<A: Arch>(
         }
         A::add_pool(&raw mut (*own).overflow_room, slots);
         if asks {
-            A::add_pool(&raw mut (*own).answers, answer_slots(letter).into());
+            let lent_here = before_lent.wrapping_sub(*lent);
+            A::add_pool(&raw mut (*own).answers, u64::from(answer_slots(letter)).wrapping_sub(lent_here));
+            *lent = before_lent;
         }
         Outcome::MailboxFull
     }
@@ -561,38 +578,6 @@ unsafe fn write<A: Arch, const OWN: bool>(ring: *mut Slot, shape: RingShape, pos
             slot = slot.wrapping_add(1);
         }
     }
-}
-
-/// Notes that the duty to answer the staged frame was handed on: nothing is sent in its place, and [`is_handed_on`] says so to whoever
-/// runs it.
-///
-/// # Safety
-/// The desk is that of the warp, `lane` the calling lane, which runs the staged frame of `span` slots at `frame`.
-#[inline(always)]
-unsafe fn note_handed_on(desk: *const Desk, lane: u32, frame: *const Slot, span: u32) {
-    let scratch = desk.cast_mut().cast::<u8>().wrapping_sub(offset_of!(WarpScratch, desk)).cast::<WarpScratch>();
-    // SAFETY: the desk is that of a scratch, in whose stage the frame lies; the frame's slots are this lane's, as is its word.
-    unsafe {
-        let stage = (&raw const (*scratch).stage).cast::<Slot>();
-        let first = frame.addr().wrapping_sub(stage.addr()) / size_of::<Slot>();
-        let mut slot = 0;
-        while slot < span as usize && !mutant!("handed_on_answered") {
-            (&raw mut (*scratch).target).cast::<u64>().wrapping_add(first.wrapping_add(slot)).write(0);
-            slot = slot.wrapping_add(1);
-        }
-        let running = (&raw mut (*scratch).running).cast::<u32>().wrapping_add(lane as usize);
-        running.write(running.read() | FORWARDED);
-    }
-}
-
-/// Whether the message that the calling lane has run was handed on.
-///
-/// # Safety
-/// `scratch` is the warp's, `lane` the calling lane, whose handler has returned.
-#[inline(always)]
-pub(crate) unsafe fn is_handed_on(scratch: *const WarpScratch, lane: u32) -> bool {
-    // SAFETY: the word is this lane's.
-    unsafe { (&raw const (*scratch).running).cast::<u32>().wrapping_add(lane as usize).read() & FORWARDED != 0 }
 }
 
 const _: () = assert!(FRAME_SLOTS_MAX * DATA_WORDS_PER_SLOT <= OUTGOING_LETTER_WORDS);

@@ -5,6 +5,7 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | `letter` | from a handler to a mailbox or the overflow: the buffer, reserving room, sending |
+//! | `notes` | what sending leaves in the sender's scratch |
 //! | `question` | letters that want an answer, and the answers |
 //! | `overflow` | from a shard's overflow to the mailboxes |
 //!
@@ -12,10 +13,12 @@
 //! writers ([`Ring`](crate::turn::Ring)).
 
 mod letter;
+mod notes;
 mod overflow;
 mod question;
 
-pub(crate) use letter::{Near, OutgoingOf, Post, arrival_of, buffer, is_handed_on, reserve, send, store};
+pub(crate) use letter::{Near, OutgoingOf, Post, arrival_of, buffer, reserve, send, store};
+pub(crate) use notes::{is_handed_on, is_lent};
 pub(crate) use overflow::{has_overflowed, settle_some};
 pub(crate) use question::{Received, answer};
 

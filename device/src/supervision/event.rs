@@ -11,12 +11,13 @@ use tourbillon_shared::virtual_actors::kind_of;
 
 use super::bond::{Bonded, arguments_of};
 use crate::arch::Arch;
-use crate::mailbox::{arrival_of, ring_of, shard_of, state_of};
+use crate::mailbox::{arrival_of, is_lent, ring_of, shard_of, state_of};
 use crate::stats::Stats;
 use crate::words::{Staged, Words};
 
 /// Data word of a header with flags and length, and the first of its hint and its timestamp.
 const SHAPE: usize = 3;
+const HINT: usize = 4;
 const HLC: usize = 6;
 
 /// Word of an event's payload that says what happened.
@@ -124,13 +125,11 @@ unsafe fn put<A: Arch>(
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Came {
     words: [u32; DATA_WORDS_PER_SLOT],
-    /// Slots that it gives back.
-    room: u32,
 }
 
 impl Came {
-    /// The staged event, which gives back `room` slots; makes it a message that nobody has told, so that it is no dead letter when it has to
-    /// come again.
+    /// The staged event, which gives back `room` slots: all but one now. Makes it a message that nobody has told, so that it is no dead
+    /// letter when it has to come again.
     ///
     /// # Safety
     /// The event is staged at `frame`, and the caller's; `scratch` is the warp's, which holds the turn.
@@ -149,7 +148,12 @@ impl Came {
             // When the shard tells of the slots that it has taken, it counts this one as a slot of letters.
             let state = state_of(arguments_of(scratch), (*scratch).desk.shard);
             A::add_relaxed_gpu(&raw mut (*state).room, 1u64.wrapping_neg());
-            Self { words, room }
+            if room > 1 {
+                give_back::<A>(room.wrapping_sub(1), scratch);
+            }
+            let hint = event_hint(1).encode();
+            (words[HINT], words[HINT + 1]) = (hint as u32, (hint >> 32) as u32);
+            Self { words }
         }
     }
 
@@ -159,14 +163,18 @@ impl Came {
         what_of(self.words[HEADER_WORDS + WHAT])
     }
 
-    /// Gives back the room that it has no more use for: it is handled.
+    /// Gives back the slot that it has, unless what its handler has asked took it: it is handled.
     ///
     /// # Safety
-    /// As for [`take`](Self::take).
+    /// As for [`take`](Self::take); the calling lane has run it.
     #[inline(always)]
     pub(crate) unsafe fn give_back<A: Arch>(&self, scratch: *const WarpScratch) {
         // SAFETY: the caller vouches for the scratch.
-        unsafe { give_back::<A>(self.room, scratch) };
+        unsafe {
+            if !is_lent(scratch, A::lane()) || mutant!("lent_room_given_back") {
+                give_back::<A>(1, scratch);
+            }
+        }
     }
 
     /// Lets it come again, behind all that is in the mailbox, in the room that it has.

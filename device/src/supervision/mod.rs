@@ -101,7 +101,7 @@ pub(crate) unsafe fn run<A: Arch, S: System>(
     scratch: *mut WarpScratch,
 ) {
     let hint = LetterHint::decode(header.hint);
-    if hint.is_some_and(is_order) {
+    if hint.and_then(is_order).is_some() {
         // SAFETY: the caller vouches for all of it.
         return unsafe { order::obey::<A, S>(stats, frame, header, entry, event_hlc, scratch) };
     }
@@ -235,8 +235,9 @@ pub(crate) unsafe fn note_lost<A: Arch, S: System>(
         let header = header_of(&*frame);
         let hint = LetterHint::decode(header.hint);
         let room = hint.and_then(is_event);
-        if let Some(room) = room {
-            event::give_back::<A>(room, scratch);
+        if room.is_some() {
+            // The others it gave back when it came.
+            event::give_back::<A>(1, scratch);
         }
         let kind = kind_of(header.kind);
         if !S::is_supervised(kind) || mutant!("lost_children_unnoticed") {
@@ -252,7 +253,7 @@ pub(crate) unsafe fn note_lost<A: Arch, S: System>(
             let word = (HEADER_WORDS + event::WHAT) as u32;
             actor.count_child(event::what_of(Staged::<A>::new(frame).word(word)));
         }
-        if hint.is_some_and(is_order) {
+        if hint.and_then(is_order).is_some() {
             order::give_up::<A>(&actor, Refusal::HandlerFailed, stats, scratch, event_hlc);
         }
         if actor.bond().state == state::CHILD {

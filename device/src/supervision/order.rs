@@ -5,9 +5,10 @@ use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::frame::payload_start;
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
+use tourbillon_shared::mailbox::LetterHint;
 use tourbillon_shared::mutant;
 use tourbillon_shared::slot::Slot;
-use tourbillon_shared::supervision::{Bond, Happened, OpenOrder, Order, Refusal, bond, watch};
+use tourbillon_shared::supervision::{Bond, Happened, OpenOrder, Order, Refusal, bond, is_order, watch};
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::kind_of;
 
@@ -53,22 +54,22 @@ pub(super) unsafe fn obey<A: Arch, S: System>(
         // SAFETY: the caller vouches for the scratch; the order took room for its answer.
         unsafe { send::<A>(stats, scratch, &actor, &parent, (Happened::Refused, why as u8, 0), room, event_hlc) };
     };
-    // The answer's room, and that of the failure which will not be told.
-    const BOTH: u32 = tourbillon_shared::supervision::ORDER_ROOM;
+    // What the order took for its answer, and perhaps for one more event.
+    let took = LetterHint::decode(header.hint).and_then(is_order).unwrap_or(1);
     if !S::is_supervised(kind) {
-        return refuse(Refusal::Undeclared, BOTH);
+        return refuse(Refusal::Undeclared, took);
     }
     if failure_in(entry).is_some() {
-        return refuse(Refusal::NoPlace, BOTH);
+        return refuse(Refusal::NoPlace, took);
     }
     let before = actor.bond();
     let is_parents = before.parent == parent.key && before.parent_kind == parent.kind && before.token == parent.token;
     let is_parents = (before.state == bond::CHILD && is_parents) || mutant!("orders_of_strangers");
-    let Some(order) = Order::from_number(header.message.into()) else { return refuse(Refusal::NotYours, BOTH) };
-    let mut room = 1;
+    let Some(order) = Order::from_number(header.message.into()) else { return refuse(Refusal::NotYours, took) };
+    let mut room = took;
     if order == Order::Start {
         if before.state == bond::CHILD {
-            return refuse(Refusal::AlreadyChild, BOTH);
+            return refuse(Refusal::AlreadyChild, took);
         }
         // SAFETY: the frame is staged and the caller's; an order's payload has four words.
         let (says, error) = unsafe {
@@ -87,22 +88,32 @@ pub(super) unsafe fn obey<A: Arch, S: System>(
             children: before.children,
             ..Bond::default()
         });
+        // A slot stays with the child.
+        room = took.wrapping_sub(1);
         if before.state == bond::FREE {
             stats.add::<A>(Counter::Supervised, 1);
         }
     } else {
         if !is_parents {
-            return refuse(Refusal::NotYours, BOTH);
+            return refuse(Refusal::NotYours, took);
         }
-        // Every order arms; one that was armed has no use for the room.
-        room = if before.is_armed != 0 { BOTH } else { 1 };
-        actor.set_bond(Bond { is_armed: 1, ..before });
-        if before.open != 0 {
-            return refuse(Refusal::Busy, room);
+        if before.open != 0 && order != Order::GoOn {
+            return refuse(Refusal::Busy, took);
+        }
+        if order == Order::GoOn {
+            if before.is_armed == 0 {
+                room = took.wrapping_sub(1);
+            }
+            // SAFETY: the caller vouches for the scratch; the order took room for its answer.
+            unsafe {
+                actor.set_bond(Bond { is_armed: 1, ..before });
+                send::<A>(stats, scratch, &actor, &parent, (Happened::Obeyed, 0, 0), room, event_hlc);
+                return actor.tell_failures::<A>(stats, scratch, event_hlc);
+            }
         }
     }
     let open = OpenOrder { order: order as u8, room: room as u8, before: before.state };
-    let is_supervisor = actor.bond().watch & watch::ORDERS_AS != 0 && order != Order::GoOn;
+    let is_supervisor = actor.bond().watch & watch::ORDERS_AS != 0;
     actor.set_bond(Bond { open: open.encode(), ..actor.bond() });
     if !is_supervisor {
         if order == Order::Start && before.state == bond::STOPPED {
@@ -202,9 +213,6 @@ unsafe fn complete<A: Arch, S: System>(actor: &Bonded, stats: Stats, scratch: *m
             _ => Happened::Obeyed,
         };
         send::<A>(stats, scratch, actor, &parent, (what, 0, 0), room, event_hlc);
-        if actor.bond().state == bond::CHILD {
-            actor.tell_failures::<A>(stats, scratch, event_hlc);
-        }
     }
 }
 

@@ -183,8 +183,11 @@ impl Supervisor {
         match why {
             // It is tried again: what is wanted of the child has not changed.
             Some(Refusal::NoRoom | Refusal::Busy) => {
-                if order == ParentOrder::Restart as u8 || order == ParentOrder::GoOn as u8 {
+                if order == ParentOrder::Restart as u8 {
                     self.again |= bit(place) & self.wanted;
+                }
+                if order == ParentOrder::GoOn as u8 {
+                    self.failed |= bit(place) & self.wanted;
                 }
                 if (self.live | self.wanted | self.kept) & bit(place) == 0 {
                     self.forget(place);
@@ -216,9 +219,8 @@ impl Supervisor {
         if child.is_supervisor() {
             // It has stopped its children, and waits.
             self.again |= bit(place);
-        } else {
-            self.failed |= bit(place);
         }
+        self.failed |= bit(place);
         let others = match self.strategy {
             Strategy::OneForOne => 0,
             Strategy::OneForAll => self.used,
@@ -229,9 +231,8 @@ impl Supervisor {
 
     /// The children that were started after the one at a place.
     fn later_than(&self, place: usize) -> u64 {
-        let behind = self.places().skip_while(|at| *at != place);
-        let later =
-            behind.skip(usize::from(!mutant!("rest_for_one_forgets_the_first"))).map(bit).fold(0, |all, one| all | one);
+        let behind = self.places().skip_while(|at| *at != place).skip(1);
+        let later = behind.map(bit).fold(0, |all, one| all | one);
         if mutant!("rest_for_one_takes_the_earlier") { self.used & !later } else { later }
     }
 
@@ -309,8 +310,12 @@ impl Supervisor {
             ParentOrder::GoOn => context.let_child_go_on::<News>(&child, token),
             ParentOrder::Start => context.start_child::<News>(&child, token),
         }
-        self.again &= !bit(place);
-        self.failed &= !bit(place);
+        // One that failed goes on when it has begun anew.
+        if self.again & bit(place) != 0 {
+            self.again &= !bit(place);
+        } else {
+            self.failed &= !bit(place);
+        }
         (self.open, self.open_to) = (order as u8, place as u8);
         Ok(Verdict::Nothing)
     }
