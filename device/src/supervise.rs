@@ -208,8 +208,8 @@ impl ChildEvent {
     }
 }
 
-/// A message as which an actor hears of its children: a struct with `#[repr(transparent)]` around [`ChildEvent`]. The reply of its handler is
-/// a [`Verdict`].
+/// A message as which an actor hears of its children: a struct with `#[repr(transparent)]` around [`ChildEvent`]. The reply of its
+/// handler is a [`Verdict`].
 pub trait ChildEvents: Message {}
 
 /// What the parent of a supervisor orders.
@@ -273,8 +273,8 @@ const fn is_verdict<R: Plain>() -> bool {
 }
 
 impl Context {
-    /// Makes an actor a child of the one that runs, if it is nobody's. The message `E` tells what came of it, and later when the child fails;
-    /// `token`, at most [`TOKEN_MAX`], comes back with all of it.
+    /// Makes an actor a child of the one that runs, if it is nobody's. The message `E` tells what came of it, and later when the child
+    /// fails; `token`, at most [`TOKEN_MAX`], comes back with all of it.
     ///
     /// An actor that was stopped begins anew; one that was not stays what it is. For room it is as [`ask`](Self::ask), for three answers;
     /// the other orders are as for two, or one.

@@ -11,8 +11,8 @@
 //! itself gets it as a message of its own, for it has children of its own to see to.
 //!
 //! # Events
-//! A child tells its parent by an *event*, a letter of one slot whose hint says so: an [`Event`] in 16 bytes. An order is answered by one, and
-//! a failure is one that nobody asked for. Events cannot fail, so there is room for each before it is needed, from the parent's share
+//! A child tells its parent by an *event*, a letter of one slot whose hint says so: an [`Event`] in 16 bytes. An order is answered by
+//! one, and a failure is one that nobody asked for. Events cannot fail, so there is room for each before it is needed, from the parent's share
 //! for answers:
 //!
 //! - Every order takes room for its answer ([`order_room`]), and [`Order::Start`] and [`Order::GoOn`] take room for one more event: they

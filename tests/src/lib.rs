@@ -114,6 +114,12 @@ pub struct NamesOfActors;
 #[derive(Debug)]
 pub struct Letters;
 
+/// The code of the chapter on supervisors is compiled, and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/supervision.md")]
+#[derive(Debug)]
+pub struct Supervision;
+
 /// The code of the chapter on collections is compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/collections.md")]

@@ -217,8 +217,8 @@ unsafe fn refuse_stopped<A: Arch>(
     }
 }
 
-/// The lane that ran the staged frame is lost, for its handler panicked: what its actor's parent has to hear of, and what the frame took, if
-/// it was an event or an order.
+/// The lane that ran the staged frame is lost, for its handler panicked: what its actor's parent has to hear of, and what the frame
+/// took, if it was an event or an order.
 ///
 /// # Safety
 /// The frame is staged and nobody else's; `scratch` is the warp's, which holds the turn, and of which this lane alone works.
