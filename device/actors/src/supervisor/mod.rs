@@ -1,7 +1,7 @@
 //! Starts actors as its children, and decides what becomes of them when they fail.
 //!
 //! It is a list of children in the order in which they were started, and for each what is wanted of it and what it is. One step at a
-//! time leads from the one to the other ([`tree`]): an order to one child, whose answer leads to the next. So children are started and
+//! time leads from the one to the other (module `tree`): an order to one child, whose answer leads to the next. So children are started and
 //! restarted in their order, and stopped in reverse; a child that is a supervisor answers only when its own children are what they
 //! should be.
 
