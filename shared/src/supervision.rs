@@ -187,7 +187,7 @@ impl Refusal {
 
 /// The bits of [`Bond::watch`], which are those of a child's: which failures beside panics are told.
 pub mod watch {
-    /// Where in [`Bond::watch`] the watch begins, above what is said of orders.
+    /// Where in [`Bond::watch`](super::Bond::watch) the watch begins, above what is said of orders.
     pub const SHIFT: u32 = 12;
     /// Panics alone.
     pub const PANICS: u16 = 0;
