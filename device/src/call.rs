@@ -7,7 +7,7 @@ use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_OF_ONE_SLOT, arena_start, payload_start, slots_for};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header};
-use tourbillon_shared::mailbox::Desk;
+use tourbillon_shared::mailbox::{Desk, LetterHint};
 use tourbillon_shared::mutant;
 use tourbillon_shared::outbox::{Mail, NOTICES_MAX};
 use tourbillon_shared::virtual_actors::kind_of;
@@ -130,6 +130,12 @@ impl<W: Words> Call<W> {
         self.context.near = near;
     }
 
+    /// Whether it is a letter to which nobody waits for an answer: a reply that is larger than the frame is not written.
+    #[inline(always)]
+    fn is_answered_to_nobody(&self) -> bool {
+        W::LETTER || (self.header.flags.has(Flags::TELL) && LetterHint::decode(self.header.hint).is_some())
+    }
+
     /// Whether the payload of the frame, and of its reply, is in an arena.
     #[inline(always)]
     fn is_large(&self) -> bool {
@@ -148,12 +154,8 @@ impl<W: Words> Call<W> {
         }
         let fits = const {
             let (message, reply, error) = (size_of::<M>(), size_of::<A::Reply>(), size_of::<A::Error>() + 4);
-            slots_for(0, message) == 1
-                && slots_for(0, reply) == 1
-                && slots_for(0, error) == 1
-                && !M::OUTLINED
-                && !A::POOLS
-                && !A::SUPERVISED
+            let is_answer_short = slots_for(0, reply) == 1 && slots_for(0, error) == 1;
+            slots_for(0, message) == 1 && (W::LETTER || is_answer_short && !M::OUTLINED) && !A::POOLS && !A::SUPERVISED
         };
         fits && self.selector() == const { selector(A::KIND, M::NUMBER, size_of::<M>()) }
     }
@@ -208,7 +210,8 @@ impl<W: Words> Call<W> {
         } else {
             const { slots_for_answer::<A, M>(0) }
         };
-        if W::SPAN.is_none() && slots > self.span() {
+        let is_read = !W::LETTER && (W::SPAN.is_some() || slots <= self.span());
+        if !is_read && !self.is_answered_to_nobody() && !mutant!("unread_replies_refused") {
             return Outcome::TooLarge;
         }
         let Some(message) = self.message::<M>() else { return Outcome::Invalid };
@@ -241,7 +244,7 @@ impl<W: Words> Call<W> {
         match copy.handle(&message, &mut self.context) {
             // What the handler did to the state is thrown away with its copy. Nobody reads the reply to a tell.
             Ok(_) if self.context.is_over && !self.header.flags.has(Flags::TELL) => Outcome::TooLarge,
-            Ok(_) if W::SPAN.is_some() && self.context.posted != 0 => Outcome::Posts,
+            Ok(_) if W::SPAN.is_some() && !W::LETTER && self.context.posted != 0 => Outcome::Posts,
             Ok(_) if self.context.notices() > NOTICES_MAX && !mutant!("outbox_bound_unchecked") => {
                 Outcome::TooManyNotices
             }
@@ -267,8 +270,10 @@ impl<W: Words> Call<W> {
                 } else {
                     (0, Flags::REPLY)
                 };
-                self.write_payload(extension, reply.as_bytes());
-                self.write_header(role, size_of::<A::Reply>() as u16);
+                if is_read {
+                    self.write_payload(extension, reply.as_bytes());
+                    self.write_header(role, size_of::<A::Reply>() as u16);
+                }
                 // Before the state, for which nobody waits: whoever runs the actor next comes after both.
                 self.words.finish();
                 // SAFETY: as above; `find` was told the entry. A handler that panics never gets here.
@@ -299,9 +304,11 @@ impl<W: Words> Call<W> {
                 {
                     self.words.send(&self.header, &self.context);
                 }
-                self.write_word(0, FailureCode::Handler as u32);
-                self.write_payload(1, error.as_bytes());
-                self.write_header(Flags::REPLY | Flags::FAILED, size_of::<A::Error>() as u16 + 4);
+                if is_read {
+                    self.write_word(0, FailureCode::Handler as u32);
+                    self.write_payload(1, error.as_bytes());
+                    self.write_header(Flags::REPLY | Flags::FAILED, size_of::<A::Error>() as u16 + 4);
+                }
                 self.words.finish();
                 Outcome::Failed
             }

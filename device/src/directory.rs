@@ -53,6 +53,12 @@ impl Directory {
         self.slab.wrapping_add(offset as usize).cast()
     }
 
+    /// The first bucket of an actor whose hash is `hash`.
+    #[inline(always)]
+    pub(crate) fn home_of(&self, hash: u64) -> *const Bucket {
+        self.buckets.wrapping_add((hash as u32 & self.mask) as usize)
+    }
+
     /// Looks the actor (`kind`, `key`), whose hash is `hash`, up in its first bucket only, where most actors are: whose entry that
     /// bucket names, and whether that is this actor.
     ///
@@ -61,7 +67,7 @@ impl Directory {
     #[inline(always)]
     pub unsafe fn find_at_home(&self, hash: u64, kind: u16, key: u64) -> (*mut EntryHeader, bool) {
         // SAFETY: the index is masked; the turn orders this after every insertion.
-        let bucket = unsafe { self.buckets.wrapping_add((hash as u32 & self.mask) as usize).read() };
+        let bucket = unsafe { self.home_of(hash).read() };
         (self.entry(bucket.entry), (bucket.key == key) & (bucket.kind == u32::from(kind)))
     }
 

@@ -24,7 +24,7 @@ use crate::stats::Stats;
 use crate::supervision;
 use crate::system::System;
 use crate::virtual_actors::{failure_in, is_order_done};
-use crate::words::{Image, OneSlot, Staged, Words};
+use crate::words::{Image, LoneLetter, OneSlot, Staged, Words};
 
 /// Runs the handler of the staged frame at `frame` and writes its answer, or the failure that stands in its place.
 ///
@@ -270,6 +270,44 @@ pub(crate) unsafe fn run_plain<A: Arch, S: System, const SENT: bool>(
     let mut call = Call::new(unsafe { Staged::<A>::new(frame) }, header, event_hlc);
     fail::<A, _>(stats, &mut call, code);
     Answered::Staged
+}
+
+/// As [`run_plain`] for a letter to which nobody waits for an answer, and whose handler may send; whether it is done. Nothing was done
+/// otherwise, but for a panic.
+///
+/// # Safety
+/// `slot` is the letter, which is staged at `frame` in `scratch` and this lane's; `entry` is the actor's and looks like `image`, and the
+/// warp holds the turn.
+#[inline(always)]
+pub(crate) unsafe fn run_lone_letter<A: Arch, S: System>(
+    stats: Stats,
+    slot: &Slot,
+    frame: *mut Slot,
+    (entry, image): (*mut EntryHeader, Image),
+    event_hlc: u64,
+    scratch: *mut WarpScratch,
+) -> bool {
+    let mut outcome = None;
+    let mut near: Near = [MaybeUninit::uninit(); LETTERS_MAX as usize];
+    let ended = A::guard(|| {
+        // SAFETY: the caller vouches for entry and frame; the state follows the entry's header.
+        outcome = Some(unsafe {
+            let mut call = Call::new(LoneLetter::<A>::new(slot, image, frame), header_of(slot), event_hlc);
+            call.find(entry, image.header);
+            call.deliver(&raw const (*scratch).mail, &raw const (*scratch).desk, A::lane());
+            call.lend(&raw mut near);
+            S::dispatch(entry.wrapping_add(1).cast(), &mut call)
+        });
+    });
+    match outcome.filter(|_| ended) {
+        Some(Outcome::Done) => true,
+        // Nobody is told of its error.
+        Some(Outcome::Failed) => {
+            note_failure::<A>(stats, FailureCode::Handler);
+            true
+        }
+        _ => false,
+    }
 }
 
 /// Counts a failure that the handler answered itself; the failure that stands in for an answer where there is none. No outcome

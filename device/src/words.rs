@@ -18,6 +18,8 @@ use crate::{mailbox, outbox};
 pub trait Words {
     /// Slots of the frame, where all frames of the sort have the same.
     const SPAN: Option<u32>;
+    /// Whether the frame is a letter to which nobody waits for an answer, so that none is written; its handler may post and send.
+    const LETTER: bool = false;
 
     /// Data word `index`, which lies inside the frame.
     fn word(&self, index: u32) -> u32;
@@ -113,6 +115,18 @@ impl Image {
             Self { header, chunks }
         }
     }
+
+    /// The state, when it is small enough to have come along.
+    ///
+    /// # Safety
+    /// As for [`Words::state`].
+    #[inline(always)]
+    unsafe fn state<T: Actor>(&self) -> Option<T> {
+        let fits = size_of::<T>() <= size_of::<[Chunk; IMAGE_CHUNKS]>() && align_of::<T>() <= align_of::<Chunk>();
+        // SAFETY: the chunks are at least as large as the state, whose bytes they begin with and are, the
+        // caller vouches, a value.
+        fits.then(|| unsafe { (&raw const self.chunks).cast::<T>().read() })
+    }
 }
 
 const _: () = assert!(size_of::<EntryHeader>() == size_of::<Chunk>());
@@ -170,34 +184,46 @@ impl<A: Arch> Words for Staged<A> {
     }
     #[inline(always)]
     fn reserve(&self, header: &Header, context: &Context) -> Outcome {
-        let (notices, letters) = (context.notices(), context.letters());
-        // SAFETY: `deliver` told of the mail of this lane's warp; no more than the most was posted.
-        if notices != 0 && !unsafe { outbox::reserve::<A>(context.mail, context.lane, notices) } {
-            return Outcome::OutboxFull;
-        }
-        if letters == 0 {
-            return Outcome::Done;
-        }
-        // SAFETY: as above; so it did of the desk.
-        let outcome = unsafe { mailbox::reserve::<A>(context.outgoing(), context.mail, letters, header, self) };
-        if outcome != Outcome::Done && notices != 0 {
-            // SAFETY: as above; their room was reserved.
-            unsafe { outbox::give_up::<A>(context.mail, context.lane, notices) };
-        }
-        outcome
+        reserve::<A>(self, header, context)
     }
     #[inline(always)]
     fn send(&self, header: &Header, context: &Context) {
-        // SAFETY: as above; room was reserved.
-        unsafe {
-            let (mail, lane) = (context.mail, context.lane);
-            if context.notices() != 0 {
-                outbox::send::<A>(mail, lane, context.notices(), header.kind, context.key, context.hlc);
-            }
-            if context.letters() != 0 {
-                let frame = (self.0.cast_const(), header.flags.span());
-                mailbox::send::<A>(context.outgoing(), mail, context.letters(), context.hlc, frame);
-            }
+        send::<A>(self, header, context);
+    }
+}
+
+/// [`Words::reserve`] of a handler that may post and send, whose frame is staged.
+#[inline(always)]
+fn reserve<A: Arch>(frame: &Staged<A>, header: &Header, context: &Context) -> Outcome {
+    let (notices, letters) = (context.notices(), context.letters());
+    // SAFETY: `deliver` told of the mail of this lane's warp; no more than the most was posted.
+    if notices != 0 && !unsafe { outbox::reserve::<A>(context.mail, context.lane, notices) } {
+        return Outcome::OutboxFull;
+    }
+    if letters == 0 {
+        return Outcome::Done;
+    }
+    // SAFETY: as above; so it did of the desk.
+    let outcome = unsafe { mailbox::reserve::<A>(context.outgoing(), context.mail, letters, header, frame) };
+    if outcome != Outcome::Done && notices != 0 {
+        // SAFETY: as above; their room was reserved.
+        unsafe { outbox::give_up::<A>(context.mail, context.lane, notices) };
+    }
+    outcome
+}
+
+/// [`Words::send`], as [`reserve`].
+#[inline(always)]
+fn send<A: Arch>(frame: &Staged<A>, header: &Header, context: &Context) {
+    // SAFETY: as above; room was reserved.
+    unsafe {
+        let (mail, lane) = (context.mail, context.lane);
+        if context.notices() != 0 {
+            outbox::send::<A>(mail, lane, context.notices(), header.kind, context.key, context.hlc);
+        }
+        if context.letters() != 0 {
+            let frame = (frame.0.cast_const(), header.flags.span());
+            mailbox::send::<A>(context.outgoing(), mail, context.letters(), context.hlc, frame);
         }
     }
 }
@@ -220,10 +246,15 @@ impl<A: Arch, const SENT: bool> OneSlot<A, SENT> {
     /// `to` is the place of a slot that nobody else writes while the value lives.
     #[inline(always)]
     pub(crate) unsafe fn new(slot: &Slot, image: Image, to: *mut Chunk, lap: u32) -> Self {
-        let [a, b, c, d] = slot.chunks.map(|chunk| chunk.words);
-        let words = [a[0], a[1], a[2], b[0], b[1], b[2], c[0], c[1], c[2], d[0], d[1], d[2]];
-        Self { words, image, to, lap, arch: PhantomData }
+        Self { words: words_of(slot), image, to, lap, arch: PhantomData }
     }
+}
+
+/// The data words of a slot.
+#[inline(always)]
+fn words_of(slot: &Slot) -> [u32; DATA_WORDS_PER_SLOT] {
+    let [a, b, c, d] = slot.chunks.map(|chunk| chunk.words);
+    [a[0], a[1], a[2], b[0], b[1], b[2], c[0], c[1], c[2], d[0], d[1], d[2]]
 }
 
 impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
@@ -260,10 +291,8 @@ impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
     }
     #[inline(always)]
     unsafe fn state<T: Actor>(&self) -> Option<T> {
-        let fits = size_of::<T>() <= size_of::<[Chunk; IMAGE_CHUNKS]>() && align_of::<T>() <= align_of::<Chunk>();
-        // SAFETY: the chunks are at least as large as the state, whose bytes they begin with and are, the
-        // caller vouches, a value.
-        fits.then(|| unsafe { (&raw const self.image.chunks).cast::<T>().read() })
+        // SAFETY: the caller vouches for it.
+        unsafe { self.image.state() }
     }
     #[inline(always)]
     unsafe fn copy<T>(from: *const T, to: *mut T) {
@@ -277,4 +306,62 @@ impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
     }
     #[inline(always)]
     fn send(&self, _header: &Header, _context: &Context) {}
+}
+
+/// The words of a letter of one slot without extensions to which nobody waits for an answer, held in registers. The frame stays staged
+/// as it came.
+#[derive(Debug)]
+pub struct LoneLetter<A> {
+    words: [u32; DATA_WORDS_PER_SLOT],
+    image: Image,
+    staged: Staged<A>,
+}
+
+impl<A: Arch> LoneLetter<A> {
+    /// The words of a slot, which is for an actor of this image and staged at `frame`.
+    ///
+    /// # Safety
+    /// As for [`Staged::new`].
+    #[inline(always)]
+    pub(crate) unsafe fn new(slot: &Slot, image: Image, frame: *mut Slot) -> Self {
+        // SAFETY: the caller vouches for the frame.
+        Self { words: words_of(slot), image, staged: unsafe { Staged::new(frame) } }
+    }
+}
+
+impl<A: Arch> Words for LoneLetter<A> {
+    const SPAN: Option<u32> = Some(1);
+    const LETTER: bool = true;
+
+    #[inline(always)]
+    fn word(&self, index: u32) -> u32 {
+        // As in a lone message's.
+        self.words.get(index as usize).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn set_word(&mut self, _index: u32, _word: u32) {}
+    #[inline(always)]
+    fn payload_start(_flags: Flags) -> u32 {
+        payload_start(Flags(0))
+    }
+    #[inline(always)]
+    fn finish(&self) {}
+    #[inline(always)]
+    unsafe fn state<T: Actor>(&self) -> Option<T> {
+        // SAFETY: the caller vouches for it.
+        unsafe { self.image.state() }
+    }
+    #[inline(always)]
+    unsafe fn copy<T>(from: *const T, to: *mut T) {
+        // SAFETY: the caller vouches for both.
+        unsafe { copy_chunks::<A, T>(from, to) };
+    }
+    #[inline(always)]
+    fn reserve(&self, header: &Header, context: &Context) -> Outcome {
+        reserve::<A>(&self.staged, header, context)
+    }
+    #[inline(always)]
+    fn send(&self, header: &Header, context: &Context) {
+        send::<A>(&self.staged, header, context);
+    }
 }

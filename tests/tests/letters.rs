@@ -269,6 +269,80 @@ actor!(Silent { kind: 700, error: NoError, messages: { 0: Speak } });
 system! { struct Quiet = [Silent]; }
 system! { struct Mixed = [Silent, Courier]; }
 
+/// Tells others what they reply to at length, or with an error.
+#[repr(C)]
+#[derive(Clone, Copy, State)]
+struct Loud {
+    heard: u64,
+    refused: u64,
+}
+
+/// Makes it tell another one.
+#[repr(C)]
+#[derive(Clone, Copy, Plain)]
+struct Murmur {
+    to: u64,
+}
+
+/// The reply is longer than the message.
+#[repr(C)]
+#[derive(Clone, Copy, Plain)]
+struct Hear {}
+
+/// The error is longer than the message.
+#[repr(C)]
+#[derive(Clone, Copy, Plain)]
+struct Refuse {}
+
+impl Handler<Murmur> for Loud {
+    type Reply = ();
+    fn handle(&mut self, murmur: &Murmur, context: &mut Context) -> Result<(), [u64; 8]> {
+        context.tell(ActorRef::<Self>::new(murmur.to), &Hear {});
+        context.tell(ActorRef::<Self>::new(murmur.to), &Refuse {});
+        Ok(())
+    }
+}
+
+impl Handler<Hear> for Loud {
+    type Reply = [u64; 16];
+    fn handle(&mut self, _hear: &Hear, _context: &mut Context) -> Result<[u64; 16], [u64; 8]> {
+        self.heard += 1;
+        Ok([u64::MAX; 16])
+    }
+}
+
+impl Handler<Refuse> for Loud {
+    type Reply = ();
+    fn handle(&mut self, _refuse: &Refuse, _context: &mut Context) -> Result<(), [u64; 8]> {
+        self.refused += 1;
+        Err([u64::MAX; 8])
+    }
+}
+
+actor!(Loud { kind: 902, letters: true, error: [u64; 8], messages: { #[outlined] 0: Murmur, 1: Hear, 2: Refuse } });
+system! { struct Louds = [Loud]; }
+
+on_backends! {
+    [native_1, native_3, simt_4, simt_32]
+    /// Nobody reads the reply to what an actor tells another: it may be larger than the message, as may be an error.
+    fn replies_that_nobody_reads_may_be_long(bench: &Bench) {
+        let engine = bench.builder_for(Louds::image()).actors_per_shard(64).build().unwrap();
+        let mut client = client(&engine);
+        for to in [2, 3, 2] {
+            client.call(1, Murmur { to }).unwrap();
+        }
+        quiet(&engine);
+        for (key, heard) in [(2, 2), (3, 1)] {
+            let loud = engine.inspect::<Loud>(key).unwrap().unwrap().1;
+            assert_eq!((loud.heard, loud.refused), (heard, 0));
+        }
+        // As errors of their handlers, not for being too large.
+        let counters = counters(&engine);
+        let last = counters[Counter::LastFailure as usize];
+        assert_eq!((counters[Counter::Failed as usize], last), (3, FailureCode::Handler as u64));
+    }
+}
+
 on_backends! {
     [native_1, native_3, simt_4, simt_32]
     fn who_sends_says_so(bench: &Bench) {

@@ -16,12 +16,13 @@ use super::run::{BASE, FRAME, Home, Tried, bring_near};
 use crate::arch::Arch;
 use crate::block::Block;
 use crate::frames::{header_of, staged};
-use crate::handler::run_letter;
+use crate::handler::{run_letter, run_lone_letter};
 use crate::look::staged_slot;
 use crate::mailbox;
 use crate::stats::Stats;
 use crate::system::System;
 use crate::warp::Warp;
+use crate::words::Image;
 
 /// Letters that one watch runs in a row, each found by the first look after the last: when more come than that, they are taken from the
 /// mailbox many at a time.
@@ -43,34 +44,38 @@ pub(crate) fn run_lone<A: Arch, S: System, const WHOLE: bool>(
     (physical, is_quick): (u64, bool),
 ) -> Tried {
     // SAFETY: the slot is staged, and only this warp uses its scratch.
-    let header = header_of(&unsafe { staged_slot::<A>(scratch, BASE) });
+    let slot = unsafe { staged_slot::<A>(scratch, BASE) };
+    let header = header_of(&slot);
     let hashed = hash(header.kind, header.key);
+    let directory = home.directory();
     // SAFETY: the warp holds the turn.
-    let (entry, is_there) = unsafe { home.directory().find_at_home(hashed, header.kind, header.key) };
+    let (entry, is_there) = unsafe { directory.find_at_home(hashed, header.kind, header.key) };
+    let hint = LetterHint::decode(header.hint);
     let is_simple = header.flags.0 & !(Flags::TELL | Flags::URGENT | Flags::SENDER) == 0
-        && LetterHint::decode(header.hint).is_some()
         && !(S::POOLS && S::has_pools(kind_of(header.kind)))
         && !(S::SUPERVISED && S::is_supervised(kind_of(header.kind)));
-    if !is_simple || header.kind == 0 || !is_there {
-        return Tried::Left;
-    }
-    // The header and the state come at once.
-    bring_near::<A, S, WHOLE>(warp, scratch, entry);
+    let (Some(hint), true) = (hint, is_simple & is_there & (header.kind != 0)) else { return Tried::Left };
     let arrival = Arrival::decode(header.hlc);
     let is_later = (began_ns as u32).wrapping_sub(arrival.device_ns) as i32 >= 0;
-    let mut has_run = false;
+    let mut is_done = false;
     // All lanes have read the letter before an answer is written over it.
     warp.sync();
     if (warp.runner() == 0) & is_quick & is_later {
-        has_run = true;
         // SAFETY: the warp holds the turn, and this lane alone works; the letter is staged.
         unsafe {
+            let image = Image::load::<A>(entry, S::STATE_BYTES);
             (*scratch).desk.shard = block.shard(local);
             (*scratch).desk.overflowing = block.overflowing(local) as u64;
             (&raw mut (*scratch).running).cast::<u32>().wrapping_add(A::lane() as usize).write(FRAME + 1);
             let event_hlc = hlc::update_by(A::load_cta(home.clock()), arrival.hlc_delta, physical);
             A::store_cta(home.clock(), event_hlc);
-            run_letter::<A, S>(stats, staged(scratch, BASE), entry, event_hlc, scratch);
+            let frame = staged(scratch, BASE);
+            if header.flags.has(Flags::SENDER) || hint.is_answer {
+                run_letter::<A, S>(stats, frame, entry, event_hlc, scratch);
+                is_done = true;
+            } else {
+                is_done = run_lone_letter::<A, S>(stats, &slot, frame, (entry, image), event_hlc, scratch);
+            }
         }
     }
     let before = warp.live();
@@ -78,10 +83,15 @@ pub(crate) fn run_lone<A: Arch, S: System, const WHOLE: bool>(
     if lost != 0 {
         return Tried::Lost { before, lost };
     }
-    if !warp.any(has_run) {
+    if !warp.any(is_done) {
         return Tried::Left;
     }
+    // What sending has thrown out of the block's cache.
     bring_near::<A, S, WHOLE>(warp, scratch, entry);
+    if warp.rank() == 0 {
+        // SAFETY: a bucket of the directory, and a chunk of the scratch that is there for this.
+        unsafe { A::bring_near(directory.home_of(hashed).cast(), &raw mut (*scratch).near) };
+    }
     if warp.rank() == 0 {
         if !mutant!("lone_letters_uncounted") {
             mailbox::count_received::<A>(block, local, 1);

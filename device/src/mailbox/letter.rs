@@ -481,6 +481,7 @@ pub(crate) unsafe fn send<A: Arch>(
     let (desk, mail, arguments) = unsafe { (&*of_warp, &*mail, &*((*mail).arguments as *const KernelArguments)) };
     let own = state_of(arguments, desk.shard);
     let (mut index, mut overflowed) = (0, 0u64);
+    let hlc_delta = hlc_delta_of::<A>(arguments, event_hlc);
     while index < count {
         let letter = Outgoing::at(desk, near, lane, index);
         // SAFETY: the letter is this lane's, and has room where its fate says.
@@ -489,13 +490,12 @@ pub(crate) unsafe fn send<A: Arch>(
             if letter.word(LETTER_FATE) == letter_fate::DIRECT {
                 let shard = letter.word(LETTER_SHARD);
                 let position = A::take_ticket_gpu(&raw mut (*state_of(arguments, shard)).tail, slots);
-                stamp::<A>(arguments, event_hlc, letter);
-                write::<A, false>(ring_of(arguments, shard), arguments.geometry.mailbox_shape(), position, letter);
+                let (ring, shape) = (ring_of(arguments, shard), arguments.geometry.mailbox_shape());
+                write::<A, false>(ring, shape, position, letter, hlc_delta);
             } else {
                 let position = A::add_pool(&raw mut (*own).overflow_tail, slots);
-                stamp::<A>(arguments, event_hlc, letter);
                 let shape = RingShape::from_log2(arguments.geometry.overflow_log2);
-                write::<A, true>(overflow_of(arguments, desk.shard), shape, position, letter);
+                write::<A, true>(overflow_of(arguments, desk.shard), shape, position, letter, hlc_delta);
                 A::store_cta(desk.overflowing as *mut u64, 1);
                 overflowed = overflowed.wrapping_add(1);
             }
@@ -519,65 +519,63 @@ pub(crate) unsafe fn send<A: Arch>(
     stats.add::<A>(Counter::LettersOverflowed, overflowed);
 }
 
-/// Notes in a letter when it is sent.
-///
-/// # Safety
-/// The letter is the calling lane's.
+/// How a sender's timestamp stands to the time.
 #[inline(always)]
-unsafe fn stamp<A: Arch>(arguments: &KernelArguments, event_hlc: u64, letter: Outgoing) {
-    let arrival = arrival_of::<A>(arguments, event_hlc);
-    // SAFETY: the caller vouches for the letter.
-    unsafe {
-        letter.set(6, arrival as u32);
-        letter.set(7, (arrival >> 32) as u32);
-    }
+pub(crate) fn hlc_delta_of<A: Arch>(arguments: &KernelArguments, event_hlc: u64) -> i32 {
+    hlc::delta(event_hlc, physical_now::<A>(arguments))
 }
 
-/// When a letter is sent, and how its sender's timestamp stands to that, in the place of a timestamp.
-#[inline(always)]
-pub(crate) fn arrival_of<A: Arch>(arguments: &KernelArguments, event_hlc: u64) -> u64 {
-    let physical = physical_now::<A>(arguments);
-    let hlc_delta = hlc::delta(event_hlc, physical);
-    Arrival { device_ns: A::now_ns() as u32, hlc_delta }.encode()
-}
-
-/// Writes the slots of a letter: nothing here can stop or fail. An overflow is `OWN`: only this shard's warps read it, under its turn.
+/// Writes the slots of a letter: nothing here can stop or fail. The first comes last, with the time in it, for with that the letter has
+/// come. An overflow is `OWN`: only this shard's warps read it, under its turn.
 ///
 /// # Safety
 /// The slots of `ring` from `position` on are this letter's, which is the calling lane's.
 #[inline(always)]
-unsafe fn write<A: Arch, const OWN: bool>(ring: *mut Slot, shape: RingShape, position: u64, letter: Outgoing) {
+unsafe fn write<A: Arch, const OWN: bool>(
+    ring: *mut Slot,
+    shape: RingShape,
+    position: u64,
+    letter: Outgoing,
+    hlc_delta: i32,
+) {
     // SAFETY: the caller vouches for the ring and the letter.
     unsafe {
-        let slots = letter.flags().span();
         let end = (payload_start(letter.flags()) as usize).wrapping_add(letter.length().div_ceil(4));
-        let (mut slot, mut first) = (0u32, 0usize);
-        while slot < slots {
-            let at = position.wrapping_add(slot.into());
-            let to = ring.wrapping_add(shape.index(at) as usize).cast::<Chunk>();
-            let lap = shape.lap(at);
+        // Behind its end a letter's words are those of an earlier one.
+        let word = |word| if word < end { letter.word(word) } else { 0 };
+        let put = |at: u64, chunk: usize, data| {
+            let to = ring.wrapping_add(shape.index(at) as usize).cast::<Chunk>().wrapping_add(chunk);
+            let value = Chunk::new(data, shape.lap(at));
+            if OWN { to.write(value) } else { A::store_chunk_gpu(to, value) }
+        };
+        let mut slot = letter.flags().span();
+        while slot > 1 {
+            slot = slot.wrapping_sub(1);
             let mut chunk = 0;
             while chunk < CHUNKS_PER_SLOT {
-                let mut data = [0; DATA_WORDS_PER_CHUNK];
-                let mut i = 0;
-                while i < DATA_WORDS_PER_CHUNK {
-                    let word = first.wrapping_add(i);
-                    // Behind its end a letter's words are those of an earlier one.
-                    *data.get_unchecked_mut(i) = if word < end { letter.word(word) } else { 0 };
-                    i = i.wrapping_add(1);
-                }
-                let (to, value) = (to.wrapping_add(chunk), Chunk::new(data, lap));
-                if OWN {
-                    to.write(value)
-                } else {
-                    A::store_chunk_gpu(to, value)
-                }
-                first = first.wrapping_add(DATA_WORDS_PER_CHUNK);
+                let first =
+                    (slot as usize).wrapping_mul(DATA_WORDS_PER_SLOT).wrapping_add(chunk * DATA_WORDS_PER_CHUNK);
+                put(position.wrapping_add(slot.into()), chunk, [word(first), word(first + 1), word(first + 2)]);
                 chunk = chunk.wrapping_add(1);
             }
-            slot = slot.wrapping_add(1);
         }
+        let [a, b, c, d] =
+            [[word(0), word(1), word(2)], [word(3), word(4), word(5)], [0, 0, word(8)], [word(9), word(10), word(11)]];
+        let [device_ns, hlc_delta] = arrival_words(Arrival { device_ns: A::now_ns() as u32, hlc_delta });
+        put(position, 0, a);
+        put(position, 1, b);
+        put(position, 2, [device_ns, hlc_delta, c[2]]);
+        put(position, 3, d);
     }
 }
 
+/// The words of an arrival in the place of a timestamp.
+#[inline(always)]
+const fn arrival_words(arrival: Arrival) -> [u32; 2] {
+    let word = arrival.encode();
+    [word as u32, (word >> 32) as u32]
+}
+
 const _: () = assert!(FRAME_SLOTS_MAX * DATA_WORDS_PER_SLOT <= OUTGOING_LETTER_WORDS);
+// The timestamp takes the words 6 and 7 of the header, in the third chunk of the first slot.
+const _: () = assert!(HEADER_WORDS == 8 && CHUNKS_PER_SLOT == 4 && DATA_WORDS_PER_CHUNK == 3);

@@ -17,7 +17,7 @@ mod notes;
 mod overflow;
 mod question;
 
-pub(crate) use letter::{Near, OutgoingOf, Post, arrival_of, buffer, reserve, send, store};
+pub(crate) use letter::{Near, OutgoingOf, Post, buffer, hlc_delta_of, reserve, send, store};
 pub(crate) use notes::{is_handed_on, is_lent};
 pub(crate) use overflow::{has_overflowed, settle_some};
 pub(crate) use question::{Received, answer};

@@ -4,13 +4,13 @@ use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::frame::{payload_start, slots_for};
 use tourbillon_shared::geometry::KernelArguments;
-use tourbillon_shared::header::{Flags, HEADER_WORDS, Header, ReturnAddress};
+use tourbillon_shared::header::{Arrival, Flags, HEADER_WORDS, Header, ReturnAddress};
 use tourbillon_shared::mailbox::{ANSWER_HEAD_WORDS, LetterHint, SENDER_WORDS, Sender};
 use tourbillon_shared::mutant;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, Slot};
 use tourbillon_shared::telemetry::Counter;
 
-use super::letter::arrival_of;
+use super::letter::hlc_delta_of;
 use super::{ring_of, shard_of, state_of};
 use crate::arch::Arch;
 use crate::frames::header_of;
@@ -147,7 +147,7 @@ pub(crate) unsafe fn answer<A: Arch>(
             length: received.hint.answer_bytes,
             flags: Flags::new(span, Flags::TELL),
             hint: LetterHint { answer_bytes: 0, is_answer: true }.encode(),
-            hlc: arrival_of::<A>(arguments, event_hlc),
+            hlc: Arrival { device_ns: A::now_ns() as u32, hlc_delta: hlc_delta_of::<A>(arguments, event_hlc) }.encode(),
         }
         .encode();
         let shard = shard_of(arguments, sender.kind, sender.key);

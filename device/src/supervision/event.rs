@@ -2,7 +2,7 @@
 
 use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::frame::slots_for;
-use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
+use tourbillon_shared::header::{Arrival, Flags, HEADER_WORDS, Header};
 use tourbillon_shared::mutant;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
 use tourbillon_shared::supervision::{EVENT_WORDS, Event, Happened, event_hint};
@@ -11,7 +11,7 @@ use tourbillon_shared::virtual_actors::kind_of;
 
 use super::bond::{Bonded, arguments_of};
 use crate::arch::Arch;
-use crate::mailbox::{arrival_of, is_lent, ring_of, shard_of, state_of};
+use crate::mailbox::{hlc_delta_of, is_lent, ring_of, shard_of, state_of};
 use crate::stats::Stats;
 use crate::words::{Staged, Words};
 
@@ -42,6 +42,17 @@ pub(crate) struct Who {
     pub token: u32,
 }
 
+/// When an event is sent, and how its sender's timestamp stands to that, in the place of a timestamp.
+///
+/// # Safety
+/// `scratch` is a warp's, whose mail was filled when the kernel began.
+#[inline(always)]
+unsafe fn arrival_of<A: Arch>(scratch: *const WarpScratch, event_hlc: u64) -> u64 {
+    // SAFETY: the caller vouches for the scratch.
+    let hlc_delta = hlc_delta_of::<A>(unsafe { arguments_of(scratch) }, event_hlc);
+    Arrival { device_ns: A::now_ns() as u32, hlc_delta }.encode()
+}
+
 /// Tells a parent what happened to a child, with a code and a count. Nothing here can stop or fail.
 ///
 /// # Safety
@@ -69,7 +80,7 @@ pub(crate) unsafe fn send<A: Arch>(
         flags: Flags::new(1, Flags::TELL),
         hint: event_hint(room).encode(),
         // SAFETY: the caller vouches for the scratch.
-        hlc: arrival_of::<A>(unsafe { arguments_of(scratch) }, event_hlc),
+        hlc: unsafe { arrival_of::<A>(scratch, event_hlc) },
     }
     .encode();
     let mut words = [0; DATA_WORDS_PER_SLOT];
@@ -190,7 +201,7 @@ impl Came {
         }
         let mut words = self.words;
         // SAFETY: as above.
-        let arrival = arrival_of::<A>(unsafe { arguments_of(scratch) }, event_hlc);
+        let arrival = unsafe { arrival_of::<A>(scratch, event_hlc) };
         let header = Header::decode(&[words[0], words[1], words[2], 0, 0, 0, 0, 0]);
         (words[HLC], words[HLC + 1]) = (arrival as u32, (arrival >> 32) as u32);
         // SAFETY: the caller vouches for the scratch; the event keeps its room.
