@@ -16,6 +16,8 @@ mod bank;
 mod blocks;
 #[path = "tests/bounded.rs"]
 mod bounded;
+#[path = "tests/broadcast.rs"]
+mod broadcast;
 #[path = "tests/clocks.rs"]
 mod clocks;
 #[path = "tests/dead_letters.rs"]

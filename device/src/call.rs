@@ -46,6 +46,8 @@ pub enum Outcome {
     TooManyLetters,
     /// There is no room for a letter that it sent.
     MailboxFull,
+    /// There is no number for a broadcast that it wants to begin.
+    TooManyBroadcasts,
     /// There is no room for the answer to a question that it asked.
     TooManyQuestions,
     /// It handed on a message that was handed on as often as it may be.
@@ -211,12 +213,13 @@ impl<W: Words> Call<W> {
             const { slots_for_answer::<A, M>(0) }
         };
         let is_read = !W::LETTER && (W::SPAN.is_some() || slots <= self.span());
-        if !is_read && !self.is_answered_to_nobody() && !mutant!("unread_replies_refused") {
+        if !is_read && (!self.is_answered_to_nobody() || mutant!("unread_replies_refused")) {
             return Outcome::TooLarge;
         }
         let Some(message) = self.message::<M>() else { return Outcome::Invalid };
         let state = state.cast::<Entry<A>>();
         let mut place = MaybeUninit::<Entry<A>>::uninit();
+        let mut small;
         // SAFETY: the caller vouches for `state`, which stands in an entry of the slab, so is aligned like one, and is a value where it is read.
         let copy = unsafe {
             let is_activated = !A::STARTS_ZEROED && self.is_new;
@@ -226,12 +229,11 @@ impl<W: Words> Call<W> {
             }
             if const { is_large::<A>() } {
                 W::copy(state.cast_const(), place.as_mut_ptr());
-            } else if is_activated {
-                place.write(Entry((*state).0));
+                &mut place.assume_init_mut().0
             } else {
-                place.write(Entry(self.words.state::<A>().unwrap_or_else(|| (*state).0)));
+                small = if is_activated { (*state).0 } else { self.words.state::<A>().unwrap_or_else(|| (*state).0) };
+                &mut small
             }
-            &mut place.assume_init_mut().0
         };
         // SAFETY: messages of such actors come on the long way, which opened this lane's record.
         unsafe {
@@ -488,6 +490,7 @@ pub(crate) fn failure_of(outcome: Outcome) -> Option<FailureCode> {
         Outcome::Pool(error) => Some(error.failure()),
         Outcome::TooManyLetters => Some(FailureCode::TooManyLetters),
         Outcome::MailboxFull => Some(FailureCode::MailboxFull),
+        Outcome::TooManyBroadcasts => Some(FailureCode::TooManyBroadcasts),
         Outcome::TooManyQuestions => Some(FailureCode::TooManyQuestions),
         Outcome::TooManyHops => Some(FailureCode::TooManyHops),
         Outcome::CannotForward => Some(FailureCode::CannotForward),

@@ -3,6 +3,7 @@
 use core::mem::MaybeUninit;
 
 use tourbillon_shared::block::WarpScratch;
+use tourbillon_shared::broadcast::BROADCAST_KIND;
 use tourbillon_shared::dead_letter::is_dead;
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::EntryHeader;
@@ -163,6 +164,9 @@ pub(crate) unsafe fn run_bare<A: Arch, S: System>(
             // SAFETY: the caller vouches for the frame.
             unsafe { Call::new(Staged::<A>::new(frame), header, event_hlc) }.acknowledge();
             None
+        } else if S::LETTERS && header.kind == BROADCAST_KIND {
+            // SAFETY: the caller vouches for frame, scratch and turn; a frame of this kind is alone in its window.
+            unsafe { mailbox::run_broadcast::<A, S>(stats, frame, event_hlc, scratch) }
         } else {
             Some(FailureCode::UnknownKeySpace)
         }

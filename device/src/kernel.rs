@@ -78,7 +78,7 @@ pub unsafe fn run<A: Arch, S: System>(arguments: *const KernelArguments) {
         is_control_only: is_control && spares,
         gate: Gate::new(&block, in_block.wrapping_sub(first_poller), pollers),
         turns: Turns::new(in_block),
-        lone_rings: LoneRings::new(&warp, &block, in_block),
+        lone_rings: LoneRings::new::<A, S, true>(&warp, &block, in_block),
         handed: Handed::nothing(),
         until_wide: WATCHES_PER_WIDE_LOOK,
         clock: Clock::new(0, now_ns),

@@ -21,6 +21,7 @@
 //! | `window` | the phases of the frames that a turn takes at once |
 //! | `handler` | running one handler |
 //! | `landing`, `large` | payloads from the clients' arenas; what a handler sees of them |
+//! | [`tell`], `broadcast`, `mailbox` | letters: what a handler sends, to one actor or to all of a kind, and how it gets there |
 //! | [`outbox`] | notices, from handlers to clients that did not ask |
 //! | `options` | deadlines, message ids and expected versions; dead letters |
 //! | `pool` | collections that grow, and blocks that others read, in the pools of the shards |
@@ -46,6 +47,7 @@ pub mod actor;
 pub mod adopt;
 pub mod arch;
 pub mod block;
+mod broadcast;
 pub mod call;
 pub mod clock;
 mod context;

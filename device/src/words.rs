@@ -48,22 +48,23 @@ pub trait Words {
 /// Values of more bytes than this are copied chunk by chunk: a compiler for GPUs makes a loop over single bytes of an assignment, in which
 /// every byte waits for the one before. (For 256 bytes that took 7 us on an H100.)
 pub(crate) const COPIED_AT_ONCE_MAX: usize = 128;
-/// Chunks that are on their way at a time then.
-const COPIED_TOGETHER: usize = 8;
+/// Chunks that are on their way at a time then; and in the loop of the short way, which has no registers to spare.
+const COPIED_TOGETHER: usize = 16;
+const COPIED_TOGETHER_IN_LOOP: usize = 2;
 
 /// As [`Words::copy`].
 ///
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn copy_chunks<A: Arch, T>(from: *const T, to: *mut T) {
+unsafe fn copy_chunks<A: Arch, T, const TOGETHER: usize>(from: *const T, to: *mut T) {
     let (from, to, chunks) =
         (from.cast::<Chunk>(), to.cast::<Chunk>(), const { size_of::<T>().div_ceil(size_of::<Chunk>()) });
     let mut first = 0;
     while first < chunks {
-        let mut values = [Chunk { words: [0; 4] }; COPIED_TOGETHER];
+        let mut values = [Chunk { words: [0; 4] }; TOGETHER];
         let mut i = 0;
-        while i < COPIED_TOGETHER {
+        while i < TOGETHER {
             if first.wrapping_add(i) < chunks {
                 // SAFETY: the caller vouches for the chunk; `i` is below the array's length.
                 unsafe { *values.get_unchecked_mut(i) = A::load_own(from.wrapping_add(first.wrapping_add(i))) };
@@ -71,14 +72,14 @@ unsafe fn copy_chunks<A: Arch, T>(from: *const T, to: *mut T) {
             i = i.wrapping_add(1);
         }
         let mut i = 0;
-        while i < COPIED_TOGETHER {
+        while i < TOGETHER {
             if first.wrapping_add(i) < chunks {
                 // SAFETY: as above.
                 unsafe { to.wrapping_add(first.wrapping_add(i)).write(*values.get_unchecked(i)) };
             }
             i = i.wrapping_add(1);
         }
-        first = first.wrapping_add(COPIED_TOGETHER);
+        first = first.wrapping_add(TOGETHER);
     }
 }
 
@@ -180,7 +181,7 @@ impl<A: Arch> Words for Staged<A> {
     #[inline(always)]
     unsafe fn copy<T>(from: *const T, to: *mut T) {
         // SAFETY: the caller vouches for both.
-        unsafe { copy_chunks::<A, T>(from, to) };
+        unsafe { copy_chunks::<A, T, COPIED_TOGETHER>(from, to) };
     }
     #[inline(always)]
     fn reserve(&self, header: &Header, context: &Context) -> Outcome {
@@ -297,7 +298,7 @@ impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
     #[inline(always)]
     unsafe fn copy<T>(from: *const T, to: *mut T) {
         // SAFETY: the caller vouches for both.
-        unsafe { copy_chunks::<A, T>(from, to) };
+        unsafe { copy_chunks::<A, T, COPIED_TOGETHER_IN_LOOP>(from, to) };
     }
     #[inline(always)]
     fn reserve(&self, _header: &Header, _context: &Context) -> Outcome {
@@ -354,7 +355,7 @@ impl<A: Arch> Words for LoneLetter<A> {
     #[inline(always)]
     unsafe fn copy<T>(from: *const T, to: *mut T) {
         // SAFETY: the caller vouches for both.
-        unsafe { copy_chunks::<A, T>(from, to) };
+        unsafe { copy_chunks::<A, T, COPIED_TOGETHER>(from, to) };
     }
     #[inline(always)]
     fn reserve(&self, header: &Header, context: &Context) -> Outcome {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tourbillon_device::{Actor, Message, Plain, panic_files};
+use tourbillon_shared::broadcast::BROADCASTS_MAX;
 use tourbillon_shared::error::{FAILURE_WORDS, FailureCode};
 use tourbillon_shared::frame::{PAYLOAD_BYTES_MAX, decode_payload};
 use tourbillon_shared::header::{Flags, Header};
@@ -151,6 +152,23 @@ pub enum CallError<E> {
          `mailbox_capacity` of the engine's builder"
     )]
     TooManyQuestions,
+    /// As many broadcasts are under way as may be; nothing was sent, and the state of the actor whose handler wanted to is as before the
+    /// message.
+    #[error(
+        "as many broadcasts are under way as may be ({BROADCASTS_MAX}, fewer with a `mailbox_capacity` below 512); send it again when some \
+         have ended, or raise `mailbox_capacity` of the engine's builder"
+    )]
+    TooManyBroadcasts,
+    /// A request to broadcast has an id, an expected version or a payload in an arena; nothing was sent.
+    #[error(
+        "a broadcast has no id, no expected version and no payload beside it, which belong to one actor; leave them out"
+    )]
+    CannotBroadcast,
+    /// The engine has no mailboxes, for no actor of its system sends letters; nothing was sent.
+    #[error(
+        "no actor of the engine's system sends letters, so there are no mailboxes; declare `letters: true` in the `actor!` of one"
+    )]
+    NoMailboxes,
     /// The handler handed on a message that has an id, an expected version or a payload in an arena, or handed it on twice; the
     /// actor's state is as before the message.
     #[error(
@@ -352,6 +370,8 @@ impl<E: Plain> CallError<E> {
             Some(FailureCode::TooManyLetters) => Self::TooManyLetters { most: LETTERS_MAX },
             Some(FailureCode::TooManyHops) => Self::TooManyHops { most: HOPS_MAX.into() },
             Some(FailureCode::TooManyQuestions) => Self::TooManyQuestions,
+            Some(FailureCode::TooManyBroadcasts) => Self::TooManyBroadcasts,
+            Some(FailureCode::CannotBroadcast) => Self::CannotBroadcast,
             Some(FailureCode::CannotForward) => Self::CannotForward,
             Some(FailureCode::LettersUndeclared) => Self::LettersUndeclared,
             Some(FailureCode::PoolExhausted) => Self::PoolExhausted,
@@ -520,6 +540,8 @@ mod tests {
             (FailureCode::BlockUnknown, CallError::BlockUnknown),
             (FailureCode::BlockStale, CallError::BlockStale),
             (FailureCode::BlockForeign, CallError::BlockForeign),
+            (FailureCode::TooManyBroadcasts, CallError::TooManyBroadcasts),
+            (FailureCode::CannotBroadcast, CallError::CannotBroadcast),
             (FailureCode::BlockTooLong, CallError::BlockTooLong { most: 14336 }),
         ] {
             assert_eq!(failure(&[code as u32, 0, 0, 0]), expected);

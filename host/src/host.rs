@@ -28,6 +28,7 @@ pub mod wait;
 
 pub(crate) mod arena;
 pub(crate) mod backend;
+pub(crate) mod broadcast;
 pub(crate) mod clock;
 pub(crate) mod control;
 pub(crate) mod extents;

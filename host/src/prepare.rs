@@ -2,9 +2,10 @@
 
 use bytemuck::Zeroable;
 use tourbillon_shared::abi;
+use tourbillon_shared::broadcast::Broadcasts;
 use tourbillon_shared::control::Mode;
 use tourbillon_shared::dead_letter::DeadLetterState;
-use tourbillon_shared::geometry::{DeviceLayout, Geometry, KernelArguments, LaneAddresses};
+use tourbillon_shared::geometry::{DeviceLayout, Geometry, KernelArguments, LaneAddresses, broadcasts_offset};
 use tourbillon_shared::mailbox::MailboxState;
 use tourbillon_shared::outbox::OutboxState;
 use tourbillon_shared::partition::even_table;
@@ -65,7 +66,10 @@ pub(crate) fn prepare(
     if geometry.mailbox_log2 != 0 {
         let overflow = RingShape::from_log2(geometry.overflow_log2);
         let mailboxes = vec![MailboxState::new(geometry.mailbox_shape(), overflow); geometry.shards as usize];
-        machine.write(DeviceLayout::new(geometry).mailboxes, bytemuck::cast_slice(&mailboxes))?;
+        let layout = DeviceLayout::new(geometry);
+        machine.write(layout.mailboxes, bytemuck::cast_slice(&mailboxes))?;
+        let broadcasts = Broadcasts::new(geometry.mailbox_shape());
+        machine.write(broadcasts_offset(&layout, geometry), bytemuck::cast_slice(&[broadcasts]))?;
     }
     Ok(memory)
 }

@@ -108,6 +108,8 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::TooManyLetters
         | FailureCode::TooManyHops
         | FailureCode::TooManyQuestions
+        | FailureCode::TooManyBroadcasts
+        | FailureCode::CannotBroadcast
         | FailureCode::CannotForward
         | FailureCode::LettersUndeclared
         | FailureCode::Stopped => is_tell,

@@ -59,6 +59,10 @@ pub enum FailureCode {
     Stopped = 26,
     /// Of a supervisor, to its parent alone: its children failed more often than it lets them.
     TooManyRestarts = 27,
+    /// So many broadcasts are under way that there is no number for one more; the state is as before the message, and nothing was sent.
+    TooManyBroadcasts = 39,
+    /// A request to broadcast has an id, an expected version or a payload in an arena, which belong to one actor; nothing was sent.
+    CannotBroadcast = 40,
     /// The shard's pool has no page left for a collection; state and collections are as before the message.
     PoolExhausted = 28,
     /// The actor uses a collection without having declared it; state and collections are as before the message.
@@ -111,6 +115,8 @@ impl FailureCode {
             25 => Self::LettersUndeclared,
             26 => Self::Stopped,
             27 => Self::TooManyRestarts,
+            39 => Self::TooManyBroadcasts,
+            40 => Self::CannotBroadcast,
             28 => Self::PoolExhausted,
             29 => Self::PoolUndeclared,
             30 => Self::PoolStale,
@@ -158,6 +164,8 @@ impl core::fmt::Display for FailureCode {
             Self::LettersUndeclared => "the actor sends letters; declare `letters: true` in its `actor!`",
             Self::Stopped => "the actor was stopped; start it again as a child of a supervisor",
             Self::TooManyRestarts => "the supervisor's children failed more often than it lets them",
+            Self::TooManyBroadcasts => "too many broadcasts are under way; wait for some, or raise `mailbox_capacity`",
+            Self::CannotBroadcast => "a broadcast has no id, no expected version and no payload in an arena",
             Self::PoolExhausted => "the shard's pool has no page left; raise `pool_bytes_per_shard`",
             Self::PoolUndeclared => "the actor uses a collection; declare `pools: true` in its `actor!`",
             Self::PoolStale => "the handle of a collection was copied, and leads to pages that are not its own",

@@ -7,6 +7,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::arena::{LARGE_BYTES_MAX, payload_bytes_max};
 use crate::block::BlockLayout;
+use crate::broadcast::BROADCASTS_BYTES;
 use crate::dead_letter::{DEAD_LETTERS_MAX, DEAD_LETTERS_MIN, dead_letter_bytes};
 use crate::dedup::{DEDUP_ENTRIES_MAX, DEDUP_ENTRIES_MIN, dedup_bytes};
 use crate::epoch::epoch_bytes;
@@ -316,7 +317,7 @@ pub struct KernelArguments {
 /// The sum: `warps * 896 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`, with
 /// outboxes `warps * 47104 + lanes * 128`, for message ids `shards * (128 + 64 * entries + 2 * buckets)`, for dead letters `128 * (1 +
 /// capacity)`, with pools `warps * 4096 + shards * pages * 276`, with published blocks `warps * 8 + shards * (128 + pages * 8)`, with a store
-/// `shards * (384 + waiters * 528)`, with mailboxes `warps * 51200 + shards * (896 + 64 * (mailbox + overflow))`, and a little.
+/// `shards * (384 + waiters * 528)`, with mailboxes `33024 + warps * 51200 + shards * (896 + 64 * (mailbox + overflow))`, and a little.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct DeviceLayout {
@@ -361,7 +362,8 @@ pub struct DeviceLayout {
     /// With a store a [`VirtualShard`](crate::virtual_actors::VirtualShard) for each shard, and behind each its
     /// [`WaitingFrame`](crate::virtual_actors::WaitingFrame)s.
     pub virtuals: u64,
-    /// With mailboxes a [`MailboxState`] for each shard.
+    /// With mailboxes a [`MailboxState`] for each shard, and behind them the [`Broadcasts`](crate::broadcast::Broadcasts) with a
+    /// [`Broadcast`](crate::broadcast::Broadcast) for each number.
     pub mailboxes: u64,
     /// The ring of each shard's mailbox.
     pub mail_rings: u64,
@@ -375,6 +377,12 @@ pub struct DeviceLayout {
     pub published: u64,
     /// Bytes in all.
     pub total_bytes: u64,
+}
+
+/// Offset of the [`Broadcasts`](crate::broadcast::Broadcasts) in device memory, where there are mailboxes: behind the states of those.
+#[inline(always)]
+pub const fn broadcasts_offset(layout: &DeviceLayout, geometry: &Geometry) -> u64 {
+    layout.mailboxes.wrapping_add((geometry.shards as u64).wrapping_mul(size_of::<MailboxState>() as u64))
 }
 
 impl DeviceLayout {
@@ -412,7 +420,8 @@ impl DeviceLayout {
         let lane_pools = place(&mut next, pooling_warps * (LANES_OF_WARP_MAX as u64 * size_of::<LanePool>() as u64));
         let virtuals = place(&mut next, shards * virtual_bytes(geometry.waiters));
         let (mail_shards, mail_warps) = if geometry.mailbox_log2 == 0 { (0, 0) } else { (shards, warps) };
-        let mailboxes = place(&mut next, mail_shards * size_of::<MailboxState>() as u64);
+        let broadcasts = if geometry.mailbox_log2 == 0 { 0 } else { BROADCASTS_BYTES };
+        let mailboxes = place(&mut next, mail_shards * size_of::<MailboxState>() as u64 + broadcasts);
         let mail_rings = place(&mut next, mail_shards * mailbox_bytes(geometry.mailbox_log2));
         let overflows = place(&mut next, mail_shards * mailbox_bytes(geometry.overflow_log2));
         let letters = place(&mut next, mail_warps * LETTER_BUFFER_BYTES);

@@ -15,6 +15,7 @@
 //! | [`arena`] | payloads that are larger than a frame |
 //! | [`outbox`] | messages to a client that it did not ask for |
 //! | [`mailbox`] | messages between actors |
+//! | [`broadcast`] | one message to every living actor of a kind |
 //! | [`options`] | deadline, message id and expected version of a request |
 //! | [`dedup`] | the messages that were handled, by their ids |
 //! | [`dead_letter`] | messages that could not be delivered |
@@ -43,6 +44,7 @@ extern crate std;
 pub mod abi;
 pub mod arena;
 pub mod block;
+pub mod broadcast;
 pub mod control;
 pub mod dead_letter;
 pub mod dedup;

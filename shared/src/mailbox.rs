@@ -30,6 +30,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::broadcast::broadcasts_max;
 use crate::frame::{FRAME_SLOTS_MAX, FRAME_WORDS_MAX};
 use crate::outbox::LANES_OF_WARP_MAX;
 use crate::position::{RING_CAPACITY_MAX, RingShape};
@@ -60,7 +61,7 @@ pub const fn waiting_bucket(shard: u32) -> usize {
     shard as usize % WAITING_BUCKETS
 }
 
-/// Slots of a mailbox of `shape` that are for letters; the others are for answers.
+/// Slots of a mailbox of `shape` that are for letters, criers of broadcasts included; the others are for answers.
 #[inline(always)]
 pub const fn slots_for_letters(shape: RingShape) -> u32 {
     shape.capacity() / 2
@@ -77,8 +78,8 @@ pub struct MailboxState {
     pub tail: u64,
     /// Zero.
     pub reserved_tail: [u64; 15],
-    /// Slots for letters that are neither reserved nor unread: at most half of the capacity, for a moment below zero (in two's
-    /// complement).
+    /// Slots for letters that are neither reserved nor unread: at most half of the capacity, less those for criers of
+    /// broadcasts ([`broadcasts_max`]), for a moment below zero (in two's complement).
     pub room: u64,
     /// Zero.
     pub reserved_room: [u64; 15],
@@ -115,7 +116,7 @@ impl MailboxState {
     pub fn new(shape: RingShape, overflow: RingShape) -> Self {
         let letters = slots_for_letters(shape);
         Self {
-            room: letters.into(),
+            room: (letters - broadcasts_max(shape)).into(),
             answers: (shape.capacity() - letters).into(),
             overflow_room: overflow.capacity().into(),
             ..Self::zeroed()
@@ -203,6 +204,8 @@ pub mod letter_fate {
     pub const DIRECT: u32 = 1;
     /// There is room in the overflow.
     pub const OVERFLOW: u32 = 2;
+    /// It is to be broadcast, and has a number, which stands in place of the shard.
+    pub const BROADCAST: u32 = 3;
 }
 
 /// Words of a letter in the buffer: those of the longest frame, and what is decided about it.
@@ -276,6 +279,6 @@ mod tests {
     #[test]
     fn a_new_mailbox_is_free() {
         let state = MailboxState::new(RingShape::from_log2(5), RingShape::from_log2(6));
-        assert_eq!((state.room, state.answers, state.overflow_room), (16, 16, 64));
+        assert_eq!((state.room, state.answers, state.overflow_room), (12, 16, 64));
     }
 }

@@ -104,6 +104,10 @@ pub enum Counter {
     Supervised = 39,
     /// Searches for an actor to evict that passed over one whose collections are too large to go to the store.
     TooLargeToEvict = 40,
+    /// Broadcasts that have gone through all shards.
+    Broadcasts = 41,
+    /// Letters that broadcasts sent to actors, one for each that they found.
+    BroadcastLetters = 42,
 }
 
 /// Written by the host.
@@ -216,6 +220,7 @@ const _: () = {
     assert!(size_of::<WarpStats>() == 896 && align_of::<WarpStats>() == LINE_BYTES);
     assert!((Counter::BlocksReclaimed as usize) < COUNTERS);
     assert!((Counter::TooLargeToEvict as usize) < COUNTERS);
+    assert!((Counter::BroadcastLetters as usize) < COUNTERS);
 };
 
 #[cfg(test)]

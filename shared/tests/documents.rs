@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 
 use tourbillon_shared::arena::ArenaRef;
+use tourbillon_shared::broadcast::{Broadcast, Broadcasts};
 use tourbillon_shared::control::{ControlBlock, Mode, Processing};
 use tourbillon_shared::dead_letter::{DeadLetterRecord, DeadLetterState};
 use tourbillon_shared::dedup::{DedupEntry, DedupState};
@@ -22,7 +23,8 @@ use tourbillon_shared::supervision::{self, Bond, Happened, Refusal};
 use tourbillon_shared::telemetry::{Counter, TelemetryHost, TelemetryPage, TelemetryStatus, WarpStats};
 use tourbillon_shared::virtual_actors::{self, Ask, Order, StoreRequest, VirtualShard, WaitingFrame};
 use tourbillon_shared::{
-    arena, dead_letter, dedup, frame, geometry, hlc, lane, mailbox, outbox, partition, pool, position, published, slot,
+    arena, broadcast, dead_letter, dedup, frame, geometry, hlc, lane, mailbox, outbox, partition, pool, position,
+    published, slot,
 };
 
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
@@ -321,6 +323,8 @@ fn layouts_are_as_documented() {
         reserved,
         waiting
     }));
+    check_layout(fields!(Broadcasts { room, reserved_room, tries, numbers, reserved }));
+    check_layout(fields!(Broadcast { busy, left, begun, ticket, root, kind, reserved, frame }));
 }
 
 /// Which bytes of a frame's first slot a header's encoding touches.
@@ -433,6 +437,8 @@ fn codes_modes_and_counters_are_as_documented() {
         Stops,
         Supervised,
         TooLargeToEvict,
+        Broadcasts,
+        BroadcastLetters,
     ];
     let counters = counters.map(|counter| ((counter as u32).to_string(), format!("`{counter:?}`")));
     assert_eq!(numbered("\n### Counters"), counters);
@@ -483,6 +489,7 @@ fn bounds_are_as_documented() {
         ("`EVENT_ROOM_MAX`", supervision::EVENT_ROOM_MAX.into()),
         ("`FAILURES_TOLD_MAX`", supervision::FAILURES_TOLD_MAX.into()),
         ("`TOKEN_MAX`", supervision::TOKEN_MAX.into()),
+        ("`BROADCASTS_MAX`", broadcast::BROADCASTS_MAX.into()),
         ("`GENERATION_MAX`", outbox::GENERATION_MAX.into()),
         ("`DEDUP_ENTRIES_MIN`", dedup::DEDUP_ENTRIES_MIN.into()),
         ("`DEDUP_ENTRIES_MAX`", dedup::DEDUP_ENTRIES_MAX.into()),

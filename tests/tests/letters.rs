@@ -7,8 +7,8 @@ use tourbillon::actors::courier::{
     Correspond, Ending, Flood, Inquire, Note, Overreach, Refused, Relay, Report, Roam, Route, SENDERS,
 };
 use tourbillon::{
-    ActorRef, CallError, Client, Context, Counter, Engine, EngineBuilder, EngineError, FailureCode, Handler,
-    MailboxUsage, NoError, Options, Plain, QuiesceError, State, actor, system,
+    ActorRef, Answered, Answers, CallError, Client, Context, Counter, Engine, EngineBuilder, EngineError, FailureCode,
+    Handler, MailboxUsage, NoError, Options, Plain, QuiesceError, State, actor, system,
 };
 use tourbillon_bank::Courier;
 use tourbillon_tests::bench::{client, counters, mixed};
@@ -237,11 +237,82 @@ on_every_backend! {
         let refused = client.call_with(1, Relay { left: 1, couriers: 4 }, with_id).map(|answer| answer.value);
         assert_eq!(refused, Err(CallError::CannotForward));
         assert_eq!(report(&mut client, 1).asked, 3);
-        // What was reserved for what was not sent has come back; shards tell of the rest when they stop.
+        // What was reserved for what was not sent has come back; shards tell of the rest when they stop. 64 slots are for broadcasts.
         engine.relaunch().unwrap();
         for mailbox in quiet(&engine) {
-            assert_eq!((mailbox.room, mailbox.answer_room, mailbox.overflow_room), (1024, 1024, 2048));
+            assert_eq!((mailbox.room, mailbox.answer_room, mailbox.overflow_room), (1024 - 64, 1024, 2048));
         }
+    }
+}
+
+/// Answers much to little.
+#[repr(C)]
+#[derive(Clone, Copy, State)]
+struct Talker {
+    asked: u64,
+    answered: u64,
+}
+
+/// Begins to talk with other talkers: one is told, one is asked, and one is asked that hands on.
+#[repr(C)]
+#[derive(Clone, Copy, Plain)]
+struct Begin {}
+
+/// Hands itself on as often as this.
+#[repr(C)]
+#[derive(Clone, Copy, Plain)]
+struct Talk(u32);
+
+#[repr(transparent)]
+#[derive(Clone, Copy, Plain)]
+struct Talked(Answered<Talk>);
+impl Answers<Talk> for Talked {}
+
+impl Handler<Begin> for Talker {
+    type Reply = ();
+    fn handle(&mut self, _message: &Begin, context: &mut Context) -> Result<(), NoError> {
+        context.tell(ActorRef::<Self>::new(2), &Talk(0));
+        context.ask::<Talk, Talked>(ActorRef::<Self>::new(3), &Talk(0), 0);
+        context.ask::<Talk, Talked>(ActorRef::<Self>::new(4), &Talk(2), 0);
+        Ok(())
+    }
+}
+
+impl Handler<Talk> for Talker {
+    type Reply = [u64; 30];
+    fn handle(&mut self, talk: &Talk, context: &mut Context) -> Result<[u64; 30], NoError> {
+        self.asked += 1;
+        if talk.0 != 0 {
+            return context.forward(ActorRef::<Self>::new(context.key() + 1), &Talk(talk.0 - 1));
+        }
+        Ok([context.key(); 30])
+    }
+}
+
+impl Handler<Talked> for Talker {
+    type Reply = ();
+    fn handle(&mut self, answer: &Talked, _context: &mut Context) -> Result<(), NoError> {
+        let by = answer.0.result().map_or(u64::MAX, |words| words[29]);
+        self.answered = self.answered.wrapping_add(by);
+        Ok(())
+    }
+}
+
+actor!(Talker { kind: 701, letters: true, error: NoError, messages: { 0: Begin, 1: Talk, 2: Talked } });
+system! { struct Talkers = [Talker]; }
+
+on_backends! {
+    [native_1, native_3, simt_4, simt_32, simt_32_hostile]
+    fn replies_may_be_longer_than_what_they_answer(bench: &Bench) {
+        let engine = bench.builder_for(Talkers::image()).actors_per_shard(64).build().unwrap();
+        let mut client = client(&engine);
+        client.call(1, Begin {}).unwrap();
+        assert_eq!(client.call(7, Talk(2)), Ok([9; 30]));
+        quiet(&engine);
+        let talker = |key: u64| engine.inspect::<Talker>(key).unwrap().unwrap().1;
+        // The told one, the one that was asked, and the last of those that handed on.
+        assert_eq!([2, 3, 6, 9].map(|key| talker(key).asked), [1; 4]);
+        assert_eq!(talker(1).answered, 3 + 6);
     }
 }
 

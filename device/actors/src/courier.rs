@@ -3,11 +3,27 @@
 use tourbillon_device::{ActorRef, Answered, Answers, AskError, Context, Handler, Plain, State, actor};
 
 /// Senders whose messages' order a courier looks at.
-pub const SENDERS: usize = 16;
-/// Steps of the histogram of hops; what takes longer is counted in the last.
+pub const SENDERS: usize = 12;
+/// Steps of the histogram of hops, two for each doubling of the time; what takes longer is counted in the last, from 6.3 ms on.
 pub const HOP_STEPS: usize = 32;
-/// Nanoseconds of a step.
-pub const HOP_STEP_NS: u64 = 256;
+/// Binary logarithm of the nanoseconds at which the first step would begin; it counts shorter hops as well.
+const HOP_FIRST_LOG2: u32 = 7;
+
+/// The step of the histogram in which a hop of `ns` nanoseconds is counted.
+#[inline]
+pub const fn hop_step(ns: u64) -> usize {
+    let log2 = (ns | 1).ilog2();
+    if log2 < HOP_FIRST_LOG2 {
+        return 0;
+    }
+    let step = (log2 - HOP_FIRST_LOG2) * 2 + (ns >> (log2 - 1) & 1) as u32;
+    if step < HOP_STEPS as u32 { step as usize } else { HOP_STEPS - 1 }
+}
+
+/// Nanoseconds of the shortest hop that is counted in `step`, below or at [`HOP_STEPS`]: where the step before it ends.
+pub const fn hop_step_from(step: usize) -> u64 {
+    if step == 0 { 0 } else { (2 + (step as u64 & 1)) << (HOP_FIRST_LOG2 as usize - 1 + step / 2) }
+}
 /// Most notes that one message sends: the most letters, less the one by which it goes on.
 const NOTES_AT_ONCE: u32 = 3;
 
@@ -19,8 +35,6 @@ pub struct Courier {
     pub received: u64,
     /// Sum of the words of what came, wrapping.
     pub digest: u64,
-    /// [`Note`]s that did not follow the last one of their sender.
-    pub out_of_order: u64,
     /// Answers that came.
     pub answers: u64,
     /// Answers that were failures.
@@ -31,9 +45,19 @@ pub struct Courier {
     pub last_failure: u64,
     /// Questions that were asked of it.
     pub asked: u64,
+    /// Sum of the numbers of endless [`Roam`]s that ended here, wrapping.
+    pub ended_digest: u64,
+    /// How many those were.
+    pub ended: u32,
+    /// Not 0: endless [`Roam`]s end here.
+    pub is_halted: u32,
+    /// [`Note`]s that did not follow the last one of their sender.
+    pub out_of_order: u32,
+    /// Not 0: a count of `hops` is full.
+    pub is_full: u32,
     /// The last number from each sender, by its key modulo [`SENDERS`].
     pub last: [u32; SENDERS],
-    /// How long messages took from their sending to their handler, by steps of [`HOP_STEP_NS`].
+    /// How long messages took from their sending to their handler, by [`hop_step`].
     pub hops: [u32; HOP_STEPS],
 }
 
@@ -57,7 +81,7 @@ pub enum Route {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Roam {
-    /// Hops that are left.
+    /// Hops that are left; with the highest bit set it goes on until it is halted, and the others are its number.
     pub left: u32,
     /// How it goes, times 2^28, and how many couriers there are: keys from 0 on.
     pub route_and_couriers: u32,
@@ -67,10 +91,27 @@ pub struct Roam {
 
 impl Roam {
     const COURIERS_BITS: u32 = 28;
+    const ENDLESS: u32 = 1 << 31;
 
-    /// A message that goes `hops` hops between `couriers` couriers, fewer than 2^28.
+    /// A message that goes `hops` hops, fewer than 2^31, between `couriers` couriers, fewer than 2^28.
     pub const fn new(hops: u32, route: Route, couriers: u32, seed: u64) -> Self {
         Self { left: hops, route_and_couriers: (route as u32) << Self::COURIERS_BITS | couriers, seed }
+    }
+
+    /// A message that goes on until a courier is halted to which it comes; of several that are under way each has a number, below 2^31.
+    pub const fn endless(number: u32, route: Route, couriers: u32, seed: u64) -> Self {
+        Self::new(number | Self::ENDLESS, route, couriers, seed)
+    }
+
+    /// What follows it at its next hop, unless it ends at a courier that is halted or not.
+    #[inline]
+    const fn rest(&self, is_halted: bool) -> Option<u32> {
+        match self.left {
+            0 => None,
+            left if left < Self::ENDLESS => Some(left - 1),
+            _ if is_halted => None,
+            left => Some(left),
+        }
     }
 
     /// Where it goes from `key`, and its next random number.
@@ -227,6 +268,16 @@ pub struct Overreach {
     pub to: u64,
 }
 
+/// Begins the histogram of hops anew, and lets endless messages pass.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
+pub struct Measure {}
+
+/// Ends endless messages that come from now on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
+pub struct Halt {}
+
 /// Shows the courier.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
@@ -243,8 +294,13 @@ pub struct Refused {
 impl Courier {
     #[inline]
     fn note_hop(&mut self, context: &Context) {
-        let step = (context.waited_ns() / HOP_STEP_NS).min(HOP_STEPS as u64 - 1) as usize;
-        self.hops[step] = self.hops[step].wrapping_add(1);
+        let count = &mut self.hops[hop_step(context.waited_ns())];
+        let (sum, is_over) = count.overflowing_add(1);
+        if is_over {
+            self.is_full = 1;
+        } else {
+            *count = sum;
+        }
     }
 }
 
@@ -256,9 +312,12 @@ impl Handler<Roam> for Courier {
         self.note_hop(context);
         self.received = self.received.wrapping_add(1);
         self.digest = self.digest.wrapping_add(roam.seed);
-        if roam.left != 0 {
+        if let Some(left) = roam.rest(self.is_halted != 0) {
             let (to, seed) = roam.next(context.key());
-            context.tell(ActorRef::<Self>::new(to), &Roam { left: roam.left - 1, seed, ..*roam });
+            context.tell(ActorRef::<Self>::new(to), &Roam { left, seed, ..*roam });
+        } else if roam.left >= Roam::ENDLESS {
+            self.ended = self.ended.wrapping_add(1);
+            self.ended_digest = self.ended_digest.wrapping_add(u64::from(roam.left & !Roam::ENDLESS));
         }
         Ok(())
     }
@@ -322,7 +381,7 @@ impl Handler<Note> for Courier {
             _ => {}
         }
         let last = &mut self.last[(note.from % SENDERS as u64) as usize];
-        self.out_of_order += u64::from(note.number != last.wrapping_add(1));
+        self.out_of_order += u32::from(note.number != last.wrapping_add(1));
         *last = note.number;
         self.received = self.received.wrapping_add(1);
         self.digest = self.digest.wrapping_add(u64::from(note.number) ^ note.from << 32);
@@ -408,6 +467,24 @@ impl Handler<Overreach> for Courier {
     }
 }
 
+impl Handler<Measure> for Courier {
+    type Reply = ();
+
+    fn handle(&mut self, _message: &Measure, _context: &mut Context) -> Result<(), Refused> {
+        (self.hops, self.is_full, self.is_halted) = ([0; HOP_STEPS], 0, 0);
+        Ok(())
+    }
+}
+
+impl Handler<Halt> for Courier {
+    type Reply = ();
+
+    fn handle(&mut self, _message: &Halt, _context: &mut Context) -> Result<(), Refused> {
+        self.is_halted = 1;
+        Ok(())
+    }
+}
+
 impl Handler<Report> for Courier {
     type Reply = Courier;
 
@@ -423,6 +500,30 @@ actor!(Courier {
     messages: {
         #[outlined] 0: Roam, #[outlined] 1: Correspond, #[outlined] 2: Note, #[outlined] 3: Inquire, #[outlined] 4: Advise,
         #[outlined] 5: Advised, #[outlined] 6: Relay, #[outlined] 7: Overreach, #[outlined] 8: Report,
-        #[outlined] 9: Bounce, #[outlined] 10: Flood,
+        #[outlined] 9: Bounce, #[outlined] 10: Flood, #[outlined] 11: Measure, #[outlined] 12: Halt,
     },
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_follow_each_other() {
+        for step in 0..HOP_STEPS {
+            let (from, to) = (hop_step_from(step), hop_step_from(step + 1));
+            assert_eq!((hop_step(from), hop_step(to - 1)), (step, step));
+            assert!(to > from && (step == 0 || to <= from + from / 2), "{from} {to}");
+        }
+        assert_eq!((hop_step_from(1), hop_step_from(HOP_STEPS - 1)), (192, 6_291_456));
+        assert_eq!((hop_step(0), hop_step(u64::MAX)), (0, HOP_STEPS - 1));
+    }
+
+    #[test]
+    fn messages_end_when_they_have_made_their_hops_or_are_halted() {
+        let roam = |left| Roam { left, route_and_couriers: 4, seed: 1 };
+        assert_eq!((roam(0).rest(false), roam(2).rest(true)), (None, Some(1)));
+        let endless = Roam::endless(5, Route::Ring, 4, 1);
+        assert_eq!((endless.rest(false), endless.rest(true)), (Some(endless.left), None));
+    }
+}

@@ -17,6 +17,7 @@
 //! | [`Gazette`] | 11 | publishes blocks, and reads those of others |
 //! | [`Rover`] | 12 | lets messages pass, and counts them |
 //! | [`Supervisor`] | 14 | starts actors as its children, and decides what becomes of them when they fail |
+//! | [`Crier`] | 15 | tells all of its kind, and counts what it hears |
 //!
 //! The last seven are not in the system that every engine has by default: what a handler with collections calls takes more registers
 //! than the dispatch loop of the others leaves, and so does what sends messages. `examples/market` is a system of those with collections, `examples/bank`
@@ -29,6 +30,7 @@ pub mod blob;
 pub mod book;
 pub mod counter;
 pub mod courier;
+pub mod crier;
 pub mod echo;
 pub mod faulty;
 pub mod gazette;
@@ -43,6 +45,7 @@ pub use blob::Blob;
 pub use book::Book;
 pub use counter::Counter;
 pub use courier::Courier;
+pub use crier::Crier;
 pub use echo::Echo;
 pub use faulty::Faulty;
 pub use gazette::Gazette;

@@ -24,9 +24,8 @@ use crate::system::System;
 use crate::warp::Warp;
 use crate::words::Image;
 
-/// Letters that one watch runs in a row, each found by the first look after the last: when more come than that, they are taken from the
-/// mailbox many at a time.
-pub(crate) const IN_A_ROW_MAX: u32 = 4;
+/// Chunks of a state that are brought near for the next letter: as far as a warp's lanes reach.
+const NEAR_CHUNKS: usize = 31;
 
 /// Runs the staged letter when it has one slot, its actor lives and nobody outside waits for a reply. The warp holds the turn of the
 /// block's shard `local`, whose messages `home` is for; `physical` is the physical part of a timestamp at `began_ns`, and whether it was
@@ -87,7 +86,7 @@ pub(crate) fn run_lone<A: Arch, S: System, const WHOLE: bool>(
         return Tried::Left;
     }
     // What sending has thrown out of the block's cache.
-    bring_near::<A, S, WHOLE>(warp, scratch, entry);
+    bring_near::<A, S, WHOLE, NEAR_CHUNKS>(warp, scratch, entry);
     if warp.rank() == 0 {
         // SAFETY: a bucket of the directory, and a chunk of the scratch that is there for this.
         unsafe { A::bring_near(directory.home_of(hashed).cast(), &raw mut (*scratch).near) };

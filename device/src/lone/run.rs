@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::frames::{header_of, staged};
 use crate::handler::{Answered, is_plain, run_plain};
-use crate::lone::letter::{IN_A_ROW_MAX, run_lone};
+use crate::lone::letter::run_lone;
 use crate::look::{full_nibbles, stage_chunk, staged_slot};
 use crate::stats::Stats;
 use crate::system::System;
@@ -64,6 +64,10 @@ pub(crate) struct LoneRings {
     looks: bool,
     /// ... and the ring.
     slots: *const Slot,
+    /// How many slots behind the first one this lane looks: 1 where it looks whether a letter has come alone.
+    ahead: u32,
+    /// Whether some lanes do.
+    peeks: bool,
     home: Home,
 }
 
@@ -135,7 +139,7 @@ impl Handed {
 
 impl LoneRings {
     /// Nothing where the block has fewer warps than shards, or a shard more rings than one look covers.
-    pub(crate) fn new<A: Arch, const WHOLE: bool>(
+    pub(crate) fn new<A: Arch, S: System, const WHOLE: bool>(
         warp: &Warp<A, WHOLE>,
         block: &Block<'_>,
         in_block: u32,
@@ -147,12 +151,23 @@ impl LoneRings {
         }
         let local = in_block.checked_rem(shards)?;
         let place = warp.rank() / PARTS;
-        let gate = if place < sources { place } else { 0 };
+        // The lanes behind those of the mailbox, which is the last source, look at its second slot.
+        let has_mailbox = S::LETTERS && sources != block.gates();
+        let is_ahead = has_mailbox && place == sources;
+        let gate = if place < sources {
+            place
+        } else if is_ahead {
+            block.gates()
+        } else {
+            0
+        };
         Some(Self {
             local,
             gate,
             looks: place < sources,
             slots: ring_slots(block, local, gate),
+            ahead: is_ahead.into(),
+            peeks: has_mailbox && sources < A::LANES / PARTS,
             home: Home::new(block, local),
         })
     }
@@ -215,11 +230,12 @@ impl LoneRings {
         // SAFETY: a position of the block's memory, under the turn.
         let mut position = unsafe { A::load_cta(block.ring_head(self.local, self.gate)) };
         let part = (warp.rank() % PARTS) as usize;
+        let ahead = if S::LETTERS { u64::from(self.ahead) } else { 0 };
+        position = position.wrapping_add(ahead);
         let chunk_at =
             |position| self.slots.wrapping_add(shape.index(position) as usize).cast::<Chunk>().wrapping_add(part);
         let (mut from, mut lap) = (chunk_at(position), shape.lap(position));
         let (mut found, mut found_last) = (false, false);
-        let mut in_a_row = 0;
         let mut left = rounds;
         // The next look begins when the last is there, before it is known what that found: a look is a round trip to the second-level
         // cache, and what it found is looked into meanwhile. A lane without a ring looks at another's: a load on a condition is
@@ -239,15 +255,17 @@ impl LoneRings {
             let has_come = self.looks & (chunk.tag() == lap);
             let votes = warp.ballot(has_come);
             if votes == 0 {
-                (found_last, in_a_row) = (false, 0);
+                found_last = false;
                 continue;
             }
             // One slot: four lanes that belong together.
             let first = votes & votes.wrapping_neg();
             let is_one = (first & NIBBLES != 0) & (votes == first.wrapping_mul(0xf));
-            // An actor that sends to its own shard has done so before the next look.
+            // Of letters it is known whether another one has come: an actor that sends to its own shard has done so before the next look.
             let is_letter = S::LETTERS && lowest(votes) / PARTS == block.gates();
-            if !is_one | (found_last & !(is_letter & (in_a_row < IN_A_ROW_MAX))) {
+            let more =
+                if is_letter & self.peeks { warp.any((self.ahead != 0) & (chunk.tag() == lap)) } else { found_last };
+            if !is_one | more {
                 let ready = full_nibbles(votes);
                 if ready == 0 {
                     continue;
@@ -266,7 +284,6 @@ impl LoneRings {
             }
             warp.sync();
             let tried = if is_letter {
-                in_a_row = in_a_row.wrapping_add(1);
                 run_lone::<A, S, WHOLE>(warp, block, scratch, stats, &self.home, self.local, began_ns, physical)
             } else {
                 run_one::<A, S, WHOLE, true>(warp, scratch, stats, &self.home, BASE, began_ns, physical)
@@ -275,10 +292,10 @@ impl LoneRings {
                 self.hand_over(warp, block, handed, votes, position, tried);
                 return Looked::Held;
             }
-            if has_come {
+            if has_come | (is_letter & (self.ahead != 0)) {
                 position = position.wrapping_add(1);
                 (from, lap) = (chunk_at(position), shape.lap(position));
-                if part == 0 {
+                if has_come & (part == 0) {
                     advance::<A, S>(block, self.mine(), position);
                 }
             }
@@ -383,7 +400,7 @@ pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool, const ALONE: bool>(
         return Tried::Left;
     }
     if ALONE {
-        bring_near::<A, S, WHOLE>(warp, scratch, entry);
+        bring_near::<A, S, WHOLE, IMAGE_CHUNKS>(warp, scratch, entry);
     }
     if warp.rank() == 0 {
         let ended_ns = A::now_ns();
@@ -396,16 +413,16 @@ pub(crate) fn run_one<A: Arch, S: System, const WHOLE: bool, const ALONE: bool>(
 }
 
 /// Brings the entry that the runner has stored back into the block's cache, from which a GPU's stores push what they write: the next
-/// message to the actor would wait a round trip to the second-level cache for it.
+/// message to the actor would wait a round trip to the second-level cache for it. Of the state no more than `CHUNKS`, and as there are lanes.
 #[inline(always)]
-pub(crate) fn bring_near<A: Arch, S: System, const WHOLE: bool>(
+pub(crate) fn bring_near<A: Arch, S: System, const WHOLE: bool, const CHUNKS: usize>(
     warp: &Warp<A, WHOLE>,
     scratch: *mut WarpScratch,
     entry: *const EntryHeader,
 ) {
     const HEADER_CHUNKS: usize = size_of::<EntryHeader>() / size_of::<Chunk>();
     let state_chunks = S::STATE_BYTES.div_ceil(size_of::<Chunk>());
-    let chunks = HEADER_CHUNKS + if state_chunks < IMAGE_CHUNKS { state_chunks } else { IMAGE_CHUNKS };
+    let chunks = HEADER_CHUNKS + if state_chunks < CHUNKS { state_chunks } else { CHUNKS };
     let chunk = warp.rank() as usize;
     // What the runner stored comes before.
     warp.sync();

@@ -5,12 +5,13 @@
 
 use core::mem::MaybeUninit;
 
+use tourbillon_shared::broadcast::BROADCAST_KIND;
 use tourbillon_shared::frame::{FRAME_SLOTS_MAX, FRAME_WORDS_MAX, payload_start, slots_for};
 use tourbillon_shared::geometry::KernelArguments;
 use tourbillon_shared::header::{Arrival, Flags, HEADER_WORDS, Header, ReturnAddress};
 use tourbillon_shared::hlc;
 use tourbillon_shared::mailbox::{
-    Desk, HOPS_MAX, LETTER_BUFFER_BYTES, LETTER_FATE, LETTER_KIND, LETTER_SHARD, LETTERS_MAX, LetterHint, MailboxState,
+    Desk, HOPS_MAX, LETTER_FATE, LETTER_KIND, LETTER_SHARD, LETTERS_MAX, LetterHint, MailboxState,
     OUTGOING_LETTER_WORDS, SENDER_WORDS, Sender, letter_fate, waiting_bucket,
 };
 use tourbillon_shared::mutant;
@@ -21,6 +22,7 @@ use tourbillon_shared::supervision::is_event;
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::kind_of;
 
+use super::broadcast::{self, Begins};
 use super::notes::{note_handed_on, note_lent};
 use super::{overflow_of, ring_of, shard_of, state_of};
 use crate::arch::Arch;
@@ -33,15 +35,6 @@ use crate::words::{Staged, Words};
 const SHAPE: usize = 3;
 /// What stands in [`LETTER_KIND`] of a letter that hands on its message: no kind.
 const HANDED_ON: u32 = u32::MAX;
-/// The buffer of warp `in_grid`; 0 where the engine has no mailboxes.
-pub(crate) fn buffer(arguments: &KernelArguments, in_grid: u32) -> u64 {
-    if arguments.geometry.mailbox_log2 == 0 {
-        return 0;
-    }
-    let before = u64::from(in_grid).wrapping_mul(LETTER_BUFFER_BYTES);
-    arguments.memory.wrapping_add(arguments.layout.letters).wrapping_add(before)
-}
-
 /// Words of a letter that are kept near: those of its first slot, ...
 const NEAR_WORDS: usize = DATA_WORDS_PER_SLOT;
 /// ... and, behind them, what is decided about it.
@@ -121,6 +114,8 @@ pub(crate) struct Post {
     pub key: u64,
     pub kind: u16,
     pub message: u8,
+    /// Of what is to be answered: bytes of the longer of the reply and the typed error, for which there must be slots.
+    pub reply_bytes: u16,
     /// For a question: bytes of the answer, ...
     pub answer_bytes: u16,
     /// ... as which message it comes, to which kind, ...
@@ -161,6 +156,8 @@ pub(crate) unsafe fn store(outgoing: OutgoingOf, index: u32, post: &Post, key: u
     }
     flags = flags.with(if post.answer_as.is_some() { Flags::SENDER } else { Flags::TELL });
     let span = slots_for(flags.extension_words(), bytes.len());
+    let reply = slots_for(0, post.reply_bytes.into());
+    let span = if reply > span && !mutant!("letters_without_room_for_replies") { reply } else { span };
     let hint = LetterHint { answer_bytes: post.answer_bytes, is_answer: post.is_order }.encode();
     let header = Header {
         key: post.key,
@@ -317,6 +314,7 @@ unsafe fn hand_on<A: Arch>(letter: Outgoing, header: &Header, staged: &Staged<A>
         let question = flags.has(Flags::SENDER) && LetterHint::decode(header.hint).is_some();
         let extensions = if question { Flags::SENDER } else { 0 };
         let span = slots_for(Flags(extensions).extension_words(), length);
+        let span = if span > letter.flags().span() { span } else { letter.flags().span() };
         if span > FRAME_SLOTS_MAX as u32 {
             return Outcome::CannotForward;
         }
@@ -371,6 +369,12 @@ unsafe fn reserve_one<A: Arch>(
     let before_lent = *lent;
     // SAFETY: the caller vouches for both states and the letter.
     unsafe {
+        if letter.word(2) as u16 == BROADCAST_KIND {
+            let Some(number) = broadcast::take_number::<A>(arguments) else { return Outcome::TooManyBroadcasts };
+            letter.set(LETTER_SHARD, number);
+            letter.set(LETTER_FATE, letter_fate::BROADCAST);
+            return Outcome::Done;
+        }
         let key = u64::from(letter.word(0)) | u64::from(letter.word(1)) << 32;
         let flags = letter.flags();
         let kind = letter.word(LETTER_KIND);
@@ -450,6 +454,9 @@ unsafe fn give_up<A: Arch>(arguments: &KernelArguments, own: *mut MailboxState, 
     // SAFETY: the caller vouches for the letter and for what was reserved.
     unsafe {
         let (shard, slots) = (letter.word(LETTER_SHARD), u64::from(letter.flags().span()));
+        if letter.word(LETTER_FATE) == letter_fate::BROADCAST {
+            return broadcast::give_number::<A>(arguments, shard);
+        }
         if letter.word(LETTER_FATE) == letter_fate::DIRECT {
             A::add_relaxed_gpu(&raw mut (*state_of(arguments, shard)).room, slots);
         } else {
@@ -487,7 +494,18 @@ pub(crate) unsafe fn send<A: Arch>(
         // SAFETY: the letter is this lane's, and has room where its fate says.
         unsafe {
             let slots = u64::from(letter.flags().span());
-            if letter.word(LETTER_FATE) == letter_fate::DIRECT {
+            if letter.word(LETTER_FATE) == letter_fate::BROADCAST {
+                let begins = Begins {
+                    number: letter.word(LETTER_SHARD),
+                    root: desk.shard,
+                    kind: letter.word(0),
+                    message: (letter.word(2) >> 16) as u8,
+                    length: letter.length() as u32,
+                };
+                broadcast::begin::<A>(arguments, &begins, event_hlc, |word| {
+                    letter.word(HEADER_WORDS.wrapping_add(word))
+                });
+            } else if letter.word(LETTER_FATE) == letter_fate::DIRECT {
                 let shard = letter.word(LETTER_SHARD);
                 let position = A::take_ticket_gpu(&raw mut (*state_of(arguments, shard)).tail, slots);
                 let (ring, shape) = (ring_of(arguments, shard), arguments.geometry.mailbox_shape());

@@ -8,27 +8,41 @@
 //! | `notes` | what sending leaves in the sender's scratch |
 //! | `question` | letters that want an answer, and the answers |
 //! | `overflow` | from a shard's overflow to the mailboxes |
+//! | `broadcast` | one message to every living actor of a kind: numbers, and how criers go from shard to shard |
+//! | `reach` | a crier in its shard: who is there, and letters to those |
 //!
 //! A shard reads its mailbox as it reads the rings of the gates: it is one more of its rings, with a shape of its own and many
 //! writers ([`Ring`](crate::turn::Ring)).
 
+mod broadcast;
 mod letter;
 mod notes;
 mod overflow;
 mod question;
+mod reach;
 
-pub(crate) use letter::{Near, OutgoingOf, Post, buffer, hlc_delta_of, reserve, send, store};
+pub(crate) use broadcast::run as run_broadcast;
+pub(crate) use letter::{Near, OutgoingOf, Post, hlc_delta_of, reserve, send, store};
 pub(crate) use notes::{is_handed_on, is_lent};
 pub(crate) use overflow::{has_overflowed, settle_some};
 pub(crate) use question::{Received, answer};
 
 use tourbillon_shared::geometry::KernelArguments;
-use tourbillon_shared::mailbox::{MailboxState, mailbox_bytes};
+use tourbillon_shared::mailbox::{LETTER_BUFFER_BYTES, MailboxState, mailbox_bytes};
 use tourbillon_shared::mutant;
 use tourbillon_shared::slot::Slot;
 
 use crate::arch::Arch;
 use crate::block::Block;
+
+/// The buffer of warp `in_grid`; 0 where the engine has no mailboxes.
+pub(crate) fn buffer(arguments: &KernelArguments, in_grid: u32) -> u64 {
+    if arguments.geometry.mailbox_log2 == 0 {
+        return 0;
+    }
+    let before = u64::from(in_grid).wrapping_mul(LETTER_BUFFER_BYTES);
+    arguments.memory.wrapping_add(arguments.layout.letters).wrapping_add(before)
+}
 
 /// The state of the mailbox of `shard`; the engine has mailboxes.
 #[inline(always)]

@@ -25,6 +25,9 @@ mod shard;
 
 pub(crate) use order::{STEP_FIRST, STEP_HELD, STEP_LARGE, STEP_OVER, STEP_SLOTS, is_order, step_of_order};
 
+#[cfg(test)]
+pub(crate) use places::tests::Memory;
+
 use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::geometry::EntryHeader;

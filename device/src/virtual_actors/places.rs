@@ -231,7 +231,7 @@ impl Directory {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::directory::Place;
     use proptest::prelude::*;
@@ -242,14 +242,16 @@ mod tests {
     const ACTORS: u32 = 16;
 
     /// The directory of a shard in memory of the test.
-    struct Memory {
+    #[derive(Debug)]
+    pub(crate) struct Memory {
         _words: Vec<u128>,
-        directory: Directory,
+        pub(crate) directory: Directory,
     }
 
     impl Memory {
-        fn new() -> Self {
-            let geometry = Geometry {
+        /// One shard with room for 16 actors.
+        pub(crate) fn geometry() -> Geometry {
+            Geometry {
                 blocks: 1,
                 gates: 1,
                 warps_per_block: 1,
@@ -270,7 +272,12 @@ mod tests {
                 store_log2: 0,
                 mailbox_log2: 0,
                 overflow_log2: 0,
-            };
+            }
+        }
+
+        /// Without an actor.
+        pub(crate) fn new() -> Self {
+            let geometry = Self::geometry();
             let layout = DeviceLayout::new(&geometry);
             let mut words = vec![0u128; layout.total_bytes as usize / 16];
             let arguments = KernelArguments {

@@ -137,6 +137,39 @@ pub enum LoadError {
         /// The option.
         option: &'static str,
     },
+    /// An option of clients' messages, with a pattern.
+    #[error("{option} has no meaning with --pattern, whose messages go from actor to actor inside the engine; {cure}")]
+    PatternWith {
+        /// The option.
+        option: &'static str,
+        /// What to do in its place.
+        cure: &'static str,
+    },
+    /// Messages under way, without a pattern.
+    #[error(
+        "--in-flight is of the messages between actors; name a --pattern, or say --outstanding for those of clients"
+    )]
+    InFlightWithoutPattern,
+    /// A courier would be without the other one of its pair.
+    #[error("--pattern pairs takes an even number of couriers; choose --keys {} in place of {keys}", keys + 1)]
+    OddPairs {
+        /// What was asked for.
+        keys: u64,
+    },
+    /// So many messages could come to be in one mailbox that the largest has no room for them.
+    #[error(
+        "{in_flight} messages under way may be more than the largest mailbox has room for; choose --in-flight {most} or less, or, for a \
+         pattern without a busiest actor, more --shards"
+    )]
+    TooManyInFlight {
+        /// What was asked for.
+        in_flight: u64,
+        /// The most that there is room for.
+        most: u64,
+    },
+    /// A courier could not be told or asked something.
+    #[error("a message to a courier failed: {0}")]
+    Courier(String),
     /// A chart could not be drawn.
     #[error("the chart could not be drawn: {0}")]
     Chart(String),

@@ -14,6 +14,7 @@
 //! | [`judge`] | what was lost, doubled or reordered |
 //! | [`pause`], [`sweep`] | pauses of the engine; finding the knee |
 //! | [`tally`], [`figures`], [`subject`], [`report`], [`sweep_report`], [`plot`] | from counts to what is printed |
+//! | [`pattern`] | traffic between actors, in place of that of clients |
 //! | [`check`], [`output`], [`intervals`], [`export`] | `--fail-if`; files and their formats |
 
 mod account;
@@ -34,6 +35,7 @@ pub mod lateness;
 pub mod open;
 pub mod options;
 pub mod output;
+pub mod pattern;
 pub mod pause;
 pub mod plot;
 pub mod pump;
@@ -115,6 +117,12 @@ impl Outputs {
 /// # Errors
 /// When there is no run to speak of, or when its result cannot be written.
 pub fn run(options: &LoadOptions) -> Result<bool, LoadError> {
+    if let Some(pattern) = options.pattern {
+        return pattern::run(options, pattern);
+    }
+    if options.in_flight.is_some() {
+        return Err(LoadError::InFlightWithoutPattern);
+    }
     echo::check_payload(options)?;
     // Everything that can be refused is refused before the first message.
     if options.sweep { run_sweep(options) } else { run_plain(options) }

@@ -9,6 +9,7 @@ use tourbillon::{Backend, Processing};
 
 use super::error::LoadError;
 use super::keys::Distribution;
+use super::pattern::Pattern;
 use super::pause::Pause;
 use super::schedule::Rate;
 
@@ -18,6 +19,12 @@ pub const STALL: Duration = Duration::from_secs(10);
 pub const KEYS_MAX: u64 = 1 << 22;
 /// Most messages that one client has in flight: a lane's ring of the largest capacity would hold more.
 pub const OUTSTANDING_MAX: u64 = 4096;
+/// Payload bytes, unless told otherwise.
+pub const PAYLOAD_DEFAULT: usize = 16;
+/// Messages that a client has in flight, unless told otherwise.
+pub const OUTSTANDING_DEFAULT: u64 = 8;
+/// Most messages under way between actors: each has a number, and their starting takes about a second.
+pub const IN_FLIGHT_MAX: u64 = 1 << 22;
 /// Longest run.
 const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A run without `--duration`. Of its 9 s that are measured, a pause of 200 ms is more than 2 %, and seen at 99 %.
@@ -50,20 +57,26 @@ pub struct LoadOptions {
     /// The actor that gets the messages.
     #[arg(long, value_enum, default_value = "counter")]
     pub actor: ActorChoice,
-    /// Number of keys, each an actor of its own.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=KEYS_MAX))]
+    /// Traffic between actors in place of that of clients: messages that go on from courier to courier until the run ends.
+    #[arg(long, value_enum)]
+    pub pattern: Option<Pattern>,
+    /// With `--pattern`: messages under way [default: 1024, or one for each courier where there are fewer].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=IN_FLIGHT_MAX))]
+    pub in_flight: Option<u64>,
+    /// Number of keys, each an actor of its own; with `--pattern` the couriers.
+    #[arg(long, visible_alias = "actors", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=KEYS_MAX))]
     pub keys: u64,
     /// How messages spread over the keys: `uniform`, `zipf` or `zipf:EXPONENT`.
     #[arg(long, default_value = "uniform")]
     pub distribution: Distribution,
     /// Payload bytes of `--actor echo`: 16, 64 or 352; or 353 to 1048576 by way of the arena.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = PAYLOAD_DEFAULT)]
     pub payload: usize,
     /// Clients, each with a thread and a lane of its own [default: 2, or 1 on two cores and fewer].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub clients: Option<u32>,
     /// Messages that each client has in flight in a closed loop.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=OUTSTANDING_MAX))]
+    #[arg(long, default_value_t = OUTSTANDING_DEFAULT, value_parser = clap::value_parser!(u64).range(1..=OUTSTANDING_MAX))]
     #[arg(conflicts_with_all = ["rate", "sweep"])]
     pub outstanding: u64,
     /// Open loop: send so many messages a second, all clients together, each at its intended time, and measure from

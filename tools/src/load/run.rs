@@ -122,14 +122,7 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// [`LoadError::Io`] when the system has no handler to give.
     pub fn new(options: &'a LoadOptions) -> Result<Self, LoadError> {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&interrupted);
-        ctrlc::set_handler(move || {
-            if flag.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
-            }
-        })
-        .map_err(std::io::Error::other)?;
+        let interrupted = take_interrupts()?;
         Ok(Self { options, clients: options.clients_on(cores()), interrupted, environment: OnceCell::new() })
     }
 
@@ -233,10 +226,7 @@ impl<'a> Runner<'a> {
             builder = builder.lanes(self.clients).arena_bytes(arena_bytes);
         }
         if let Some(device) = &options.device {
-            builder = builder.device(match device.parse() {
-                Ok(index) => DeviceSelector::Index(index),
-                Err(_) => DeviceSelector::Uuid(device.clone()),
-            });
+            builder = builder.device(device_of(device));
         }
         builder.build()
     }
@@ -313,6 +303,27 @@ impl<'a> Runner<'a> {
     }
 }
 
+/// Takes over Ctrl-C: the first sets what this returns, the second ends the program.
+///
+/// # Errors
+/// [`LoadError::Io`] when the system has no handler to give.
+pub(super) fn take_interrupts() -> Result<Arc<AtomicBool>, LoadError> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).map_err(std::io::Error::other)?;
+    Ok(interrupted)
+}
+
+/// The GPU that `--device` names, by index or UUID.
+pub(super) fn device_of(text: &str) -> DeviceSelector {
+    text.parse().map_or_else(|_| DeviceSelector::Uuid(text.to_owned()), DeviceSelector::Index)
+}
+
 fn run_client(
     mut client: Client,
     number: u32,
@@ -367,7 +378,7 @@ fn audit(client: &mut Client, adds: &[Adds], keys: u64, phase: &Phase) -> (Fault
     (faults, compared, failure)
 }
 
-fn progress_bar(options: &LoadOptions, run: Duration) -> ProgressBar {
+pub(super) fn progress_bar(options: &LoadOptions, run: Duration) -> ProgressBar {
     let target = if options.quiet || !std::io::stderr().is_terminal() {
         ProgressDrawTarget::hidden()
     } else {
