@@ -21,6 +21,10 @@ refusal='Device not supported'
 
 export CUDA_MODULE_LOADING=EAGER
 
+for packed in "$here"/bin/*.gz "$here"/tests/*.gz; do
+    [ -e "$packed" ] && gunzip --force "$packed"
+done
+
 find_sanitizer() {
     command -v compute-sanitizer && return
     ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -n 1

@@ -38,6 +38,8 @@ mod gateway_ends;
 mod gateway_large;
 #[path = "tests/gateway_spin.rs"]
 mod gateway_spin;
+#[path = "tests/going_on.rs"]
+mod going_on;
 #[path = "tests/keys.rs"]
 mod keys;
 #[path = "tests/lanes.rs"]
@@ -70,12 +72,18 @@ mod registry;
 mod stuck;
 #[path = "tests/supervised_actors.rs"]
 mod supervised_actors;
+#[path = "tests/supervised_letters.rs"]
+mod supervised_letters;
 #[path = "tests/supervised_trees.rs"]
 mod supervised_trees;
 #[path = "tests/supervision.rs"]
 mod supervision;
 #[path = "tests/telemetry.rs"]
 mod telemetry;
+#[path = "tests/topics.rs"]
+mod topics;
+#[path = "tests/topics_refused.rs"]
+mod topics_refused;
 #[path = "tests/typed.rs"]
 mod typed;
 #[path = "tests/virtual_actors.rs"]

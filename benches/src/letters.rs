@@ -136,10 +136,8 @@ fn hops(engine: &Engine, is_same: bool) -> EngineResult<Figure> {
     let mut before = read(&mut client)?;
     let mut medians = Vec::new();
     for run in 0..RUNS {
-        let began = Instant::now();
         client.call(key, Roam::new(HOPS, Route::Pair, bits * 2, run))?;
         engine.quiesce(RUN_TIME_MAX)?;
-        println!("  {HOPS} hops in {:?}", began.elapsed());
         let now = read(&mut client)?;
         let steps: Vec<u64> = now.iter().zip(before).map(|(now, before)| now - before).collect();
         if steps.iter().sum::<u64>() != u64::from(HOPS) + 1 {

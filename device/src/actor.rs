@@ -71,6 +71,8 @@ pub trait Actor: State {
     const BLOCKS: bool;
     /// Whether its handlers send letters ([`Context::tell`](crate::Context::tell) and others).
     const LETTERS: bool;
+    /// Whether its handlers go on by letters to itself that are never lost ([`Context::go_on`](crate::Context::go_on)).
+    const GOES_ON: bool;
     /// Whether it may be a child of another actor, or have children ([`Context::start_child`](crate::Context::start_child)): then
     /// [`LETTERS`](Self::LETTERS) holds as well, and its messages never take the short way.
     const SUPERVISED: bool;
@@ -175,7 +177,8 @@ impl core::error::Error for NoError {}
 /// well. Without it every operation on a block fails with [`PoolError::BlockUndeclared`](crate::PoolError).
 ///
 /// An actor whose handlers send letters to other actors says `letters: true`, behind those. Without it they fail with
-/// [`LettersUndeclared`](tourbillon_shared::error::FailureCode::LettersUndeclared).
+/// [`LettersUndeclared`](tourbillon_shared::error::FailureCode::LettersUndeclared). One that goes on with its work by letters to itself which
+/// must not be lost ([`Context::go_on`](crate::Context::go_on)) says `goes_on: true`, behind that or in place of it.
 ///
 /// An actor that may be a child of a supervisor says `supervised: true`, behind those; so does one that has children itself. It may send
 /// letters as well, its messages all take the long way, and it cannot publish blocks: what begins anew does not know of them any more.
@@ -188,6 +191,7 @@ macro_rules! actor {
         $(pools: $pools:literal,)?
         $(blocks: $blocks:literal,)?
         $(letters: $letters:literal,)?
+        $(goes_on: $goes_on:literal,)?
         $(supervised: $supervised:literal,)?
         error: $error:ty,
         messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ $(,)? }
@@ -202,7 +206,8 @@ macro_rules! actor {
             const STARTS_ZEROED: bool = $crate::is_absent!($($activate)?);
             const POOLS: bool = false $(|| $pools)? $(|| $blocks)?;
             const BLOCKS: bool = false $(|| $blocks)?;
-            const LETTERS: bool = false $(|| $letters)? $(|| $supervised)?;
+            const LETTERS: bool = false $(|| $letters)? $(|| $goes_on)? $(|| $supervised)?;
+            const GOES_ON: bool = false $(|| $goes_on)?;
             const SUPERVISED: bool = false $(|| $supervised)?;
             const UPGRADE: ::core::option::Option<$crate::actor::Upgrade<Self>> = $crate::optional!($($upgrade)?);
 

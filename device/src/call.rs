@@ -310,6 +310,12 @@ impl<W: Words> Call<W> {
                     self.write_word(0, FailureCode::Handler as u32);
                     self.write_payload(1, error.as_bytes());
                     self.write_header(Flags::REPLY | Flags::FAILED, size_of::<A::Error>() as u16 + 4);
+                } else if A::SUPERVISED && !mutant!("unread_errors_unnoticed") {
+                    // Nobody waits for it, but whoever watches the actor looks for the code and for the error's first word.
+                    self.write_word(0, FailureCode::Handler as u32);
+                    let bytes = error.as_bytes();
+                    self.write_payload(1, bytes.get(..4).unwrap_or(bytes));
+                    self.write_header(Flags::REPLY | Flags::FAILED, 8);
                 }
                 self.words.finish();
                 Outcome::Failed
@@ -441,7 +447,7 @@ impl<W: Words> Call<W> {
 }
 
 /// Slots of the larger of reply and typed error, where the reply has `extension_bytes` bytes of extensions.
-const fn slots_for_answer<A: Handler<M>, M>(extension_bytes: usize) -> u32 {
+pub(crate) const fn slots_for_answer<A: Handler<M>, M>(extension_bytes: usize) -> u32 {
     let (reply, error) = (size_of::<A::Reply>() + extension_bytes, size_of::<A::Error>() + 4);
     slots_for(0, if reply > error { reply } else { error })
 }

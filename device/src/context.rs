@@ -112,6 +112,15 @@ impl Context {
         index
     }
 
+    /// Counts a notice; its index.
+    #[inline(always)]
+    pub(crate) const fn count_notice(&mut self) -> u32 {
+        let index = self.notices();
+        // More than one message may post is not counted any further.
+        self.posted = self.posted.wrapping_add((index <= NOTICES_MAX) as u32);
+        index
+    }
+
     /// The key of the actor that runs.
     #[inline]
     pub fn key(&self) -> u64 {
@@ -323,9 +332,7 @@ impl Context {
         const {
             assert!(size_of::<N>() <= PAYLOAD_BYTES_MAX, "the notice is larger than a frame carries (352 bytes)");
         }
-        let index = self.notices();
-        // More than one message may post is not counted any further.
-        self.posted = self.posted.wrapping_add(u32::from(index <= NOTICES_MAX));
+        let index = self.count_notice();
         if !self.mail.is_null() {
             // SAFETY: the engine told of the mail and the lane; the size was checked above.
             unsafe { outbox::store(self.mail, self.lane, index, subscriber, N::NUMBER, notice.as_bytes()) };

@@ -19,7 +19,7 @@ use crate::call::{Call, Outcome, failure_of};
 use crate::frames::header_of;
 use crate::landing::{landing_buffer, refusal};
 use crate::large::Large;
-use crate::mailbox::{self, Near, Received, is_handed_on};
+use crate::mailbox::{self, Near, Received, is_carried, is_handed_on};
 use crate::options;
 use crate::stats::Stats;
 use crate::supervision;
@@ -100,7 +100,9 @@ pub(crate) unsafe fn run_letter<A: Arch, S: System>(
         let received = Received::of::<A>(frame);
         Received::prepare::<A>(frame, scratch);
         let header = header_of(&*frame);
-        if header.flags.0 & Flags::OPTIONS != 0 {
+        if S::GOES_ON && received.is_some_and(|received| received.goes_on()) {
+            run_going_on::<A, S>(stats, frame, entry, event_hlc, scratch);
+        } else if header.flags.0 & Flags::OPTIONS != 0 {
             run_with_options::<A, S>(stats, frame, entry, event_hlc, scratch);
         } else {
             run_bare::<A, S>(stats, frame, header, entry, event_hlc, scratch);
@@ -110,6 +112,35 @@ pub(crate) unsafe fn run_letter<A: Arch, S: System>(
             && !is_handed_on(scratch, A::lane())
         {
             mailbox::answer::<A>(stats, &received, frame, event_hlc, scratch);
+        }
+    }
+}
+
+/// As [`run_frame`] for a letter by which its actor goes on: when there is no room for what its handler sends it is put back in line.
+///
+/// # Safety
+/// As for [`run_frame`].
+#[cold]
+#[inline(never)]
+unsafe fn run_going_on<A: Arch, S: System>(
+    stats: Stats,
+    frame: *mut Slot,
+    entry: *mut EntryHeader,
+    event_hlc: u64,
+    scratch: *mut WarpScratch,
+) {
+    // SAFETY: the caller vouches for all of it. A message that failed so has written nothing, so the frame stands as it came.
+    unsafe {
+        let header = header_of(&*frame);
+        let failure = attempt::<A, S>(stats, frame, header, entry, event_hlc, scratch).err();
+        if failure == Some(FailureCode::MailboxFull) && mailbox::put_back::<A>(stats, frame, event_hlc, scratch) {
+            return Call::new(Staged::<A>::new(frame), header, event_hlc).acknowledge();
+        }
+        if !is_carried(scratch, A::lane()) {
+            mailbox::end_going::<A>(scratch);
+        }
+        if let Some(code) = failure {
+            refuse::<A>(stats, frame, scratch, code, event_hlc);
         }
     }
 }
@@ -152,6 +183,31 @@ pub(crate) unsafe fn run_bare<A: Arch, S: System>(
     event_hlc: u64,
     scratch: *mut WarpScratch,
 ) -> bool {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        match attempt::<A, S>(stats, frame, header, entry, event_hlc, scratch) {
+            Ok(is_done) => is_done,
+            Err(code) => {
+                refuse::<A>(stats, frame, scratch, code, event_hlc);
+                false
+            }
+        }
+    }
+}
+
+/// As [`run_bare`], but leaves the frame as it came where a failure is to stand in place of the answer; that failure.
+///
+/// # Safety
+/// As for [`run_frame`].
+#[inline(always)]
+unsafe fn attempt<A: Arch, S: System>(
+    stats: Stats,
+    frame: *mut Slot,
+    header: Header,
+    entry: *mut EntryHeader,
+    event_hlc: u64,
+    scratch: *mut WarpScratch,
+) -> Result<bool, FailureCode> {
     let flags = header.flags;
     let failure = if flags.has(Flags::MALFORMED) {
         Some(FailureCode::MalformedFrame)
@@ -185,15 +241,14 @@ pub(crate) unsafe fn run_bare<A: Arch, S: System>(
         });
         let outcome = outcome.filter(|_| ended);
         if outcome == Some(Outcome::Done) {
-            return true;
+            return Ok(true);
         }
         judge::<A>(stats, outcome)
     };
-    if let Some(code) = failure {
-        // SAFETY: the caller vouches for the frame.
-        unsafe { refuse::<A>(stats, frame, scratch, code, event_hlc) };
+    match failure {
+        Some(code) => Err(code),
+        None => Ok(false),
     }
-    false
 }
 
 /// Answers a staged frame with a failure that no handler returned; one that no handler was run for becomes a dead letter, if it is one.

@@ -74,6 +74,7 @@ pub mod plain;
 mod pool;
 #[doc(hidden)]
 pub mod probe;
+pub mod raw;
 pub mod stats;
 pub mod supervise;
 mod supervision;
@@ -102,6 +103,7 @@ pub use plain::{Plain, State};
 #[doc(hidden)]
 pub use pool::contents;
 pub use pool::{BlockIter, BlockRef, BlockView, MapIter, PoolError, PoolMap, PoolSet, PoolVec, VecIter};
+pub use raw::{Addressee, NotSent};
 pub use supervise::{Child, ChildEvent, ChildEvents, ChildOrder, ChildOrders, Verdict, Watch};
 pub use system::System;
 pub use tell::{ActorRef, Answered, Answers, AskError};

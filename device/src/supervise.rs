@@ -67,11 +67,14 @@
 //! ```
 
 use tourbillon_shared::error::FailureCode;
+use tourbillon_shared::frame::slots_for;
+use tourbillon_shared::mailbox::SENDER_WORDS;
 use tourbillon_shared::supervision::{EVENT_WORDS, Event, Happened, Order, Refusal, TOKEN_MAX, order_hint, watch};
 use tourbillon_shared::virtual_actors::KIND_MAX;
 
 use crate::Plain;
 use crate::actor::{Actor, Message, ReplyOf};
+use crate::call::slots_for_answer;
 use crate::context::Context;
 use crate::mailbox::{self, Post};
 
@@ -209,7 +212,40 @@ impl ChildEvent {
 }
 
 /// A message as which an actor hears of its children: a struct with `#[repr(transparent)]` around [`ChildEvent`]. The reply of its
-/// handler is a [`Verdict`].
+/// handler is a [`Verdict`], and the typed error of its actor has 12 bytes at most:
+///
+/// ```compile_fail
+/// use tourbillon_device::{Child, ChildEvent, ChildEvents, Context, Handler, Plain, State, Verdict, actor};
+/// # #[repr(C)]
+/// # #[derive(Clone, Copy, State)]
+/// # struct Parent { failures: u64 }
+/// # #[repr(transparent)]
+/// # #[derive(Clone, Copy, Plain)]
+/// # struct News(ChildEvent);
+/// # impl ChildEvents for News {}
+/// # #[repr(C)]
+/// # #[derive(Clone, Copy, Plain)]
+/// # struct Employ(Child);
+/// # impl Handler<News> for Parent {
+/// #     type Reply = Verdict;
+/// #     fn handle(&mut self, _news: &News, _context: &mut Context) -> Result<Verdict, [u32; 4]> {
+/// #         Ok(Verdict::Nothing)
+/// #     }
+/// # }
+/// impl Handler<Employ> for Parent {
+///     type Reply = ();
+///     fn handle(&mut self, employ: &Employ, context: &mut Context) -> Result<(), [u32; 4]> {
+///         context.start_child::<News>(&employ.0, 1);
+///         Ok(())
+///     }
+/// }
+/// // An error of 16 bytes.
+/// actor!(Parent { kind: 903, supervised: true, error: [u32; 4], messages: { 0: Employ, 1: News } });
+/// # fn main() {
+/// let handle: fn(&mut Parent, &Employ, &mut Context) -> Result<(), [u32; 4]> = <Parent as Handler<Employ>>::handle;
+/// # let _ = handle;
+/// # }
+/// ```
 pub trait ChildEvents: Message {}
 
 /// What the parent of a supervisor orders.
@@ -310,9 +346,13 @@ impl Context {
             );
             assert!(size_of::<E>() == size_of::<ChildEvent>(), "an event's message has nothing but the `ChildEvent`");
             assert!(is_verdict::<ReplyOf<E>>(), "the reply to an event is a `Verdict`");
+            assert!(
+                slots_for_answer::<E::Actor, E>(0) == 1,
+                "an event is answered in one slot: the error of an actor with children has 12 bytes at most"
+            );
         }
         let index = self.count_letter();
-        if self.desk.is_null() {
+        if self.near.is_null() {
             return;
         }
         let post = Post {
@@ -332,6 +372,8 @@ impl Context {
 }
 
 const _: () = assert!(size_of::<Child>() == 16 && size_of::<ChildEvent>() == EVENT_WORDS * 4 && KIND_MAX < 1 << 14);
+// The short way is for letters of one slot: an order never takes it, even to an actor that is not supervised.
+const _: () = assert!(slots_for(SENDER_WORDS as u32, size_of::<Child>()) == 2);
 
 #[cfg(test)]
 mod tests {

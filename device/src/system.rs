@@ -21,6 +21,8 @@ pub trait System: 'static {
 
     /// Whether any of them sends letters.
     const LETTERS: bool;
+    /// Whether any of them goes on by letters to itself that are never lost.
+    const GOES_ON: bool;
     /// Whether any of them is supervised, or supervises.
     const SUPERVISED: bool;
 
@@ -76,6 +78,7 @@ macro_rules! system {
             const POOLS: bool = false $(|| <$actor as $crate::Actor>::POOLS)+;
             const BLOCKS: bool = false $(|| <$actor as $crate::Actor>::BLOCKS)+;
             const LETTERS: bool = false $(|| <$actor as $crate::Actor>::LETTERS)+;
+            const GOES_ON: bool = false $(|| <$actor as $crate::Actor>::GOES_ON)+;
             const SUPERVISED: bool = false $(|| <$actor as $crate::Actor>::SUPERVISED)+;
             const HANDLERS: &'static [(&'static str, &'static [$crate::probe::HandlerName])] =
                 &[$((<$actor as $crate::Actor>::NAME, <$actor as $crate::Actor>::HANDLERS)),+];

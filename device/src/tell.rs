@@ -75,6 +75,7 @@ use tourbillon_shared::hlc::LOGICAL_BITS;
 use tourbillon_shared::mailbox::SENDER_WORDS;
 
 use crate::actor::{Actor, ErrorOf, Message, ReplyOf};
+use crate::call::slots_for_answer;
 use crate::context::Context;
 use crate::mailbox::{self, Post};
 use crate::plain::{Plain, layout};
@@ -316,7 +317,7 @@ impl Context {
             answer_as: Some((C::NUMBER, <C::Actor as Actor>::KIND)),
             token,
             deadline,
-            ..Post::answered::<M>()
+            ..Post::default()
         };
         self.send(to, message, post);
     }
@@ -343,7 +344,7 @@ impl Context {
                 "all zero must be a value of a reply that may come from another actor"
             );
         }
-        self.send(to, message, Post { hands_on: true, ..Post::answered::<M>() });
+        self.send(to, message, Post { hands_on: true, ..Post::default() });
         // SAFETY: asserted above.
         Ok(unsafe { core::mem::zeroed() })
     }
@@ -354,21 +355,10 @@ impl Context {
         if self.near.is_null() {
             return;
         }
-        let post = Post { key: to.key, kind: <M::Actor as Actor>::KIND, message: M::NUMBER, ..post };
+        let reply_slots = const { slots_for_answer::<M::Actor, M>(0) };
+        let post = Post { key: to.key, kind: <M::Actor as Actor>::KIND, message: M::NUMBER, reply_slots, ..post };
         // SAFETY: the engine told of the desk, the place and the lane; a message fits into a frame, with extensions as asserted.
         unsafe { mailbox::store(self.outgoing(), index, &post, self.key, message.as_bytes()) };
-    }
-}
-
-impl Post {
-    /// Of a message `M` that somebody answers; it asks nothing and hands nothing on.
-    #[inline(always)]
-    pub(crate) fn answered<M: Message>() -> Self {
-        let reply_bytes = const {
-            let (reply, error) = (size_of::<ReplyOf<M>>(), size_of::<ErrorOf<M>>() + 4);
-            if reply > error { reply as u16 } else { error as u16 }
-        };
-        Self { reply_bytes, ..Self::default() }
     }
 }
 

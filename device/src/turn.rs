@@ -15,7 +15,7 @@
 
 use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::header::Flags;
-use tourbillon_shared::mailbox::slots_for_letters;
+use tourbillon_shared::mailbox::slots_until_told;
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, SLOT_BYTES, Slot};
 
@@ -419,7 +419,7 @@ pub(crate) fn advance<A: Arch, S: System>(block: &Block<'_>, ring: Ring, positio
             A::store_cta(block.ring_head(ring.local, ring.gate), position);
             A::store_pool(mailbox::head_of(block, ring.local), position);
             let slots = position.wrapping_sub(A::load_cta(published));
-            if slots >= u64::from(slots_for_letters(ring.shape::<S>(block)) / 4) {
+            if slots >= u64::from(slots_until_told(ring.shape::<S>(block))) {
                 A::store_cta(published, position);
                 mailbox::give_back::<A>(block, ring.local, slots);
             }

@@ -204,6 +204,9 @@ pub(crate) fn recover<A: Arch, S: System, const WHOLE: bool>(
                 if S::SUPERVISED {
                     supervision::note_lost::<A, S>(stats, staged, first_hlc.wrapping_add(frame.into()), scratch);
                 }
+                if received.is_some_and(|received| received.goes_on()) {
+                    mailbox::end_going::<A>(scratch);
+                }
                 let mut call = call_of::<A>(scratch, frame, first_hlc);
                 call.fail(FailureCode::Panicked, place);
                 if let Some(received) = received

@@ -16,6 +16,8 @@ use tourbillon_shared::position::RingShape;
 use tourbillon_shared::ring::{Cells, has_room, read_slot, write_slot};
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_SLOT, TAG_WORD};
 
+#[path = "loom/letters.rs"]
+mod letters;
 #[path = "loom/pools.rs"]
 mod pools;
 
@@ -483,78 +485,4 @@ fn a_mailbox_is_read_before_it_is_written_again() {
         WRAPPED.fetch_or(mailbox.tail.load(Ordering::Relaxed) == 2, std::sync::atomic::Ordering::Relaxed);
     });
     assert!(WRAPPED.load(std::sync::atomic::Ordering::Relaxed), "no interleaving used the slot twice");
-}
-
-/// One number, two who want to broadcast, and a shard: the message is read before the number's next holder writes another, and who finds a crier
-/// finds the message of its broadcast, or knows that it is not there yet.
-#[test]
-fn a_number_has_one_broadcast_at_a_time() {
-    static REUSED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-    explore(|| {
-        struct Broadcasts {
-            room: AtomicU64,
-            tries: AtomicU64,
-            busy: AtomicU64,
-            left: AtomicU64,
-            begun: AtomicU64,
-            message: UnsafeCell<u64>,
-            /// What the criers say, in the order in which they came.
-            tail: AtomicU64,
-            criers: [AtomicU64; 2],
-        }
-        let broadcasts = Arc::new(Broadcasts {
-            room: AtomicU64::new(1),
-            tries: AtomicU64::new(0),
-            busy: AtomicU64::new(0),
-            left: AtomicU64::new(0),
-            begun: AtomicU64::new(0),
-            message: UnsafeCell::new(0),
-            tail: AtomicU64::new(0),
-            criers: std::array::from_fn(|_| AtomicU64::new(0)),
-        });
-        fn begin(all: &Broadcasts) {
-            if (all.room.fetch_sub(1, ordering::room_take()) as i64) < 1 {
-                all.room.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-            let ticket = all.tries.fetch_add(1, ordering::ticket_take()) + 1;
-            if all.busy.fetch_add(1, ordering::ticket_take()) != 0 {
-                all.busy.fetch_sub(1, Ordering::Relaxed);
-                all.room.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-            // SAFETY: whoever has the number alone uses its message.
-            all.message.with_mut(|message| unsafe { *message = ticket + 10 });
-            all.left.store(1, Ordering::Relaxed);
-            all.begun.store(ticket, ordering::freed_store());
-            let position = all.tail.fetch_add(1, ordering::ticket_take());
-            all.criers[position as usize].store(ticket, Ordering::Relaxed);
-        }
-        let spawn = |run: fn(&Broadcasts)| {
-            let broadcasts = Arc::clone(&broadcasts);
-            loom::thread::spawn(move || run(&broadcasts))
-        };
-        let threads = [
-            spawn(begin),
-            spawn(begin),
-            spawn(|all| {
-                // Relaxed: criers carry no order.
-                let ticket = all.criers[0].load(Ordering::Relaxed);
-                let is_told = all.begun.load(ordering::freed_load()) == ticket;
-                if ticket != 0 && is_told {
-                    // SAFETY: the broadcast has the number until this shard is done.
-                    assert_eq!(all.message.with(|message| unsafe { *message }), ticket + 10);
-                    if all.left.fetch_sub(1, ordering::ticket_take()) == 1 {
-                        all.busy.fetch_sub(1, ordering::room_give());
-                        all.room.fetch_add(1, ordering::room_give());
-                    }
-                }
-            }),
-        ];
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        REUSED.fetch_or(broadcasts.tail.load(Ordering::Relaxed) == 2, std::sync::atomic::Ordering::Relaxed);
-    });
-    assert!(REUSED.load(std::sync::atomic::Ordering::Relaxed), "no interleaving used the number twice");
 }

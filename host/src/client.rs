@@ -91,7 +91,18 @@ pub(crate) fn header_of<M: Message>(key: Key, flags: u16) -> Header {
 }
 
 impl Client {
-    pub(crate) fn new(port: Port, shared: Arc<Shared>, strategy: WaitStrategy, batch_limit: u32) -> Self {
+    /// A client with a lane of its own.
+    pub(crate) fn connect(shared: &Arc<Shared>, strategy: WaitStrategy, batch_limit: u32) -> Result<Self, EngineError> {
+        if !shared.status.is_open() {
+            return Err(shared.stopped());
+        }
+        let lane = shared.lanes.take(&shared.control)?;
+        shared.ring();
+        let port = Port::new(lane, shared.doorbell.clone());
+        Ok(Self::new(port, Arc::clone(shared), strategy, batch_limit))
+    }
+
+    fn new(port: Port, shared: Arc<Shared>, strategy: WaitStrategy, batch_limit: u32) -> Self {
         Self { port, urgent: None, shared, strategy, timeout: Some(TIMEOUT_DEFAULT), backpressure: None, batch_limit }
     }
 

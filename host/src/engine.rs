@@ -29,12 +29,12 @@ use crate::lane_table::LaneTable;
 use crate::memory::{device_bytes, memory_sum};
 use crate::monitor::Monitor;
 use crate::pools::PoolUsage;
-use crate::port::Port;
 use crate::prepare::{host_telemetry, prepare};
 use crate::registry::Registry;
 use crate::shared::{EXIT_TIME_MAX, Shared};
 use crate::store::{Command, StoreCounts, StoreService};
 use crate::telemetry::OwnPage;
+use crate::topics::Topics;
 use crate::wait::WaitStrategy;
 use crate::{clock, inspect};
 
@@ -60,6 +60,7 @@ pub struct Engine {
     fallback: Option<EngineError>,
     store: Option<StoreService>,
     registry: Registry,
+    topics: Topics,
 }
 
 /// What a drain has left.
@@ -176,9 +177,11 @@ impl Engine {
         let names = Names::new(builder.key_names);
         let shared =
             Arc::new(Shared::new(builder.image.clone(), geometry, machine, control, lanes, page, names, memory));
+        let topics = Topics::new(Arc::clone(&shared), builder.wait, builder.batch_limit);
         // From here on dropping the engine stops the kernel and takes everything back.
         let mut engine = Self {
             shared,
+            topics,
             monitor: None,
             wait: builder.wait,
             batch_limit: builder.batch_limit,
@@ -205,13 +208,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoFreeLane`], [`EngineError::Stopped`].
     pub fn client(&self) -> Result<Client, EngineError> {
-        if !self.shared.status.is_open() {
-            return Err(self.shared.stopped());
-        }
-        let lane = self.shared.lanes.take(&self.shared.control)?;
-        self.shared.ring();
-        let port = Port::new(lane, self.shared.doorbell.clone());
-        Ok(Client::new(port, Arc::clone(&self.shared), self.wait, self.batch_limit))
+        Client::connect(&self.shared, self.wait, self.batch_limit)
     }
 
     /// A gateway for async code, with the defaults of [`Gateway::builder`](crate::gateway::Gateway::builder).
@@ -430,6 +427,11 @@ impl Engine {
     /// The names under which actors of this engine are found; a handle that any thread may keep.
     pub fn registry(&self) -> Registry {
         self.registry.clone()
+    }
+
+    /// The topics of this engine; a handle that any thread may keep.
+    pub fn topics(&self) -> Topics {
+        self.topics.clone()
     }
 
     /// Sends `count` actors to the store, those that were used least recently of each shard, which have equal shares; fewer when there are

@@ -24,6 +24,7 @@ pub mod shared_memory;
 pub mod staging;
 pub mod store;
 pub mod telemetry;
+pub mod topics;
 pub mod wait;
 
 pub(crate) mod arena;
@@ -47,8 +48,6 @@ pub(crate) mod priority;
 pub(crate) mod ptx;
 pub(crate) mod shared;
 pub(crate) mod status;
-#[cfg_attr(not(test), expect(dead_code, reason = "devices have no table of topics yet, which is what it is for"))]
-pub(crate) mod topics;
 
 pub use tourbillon_device::{AdoptError, Kind, PtxText, SystemImage};
 pub use tourbillon_shared as abi;
@@ -89,4 +88,7 @@ pub use registry::{Registered, Registry, RegistryError};
 pub use shared::{DROP_TIME_MAX, EXIT_TIME_MAX, TRANSITION_TIME_MAX};
 pub use store::{Store, StoreCounts, StoreError, StoredActor};
 pub use telemetry::{RunningEngine, running_engines};
+#[cfg(feature = "async")]
+pub use topics::SubscriptionStream;
+pub use topics::{Publication, PublishError, Subscription, Topics, TopicsError};
 pub use wait::WaitStrategy;

@@ -28,6 +28,7 @@
 //! | [`outbox`] | what actors send without being asked |
 //! | [`keys`] | keys that are strings or wide ids |
 //! | [`registry`] | names under which actors are found, also by patterns |
+//! | [`topics`] | topics with subscribers, actors and host code alike |
 //! | [`store`] | where actors are that the device has no room for |
 //! | [`wait`] | how a client waits |
 //! | [`backpressure`], [`staging`] | what happens when a lane is full |
@@ -44,13 +45,15 @@ mod host;
 #[cfg(not(target_arch = "nvptx64"))]
 pub use host::*;
 pub use tourbillon_actors as actors;
+pub use tourbillon_actors::TopicRef;
 /// What the derives and macros write paths to.
 #[doc(hidden)]
 pub use tourbillon_device as __device;
 pub use tourbillon_device::{
-    Actor, ActorRef, Answered, Answers, AskError, BlockIter, BlockRef, BlockView, Child, ChildEvent, ChildEvents,
-    ChildOrder, ChildOrders, Context, ErrorOf, Handler, Happened, MapIter, Message, NoError, Notice, ParentOrder,
-    PoolError, PoolMap, PoolSet, PoolVec, Refusal, ReplyOf, Subscriber, VecIter, Verdict, Watch, actor, system,
+    Actor, ActorRef, Addressee, Answered, Answers, AskError, BlockIter, BlockRef, BlockView, Child, ChildEvent,
+    ChildEvents, ChildOrder, ChildOrders, Context, ErrorOf, Handler, Happened, MapIter, Message, NoError, NotSent,
+    Notice, ParentOrder, PoolError, PoolMap, PoolSet, PoolVec, Refusal, ReplyOf, Subscriber, VecIter, Verdict, Watch,
+    actor, system,
 };
 // The traits, and the derives of the same names as crates that depend on this one alone need them.
 pub use tourbillon_derive::{Plain, State};

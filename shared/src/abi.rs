@@ -47,6 +47,8 @@ pub const HASH: u64 = {
         size_of::<dedup::DedupEntry>() as u64,
         telemetry::Counter::PoolExhausted as u64,
         telemetry::Counter::TooLargeToEvict as u64,
+        telemetry::Counter::LettersPutBack as u64,
+        mailbox::LetterHint::GOES_ON as u64,
         pool::PAGE_BYTES as u64,
         pool::POOL_HEAD_BYTES,
         size_of::<pool::PoolState>() as u64,

@@ -24,7 +24,6 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::frame::FRAME_WORDS_MAX;
 use crate::header::{Flags, Header};
-use crate::mailbox::slots_for_letters;
 use crate::position::RingShape;
 use crate::virtual_actors::{SPACE_ORDERS, kind_word};
 
@@ -35,8 +34,7 @@ pub const BROADCASTS_MAX: u32 = 64;
 /// Shards to which a crier goes on from a shard: with 1,024 shards it takes five steps to the last.
 pub const BROADCAST_FANOUT: u32 = 4;
 
-/// Most broadcasts at a time in an engine whose mailboxes have this shape: an eighth of a mailbox is for their criers, so that a quarter of
-/// what is for letters, which its reader may not have given back yet, and the longest frame still fit beside them.
+/// Most broadcasts at a time in an engine whose mailboxes have this shape: an eighth of a mailbox at most is for their criers.
 #[inline(always)]
 pub const fn broadcasts_max(mailbox: RingShape) -> u32 {
     let eighth = mailbox.capacity() / 8;
@@ -172,10 +170,6 @@ const _: () = {
     assert!(size_of::<Broadcast>() == 512);
     assert!(offset_of!(Broadcast, frame) == 128);
     assert!(BROADCASTS_MAX.is_power_of_two() && BROADCASTS_MAX <= u8::MAX as u32);
-    // Beside the criers and what its reader has not given back yet, the smallest mailbox has room for the longest frame.
-    let smallest = RingShape::from_log2(crate::mailbox::MAILBOX_CAPACITY_MIN.trailing_zeros());
-    let letters = slots_for_letters(smallest);
-    assert!(crate::frame::FRAME_SLOTS_MAX as u32 + letters / 4 <= letters - broadcasts_max(smallest));
 };
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ use crate::slot::SLOT_BYTES;
 /// several messages, the next of which may be one to itself.
 pub const LETTERS_MAX: u32 = 4;
 /// Smallest capacity of a mailbox: half of it is for letters, and must hold the longest frame besides the room that its reader has not
-/// yet given back, a quarter of that half.
+/// yet given back ([`slots_until_told`]), the criers of broadcasts and the letters by which actors go on, a quarter each.
 pub const MAILBOX_CAPACITY_MIN: u32 = 32;
 /// Largest capacity of a mailbox, that of other rings.
 pub const MAILBOX_CAPACITY_MAX: u32 = RING_CAPACITY_MAX;
@@ -65,6 +65,23 @@ pub const fn waiting_bucket(shard: u32) -> usize {
 #[inline(always)]
 pub const fn slots_for_letters(shape: RingShape) -> u32 {
     shape.capacity() / 2
+}
+
+/// Most slots of a mailbox of `shape` that letters by which actors go on may take: each stays until its actor has done its work, so they must
+/// leave room for what that work sends.
+#[inline(always)]
+pub const fn slots_for_going_on(shape: RingShape) -> u32 {
+    slots_for_letters(shape) / 4
+}
+
+/// Slots of a mailbox of `shape` that its reader takes before it gives their room back: a quarter of those for letters, for that is dear,
+/// but so few that the longest frame always finds room in the end, beside the criers of broadcasts and the letters by which actors go on.
+#[inline(always)]
+pub const fn slots_until_told(shape: RingShape) -> u32 {
+    let letters = slots_for_letters(shape);
+    let others = slots_for_going_on(shape) + broadcasts_max(shape) + FRAME_SLOTS_MAX as u32;
+    let (quarter, spare) = (letters / 4, letters.saturating_sub(others) + 1);
+    if quarter < spare { quarter } else { spare }
 }
 
 /// What the device keeps of a shard's mailbox and overflow.
@@ -105,8 +122,10 @@ pub struct MailboxState {
     pub overflow_next: u64,
     /// The counts by mailbox, as bits, at whose mailbox this pass over the overflow has found no room.
     pub blocked: u64,
+    /// Letters in the mailbox by which actors go on: at most [`slots_for_going_on`], but for a moment.
+    pub going: u64,
     /// Zero.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 4],
     /// Letters that wait in the overflow, by [`waiting_bucket`].
     pub waiting: [u64; WAITING_BUCKETS],
 }
@@ -128,7 +147,7 @@ impl MailboxState {
 ///
 /// | bits | content |
 /// | --- | --- |
-/// | 0 to 14 | of a question: bytes that the answer has |
+/// | 0 to 14 | of a question: bytes that the answer has; of another letter 0, or [`LetterHint::GOES_ON`] |
 /// | 15 | it is an answer |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LetterHint {
@@ -140,6 +159,15 @@ pub struct LetterHint {
 
 impl LetterHint {
     const ANSWER: u16 = 1 << 15;
+    /// In place of the bytes of an answer, in a letter that asks nothing: an actor goes on by it. When there is no room for what its
+    /// handler sends it is put back in line, in the room that it came from, and handled again. More bytes than any answer has.
+    pub const GOES_ON: u16 = Self::ANSWER - 1;
+
+    /// Of a letter, `asks` of which says whether it is a question: whether its actor goes on by it.
+    #[inline(always)]
+    pub const fn goes_on(self, asks: bool) -> bool {
+        self.answer_bytes == Self::GOES_ON && !asks && !self.is_answer
+    }
 
     /// The hint.
     #[inline(always)]
@@ -206,6 +234,8 @@ pub mod letter_fate {
     pub const OVERFLOW: u32 = 2;
     /// It is to be broadcast, and has a number, which stands in place of the shard.
     pub const BROADCAST: u32 = 3;
+    /// It is for the own mailbox, and takes the place of the letter that runs.
+    pub const CARRIED: u32 = 4;
 }
 
 /// Words of a letter in the buffer: those of the longest frame, and what is decided about it.
@@ -247,9 +277,14 @@ const _: () = {
     assert!(offset_of!(MailboxState, waiting) == 384);
     assert!(size_of::<Desk>() == 24);
     assert!(WAITING_BUCKETS.is_power_of_two() && WAITING_BUCKETS <= u64::BITS as usize);
-    // A frame fits beside what the reader has not given back yet.
-    let letters = MAILBOX_CAPACITY_MIN / 2;
-    assert!(FRAME_SLOTS_MAX as u32 + letters / 4 <= letters);
+    // A frame fits beside what the reader has not given back yet, the criers, and the letters by which actors go on, which stay.
+    let mut log2 = MAILBOX_CAPACITY_MIN.trailing_zeros();
+    while 1 << log2 <= MAILBOX_CAPACITY_MAX {
+        let shape = RingShape::from_log2(log2);
+        let kept = slots_for_going_on(shape) + broadcasts_max(shape) + slots_until_told(shape) - 1;
+        assert!(slots_until_told(shape) > 0 && kept + FRAME_SLOTS_MAX as u32 <= slots_for_letters(shape));
+        log2 += 1;
+    }
 };
 
 #[cfg(test)]
@@ -274,6 +309,18 @@ mod tests {
             let sender = Sender { key, kind, message, token };
             prop_assert_eq!(Sender::decode(&sender.encode()), sender);
         }
+    }
+
+    #[test]
+    fn actors_go_on_by_letters_that_ask_nothing() {
+        let hint = LetterHint { answer_bytes: LetterHint::GOES_ON, is_answer: false };
+        assert_eq!(LetterHint::decode(hint.encode()), Some(hint));
+        assert!(hint.goes_on(false) && !hint.goes_on(true));
+        assert!(!LetterHint { is_answer: true, ..hint }.goes_on(false) && !LetterHint::default().goes_on(false));
+        // More than any answer has.
+        assert!(usize::from(LetterHint::GOES_ON) > crate::frame::PAYLOAD_BYTES_MAX);
+        let smallest = RingShape::from_log2(MAILBOX_CAPACITY_MIN.ilog2());
+        assert_eq!((slots_for_letters(smallest), slots_for_going_on(smallest)), (16, 4));
     }
 
     #[test]

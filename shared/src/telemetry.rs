@@ -96,6 +96,8 @@ pub enum Counter {
     BlocksRetired = 33,
     /// Blocks of those whose pages are free again.
     BlocksReclaimed = 34,
+    /// Letters by which an actor goes on that were put back in line, because there was no room for what their handler sent.
+    LettersPutBack = 35,
     /// Times that a supervised actor began anew, because it failed or was ordered to.
     Restarts = 37,
     /// Times that a supervised actor was stopped.

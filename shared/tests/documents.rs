@@ -320,6 +320,7 @@ fn layouts_are_as_documented() {
         overflow_head,
         overflow_next,
         blocked,
+        going,
         reserved,
         waiting
     }));
@@ -433,6 +434,7 @@ fn codes_modes_and_counters_are_as_documented() {
         BlocksPublished,
         BlocksRetired,
         BlocksReclaimed,
+        LettersPutBack,
         Restarts,
         Stops,
         Supervised,

@@ -114,6 +114,11 @@ pub struct NamesOfActors;
 #[derive(Debug)]
 pub struct Letters;
 
+/// So is that of the chapter on topics.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/topics.md")]
+#[derive(Debug)]
+pub struct TopicsOfActors;
 /// The code of the chapter on supervisors is compiled, and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/supervision.md")]
@@ -134,6 +139,7 @@ pub mod load;
 pub mod outbox;
 pub mod raw;
 pub mod store;
+pub mod topics;
 
 pub use bench::{Bench, Place};
 

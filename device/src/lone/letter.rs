@@ -52,7 +52,7 @@ pub(crate) fn run_lone<A: Arch, S: System, const WHOLE: bool>(
     let hint = LetterHint::decode(header.hint);
     let is_simple = header.flags.0 & !(Flags::TELL | Flags::URGENT | Flags::SENDER) == 0
         && !(S::POOLS && S::has_pools(kind_of(header.kind)))
-        && !(S::SUPERVISED && S::is_supervised(kind_of(header.kind)));
+        && !(S::SUPERVISED && S::is_supervised(kind_of(header.kind)) && !mutant!("lone_letters_unsupervised"));
     let (Some(hint), true) = (hint, is_simple & is_there & (header.kind != 0)) else { return Tried::Left };
     let arrival = Arrival::decode(header.hlc);
     let is_later = (began_ns as u32).wrapping_sub(arrival.device_ns) as i32 >= 0;
@@ -69,7 +69,8 @@ pub(crate) fn run_lone<A: Arch, S: System, const WHOLE: bool>(
             let event_hlc = hlc::update_by(A::load_cta(home.clock()), arrival.hlc_delta, physical);
             A::store_cta(home.clock(), event_hlc);
             let frame = staged(scratch, BASE);
-            if header.flags.has(Flags::SENDER) || hint.is_answer {
+            let goes_on = S::GOES_ON && hint.goes_on(header.flags.has(Flags::SENDER));
+            if header.flags.has(Flags::SENDER) || hint.is_answer || goes_on {
                 run_letter::<A, S>(stats, frame, entry, event_hlc, scratch);
                 is_done = true;
             } else {

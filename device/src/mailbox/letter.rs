@@ -22,9 +22,11 @@ use tourbillon_shared::supervision::is_event;
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::kind_of;
 
+use super::again::GOING_ON;
 use super::broadcast::{self, Begins};
-use super::notes::{note_handed_on, note_lent};
-use super::{overflow_of, ring_of, shard_of, state_of};
+use super::notes::{note_carried, note_handed_on, note_lent};
+use super::post::Post;
+use super::{again, overflow_of, ring_of, shard_of, state_of};
 use crate::arch::Arch;
 use crate::call::Outcome;
 use crate::options::physical_now;
@@ -35,6 +37,7 @@ use crate::words::{Staged, Words};
 const SHAPE: usize = 3;
 /// What stands in [`LETTER_KIND`] of a letter that hands on its message: no kind.
 const HANDED_ON: u32 = u32::MAX;
+
 /// Words of a letter that are kept near: those of its first slot, ...
 const NEAR_WORDS: usize = DATA_WORDS_PER_SLOT;
 /// ... and, behind them, what is decided about it.
@@ -46,7 +49,7 @@ pub(crate) type Near = [MaybeUninit<[u32; NEAR_WORDS + NOTES]>; LETTERS_MAX as u
 
 /// A letter that a handler has written: its beginning, and the rest in the buffer of the lane.
 #[derive(Clone, Copy)]
-struct Outgoing {
+pub(super) struct Outgoing {
     near: *mut u32,
     far: *mut u32,
 }
@@ -78,7 +81,7 @@ impl Outgoing {
     /// # Safety
     /// The letter is that of the calling lane.
     #[inline(always)]
-    unsafe fn word(self, word: usize) -> u32 {
+    pub(super) unsafe fn word(self, word: usize) -> u32 {
         // SAFETY: the caller vouches for the letter, which has the word.
         unsafe { self.word_at(word).read() }
     }
@@ -86,7 +89,7 @@ impl Outgoing {
     /// # Safety
     /// As for [`word`](Self::word).
     #[inline(always)]
-    unsafe fn set(self, word: usize, value: u32) {
+    pub(super) unsafe fn set(self, word: usize, value: u32) {
         // SAFETY: as in `word`.
         unsafe { self.word_at(word).write(value) }
     }
@@ -106,28 +109,6 @@ impl Outgoing {
         // SAFETY: the caller vouches for the letter.
         (unsafe { self.word(SHAPE) } & 0xffff) as usize
     }
-}
-
-/// To whom a letter goes and what it is, as its sender says it; the default asks nothing and hands nothing on.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Post {
-    pub key: u64,
-    pub kind: u16,
-    pub message: u8,
-    /// Of what is to be answered: bytes of the longer of the reply and the typed error, for which there must be slots.
-    pub reply_bytes: u16,
-    /// For a question: bytes of the answer, ...
-    pub answer_bytes: u16,
-    /// ... as which message it comes, to which kind, ...
-    pub answer_as: Option<(u8, u16)>,
-    /// ... and what comes back with it.
-    pub token: u32,
-    /// The timestamp after which the letter is worthless; 0 for none.
-    pub deadline: u64,
-    /// Whether the letter takes over the duty to answer.
-    pub hands_on: bool,
-    /// Whether it is an order to a child ([`tourbillon_shared::supervision`]).
-    pub is_order: bool,
 }
 
 /// Where a handler's letters are until they go: the desk of the warp, the runner's place for their beginnings, and the lane that runs.
@@ -156,9 +137,11 @@ pub(crate) unsafe fn store(outgoing: OutgoingOf, index: u32, post: &Post, key: u
     }
     flags = flags.with(if post.answer_as.is_some() { Flags::SENDER } else { Flags::TELL });
     let span = slots_for(flags.extension_words(), bytes.len());
-    let reply = slots_for(0, post.reply_bytes.into());
-    let span = if reply > span && !mutant!("letters_without_room_for_replies") { reply } else { span };
-    let hint = LetterHint { answer_bytes: post.answer_bytes, is_answer: post.is_order }.encode();
+    let is_read = post.answer_as.is_some() || post.hands_on;
+    let is_as_long_as_itself = !is_read || mutant!("letters_without_room_for_replies");
+    let span = if is_as_long_as_itself { span } else { span.max(post.reply_slots) };
+    let answer_bytes = if post.goes_on { LetterHint::GOES_ON } else { post.answer_bytes };
+    let hint = LetterHint { answer_bytes, is_answer: post.is_order }.encode();
     let header = Header {
         key: post.key,
         kind: post.kind,
@@ -194,6 +177,7 @@ pub(crate) unsafe fn store(outgoing: OutgoingOf, index: u32, post: &Post, key: u
         }
         write_bytes(letter, at, bytes);
         let kind = post.answer_as.map_or(0, |(_, kind)| kind.into());
+        let kind = if post.goes_on { GOING_ON } else { kind };
         letter.set(LETTER_KIND, if post.hands_on { HANDED_ON } else { kind });
     }
 }
@@ -253,6 +237,11 @@ pub(crate) unsafe fn reserve<A: Arch>(
     // An event has a slot of the share for answers, which what its handler asks may take.
     let is_event = LetterHint::decode(header.hint).is_some_and(|hint| is_event(hint).is_some());
     let (lent, mut left) = (u64::from(is_event), u64::from(is_event));
+    // They have no other place than the mailbox, which the others may fill.
+    // SAFETY: the caller vouches for the letters and for the desk, and so for the shard.
+    if !unsafe { again::reserve_going::<A>(outgoing.desk, arguments, own, header, count, &at) } {
+        return Outcome::MailboxFull;
+    }
     while index < count {
         let letter = at(index);
         // SAFETY: the letter is this lane's.
@@ -265,6 +254,8 @@ pub(crate) unsafe fn reserve<A: Arch>(
             }
         };
         let outcome = match outcome {
+            // SAFETY: the letter is this lane's.
+            Outcome::Done if unsafe { letter.word(LETTER_KIND) } == GOING_ON => Outcome::Done,
             // SAFETY: the caller vouches for the desk, and so for the shard.
             Outcome::Done => unsafe { reserve_one::<A>(arguments, own, letter, header, &mut left) },
             other => other,
@@ -274,6 +265,8 @@ pub(crate) unsafe fn reserve<A: Arch>(
                 // SAFETY: the state of the shard whose turn the warp holds.
                 unsafe { A::add_pool(&raw mut (*own).refused, 1) };
             }
+            // SAFETY: as above; room was reserved for them.
+            unsafe { again::give_up_going::<A>(own, count, &at) };
             while index != 0 && !mutant!("letters_kept_after_refusal") {
                 index = index.wrapping_sub(1);
                 // SAFETY: as above; room was reserved for the letter.
@@ -313,8 +306,7 @@ unsafe fn hand_on<A: Arch>(letter: Outgoing, header: &Header, staged: &Staged<A>
         let length = letter.length();
         let question = flags.has(Flags::SENDER) && LetterHint::decode(header.hint).is_some();
         let extensions = if question { Flags::SENDER } else { 0 };
-        let span = slots_for(Flags(extensions).extension_words(), length);
-        let span = if span > letter.flags().span() { span } else { letter.flags().span() };
+        let span = slots_for(Flags(extensions).extension_words(), length).max(letter.flags().span());
         if span > FRAME_SLOTS_MAX as u32 {
             return Outcome::CannotForward;
         }
@@ -430,7 +422,7 @@ unsafe fn reserve_one<A: Arch>(
 /// Whether a letter with this word in [`LETTER_KIND`] asks anew.
 #[inline(always)]
 const fn is_question(kind: u32) -> bool {
-    kind != 0 && kind != HANDED_ON
+    kind != 0 && kind != HANDED_ON && kind != GOING_ON
 }
 
 /// Slots of the answer to a question.
@@ -456,6 +448,9 @@ unsafe fn give_up<A: Arch>(arguments: &KernelArguments, own: *mut MailboxState, 
         let (shard, slots) = (letter.word(LETTER_SHARD), u64::from(letter.flags().span()));
         if letter.word(LETTER_FATE) == letter_fate::BROADCAST {
             return broadcast::give_number::<A>(arguments, shard);
+        }
+        if letter.word(LETTER_KIND) == GOING_ON {
+            return;
         }
         if letter.word(LETTER_FATE) == letter_fate::DIRECT {
             A::add_relaxed_gpu(&raw mut (*state_of(arguments, shard)).room, slots);
@@ -505,7 +500,7 @@ pub(crate) unsafe fn send<A: Arch>(
                 broadcast::begin::<A>(arguments, &begins, event_hlc, |word| {
                     letter.word(HEADER_WORDS.wrapping_add(word))
                 });
-            } else if letter.word(LETTER_FATE) == letter_fate::DIRECT {
+            } else if letter.word(LETTER_FATE) != letter_fate::OVERFLOW {
                 let shard = letter.word(LETTER_SHARD);
                 let position = A::take_ticket_gpu(&raw mut (*state_of(arguments, shard)).tail, slots);
                 let (ring, shape) = (ring_of(arguments, shard), arguments.geometry.mailbox_shape());
@@ -516,6 +511,9 @@ pub(crate) unsafe fn send<A: Arch>(
                 write::<A, true>(overflow_of(arguments, desk.shard), shape, position, letter, hlc_delta);
                 A::store_cta(desk.overflowing as *mut u64, 1);
                 overflowed = overflowed.wrapping_add(1);
+            }
+            if letter.word(LETTER_FATE) == letter_fate::CARRIED {
+                note_carried(of_warp, lane);
             }
             let is_forgotten =
                 mutant!("overflowed_hand_on_answered") && letter.word(LETTER_FATE) == letter_fate::OVERFLOW;

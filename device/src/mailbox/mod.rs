@@ -6,25 +6,31 @@
 //! | --- | --- |
 //! | `letter` | from a handler to a mailbox or the overflow: the buffer, reserving room, sending |
 //! | `notes` | what sending leaves in the sender's scratch |
+//! | `post` | what a handler says of a letter |
 //! | `question` | letters that want an answer, and the answers |
 //! | `overflow` | from a shard's overflow to the mailboxes |
 //! | `broadcast` | one message to every living actor of a kind: numbers, and how criers go from shard to shard |
 //! | `reach` | a crier in its shard: who is there, and letters to those |
+//! | `again` | letters by which an actor goes on, put back in line when there is no room for what it sends |
 //!
 //! A shard reads its mailbox as it reads the rings of the gates: it is one more of its rings, with a shape of its own and many
 //! writers ([`Ring`](crate::turn::Ring)).
 
+mod again;
 mod broadcast;
 mod letter;
 mod notes;
 mod overflow;
+mod post;
 mod question;
 mod reach;
 
+pub(crate) use again::{end_going, put_back};
 pub(crate) use broadcast::run as run_broadcast;
-pub(crate) use letter::{Near, OutgoingOf, Post, hlc_delta_of, reserve, send, store};
-pub(crate) use notes::{is_handed_on, is_lent};
+pub(crate) use letter::{Near, OutgoingOf, hlc_delta_of, reserve, send, store};
+pub(crate) use notes::{is_carried, is_handed_on, is_lent};
 pub(crate) use overflow::{has_overflowed, settle_some};
+pub(crate) use post::Post;
 pub(crate) use question::{Received, answer};
 
 use tourbillon_shared::geometry::KernelArguments;

@@ -2,15 +2,17 @@
 
 use core::mem::offset_of;
 
-use tourbillon_shared::block::WarpScratch;
+use tourbillon_shared::block::{WINDOW_SLOTS, WarpScratch};
 use tourbillon_shared::mailbox::Desk;
 use tourbillon_shared::mutant;
 use tourbillon_shared::slot::Slot;
 
 /// In a lane's word of what runs: its message was handed on, so nobody is to answer it.
 const FORWARDED: u32 = 1 << 31;
+/// In the same word: its actor goes on by another letter, which has taken over the room of this one.
+const CARRIED: u32 = 1 << 30;
 /// In the same word: what its handler asks has taken the room of the event that it was run for.
-const LENT: u32 = 1 << 30;
+const LENT: u32 = 1 << 29;
 
 /// Notes that the duty to answer the staged frame was handed on: nothing is sent in its place, and [`is_handed_on`] says so to whoever
 /// runs it.
@@ -33,9 +35,9 @@ pub(super) unsafe fn note_handed_on(desk: *const Desk, lane: u32, frame: *const 
     }
 }
 
-/// The scratch of a desk.
+/// The scratch that a desk is a part of.
 #[inline(always)]
-fn scratch_of(desk: *const Desk) -> *mut WarpScratch {
+pub(super) fn scratch_of(desk: *const Desk) -> *mut WarpScratch {
     desk.cast_mut().cast::<u8>().wrapping_sub(offset_of!(WarpScratch, desk)).cast()
 }
 
@@ -53,6 +55,16 @@ unsafe fn note(desk: *const Desk, lane: u32, what: u32) {
     }
 }
 
+/// Notes that the letter which the calling lane runs has another in its place.
+///
+/// # Safety
+/// The desk is that of the warp, `lane` the calling lane.
+#[inline(always)]
+pub(super) unsafe fn note_carried(desk: *const Desk, lane: u32) {
+    // SAFETY: the caller vouches for both.
+    unsafe { note(desk, lane, CARRIED) };
+}
+
 /// Notes that what the handler of an event has asked took the event's room.
 ///
 /// # Safety
@@ -63,14 +75,14 @@ pub(super) unsafe fn note_lent(desk: *const Desk, lane: u32) {
     unsafe { note(desk, lane, LENT) };
 }
 
-/// Whether what the handler of an event has asked took the event's room.
+/// Whether this was noted of what the calling lane runs.
 ///
 /// # Safety
-/// As for [`is_handed_on`].
+/// `scratch` is the warp's, `lane` the calling lane, whose handler has returned.
 #[inline(always)]
-pub(crate) unsafe fn is_lent(scratch: *const WarpScratch, lane: u32) -> bool {
+unsafe fn is_noted(scratch: *const WarpScratch, lane: u32, what: u32) -> bool {
     // SAFETY: the word is this lane's.
-    unsafe { (&raw const (*scratch).running).cast::<u32>().wrapping_add(lane as usize).read() & LENT != 0 }
+    unsafe { (&raw const (*scratch).running).cast::<u32>().wrapping_add(lane as usize).read() & what != 0 }
 }
 
 /// Whether the message that the calling lane has run was handed on.
@@ -79,6 +91,33 @@ pub(crate) unsafe fn is_lent(scratch: *const WarpScratch, lane: u32) -> bool {
 /// `scratch` is the warp's, `lane` the calling lane, whose handler has returned.
 #[inline(always)]
 pub(crate) unsafe fn is_handed_on(scratch: *const WarpScratch, lane: u32) -> bool {
-    // SAFETY: the word is this lane's.
-    unsafe { (&raw const (*scratch).running).cast::<u32>().wrapping_add(lane as usize).read() & FORWARDED != 0 }
+    // SAFETY: the caller vouches for both.
+    unsafe { is_noted(scratch, lane, FORWARDED) }
 }
+
+/// Whether the letter that the calling lane has run has another in its place.
+///
+/// # Safety
+/// As for [`is_handed_on`].
+#[inline(always)]
+pub(crate) unsafe fn is_carried(scratch: *const WarpScratch, lane: u32) -> bool {
+    // SAFETY: as there.
+    unsafe { is_noted(scratch, lane, CARRIED) }
+}
+
+/// Whether what the handler of an event has asked took the event's room.
+///
+/// # Safety
+/// As for [`is_handed_on`].
+#[inline(always)]
+pub(crate) unsafe fn is_lent(scratch: *const WarpScratch, lane: u32) -> bool {
+    // SAFETY: as there.
+    unsafe { is_noted(scratch, lane, LENT) }
+}
+
+// Each has a bit of its own, above the number of the frame, which is one of a window.
+const _: () = {
+    let all = FORWARDED | CARRIED | LENT;
+    assert!(FORWARDED.count_ones() + CARRIED.count_ones() + LENT.count_ones() == all.count_ones());
+    assert!(all & (2 * WINDOW_SLOTS as u32 - 1) == 0);
+};

@@ -64,6 +64,12 @@ impl Received {
         self.asks
     }
 
+    /// Whether its actor goes on by it.
+    #[inline(always)]
+    pub(crate) fn goes_on(&self) -> bool {
+        self.hint.goes_on(self.asks)
+    }
+
     /// Makes a staged letter, before it is run, what its handler expects: a frame of as many slots as the reply has; and gives the slots
     /// of an answer back to the share that they are from.
     ///

@@ -208,10 +208,11 @@ unsafe fn refuse_stopped<A: Arch>(
             Received::prepare::<A>(frame, scratch);
         }
         refuse::<A>(stats, frame, scratch, FailureCode::Stopped, event_hlc);
-        if let Some(received) = received
-            && received.asks()
-            && !mutant!("stopped_questions_unanswered")
-        {
+        let Some(received) = received else { return };
+        if received.goes_on() && !mutant!("stopped_actor_goes_on") {
+            mailbox::end_going::<A>(scratch);
+        }
+        if received.asks() && !mutant!("stopped_questions_unanswered") {
             mailbox::answer::<A>(stats, &received, frame, event_hlc, scratch);
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tourbillon_shared::pattern::{MANY, ONE, Pattern, segments};
 
-use super::{Priority, SubscriberId};
+use super::table::{Priority, SubscriberId};
 
 /// Filters with their subscribers.
 #[derive(Debug, Default)]

@@ -1,369 +1,390 @@
-//! Topics and their subscribers, as the host keeps them: which subscribers each topic has, whatever wildcards they subscribed with.
+//! Topics: whoever is subscribed to one gets what is published to it, actors and host code alike.
 //!
-//! A topic gets a small number with its first use, so a message can carry it and a table on the device can be indexed with it. Whatever
-//! comes or goes, the answer is what changes in that table, entry by entry; who applies all changes in order has the table.
+//! A topic is an actor, [`Topic`], which the system lists as its others; the messages that it handles, and what they promise, are in
+//! [`crate::actors::topic`]. Here is what a host adds: names, filters with wildcards ([`tourbillon_shared::pattern`]), and
+//! subscriptions that are read.
 //!
-//! - A subscriber is in a topic's list once, however many of its filters fit, with the highest of their priorities.
-//! - A change of a priority is told as a removal and an addition, one behind the other.
-//! - An operation that fails changes nothing.
-//! - The number of a topic that was forgotten is used again only when it was released: a message may still carry it.
+//! - A filter stands for all topics whose names fit, those to come included. The host keeps who subscribed to what (`table`), and tells
+//!   each topic who comes and who goes, in order, by a client of its own under one lock.
+//! - However many of its filters fit a topic, a subscriber is there once, and gets each message once.
+//! - A topic comes into being when it is [asked for](Topics::topic), or published to while a filter fits. Its number stays the same for as
+//!   long as the engine lives.
+//!
+//! `docs/topics.md` has examples.
 
+mod error;
 mod filters;
+mod subscription;
+#[cfg(feature = "async")]
+mod subscription_stream;
+mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tourbillon_shared::pattern::{NameError, Pattern, check_name};
+use tourbillon_actors::Topic;
+use tourbillon_actors::topic::{
+    Brief, Fate, Policy, Publish, Receipt, Refusal, Show, Standing, Subscribe, TOPIC_PAYLOAD_MAX, TopicRef,
+    Unsubscribe, Urgency, addressee_of,
+};
+use tourbillon_device::{Actor, ActorRef, Addressee, Message, Plain};
+use tourbillon_shared::mutant;
+use tourbillon_shared::pattern::check_name;
 
-use self::filters::Filters;
-use crate::name_index::NameIndex;
+use self::table::{Change, SubscriberId, Table, TopicId};
+use crate::call_error::CallError;
+use crate::client::Client;
+use crate::error::EngineError;
+use crate::keys::Key;
+use crate::outbox::{Outbox, OutboxPolicy};
+use crate::shared::Shared;
+use crate::wait::WaitStrategy;
 
-/// Most topics, those whose numbers are not released yet included: a number fits into 16 bits.
-pub(crate) const TOPICS_MAX: u32 = 1 << 16;
-/// Most subscriptions: as many as topics, as when each topic has one of its own.
-pub(crate) const SUBSCRIPTIONS_MAX: usize = 1 << 16;
-/// Most filters of one subscriber: each is looked at when one of them goes.
-pub(crate) const FILTERS_OF_ONE_MAX: usize = 256;
-/// Most entries of all topics' lists together: of 8 bytes each they take 8 MiB.
-pub(crate) const ENTRIES_MAX: usize = 1 << 20;
+pub use error::{PublishError, TopicsError};
+pub use subscription::{Publication, Subscription};
+#[cfg(feature = "async")]
+pub use subscription_stream::SubscriptionStream;
 
-/// The higher comes first.
-pub(crate) type Priority = u8;
+/// Most changes that are told to topics at once: enough that a lane is busy, few enough that those of a refused subscription are taken back
+/// soon.
+const CHANGES_AT_ONCE: usize = 256;
+/// Of all subscriptions: which of two subscribers gets a message first is not theirs to say.
+const PRIORITY: table::Priority = 0;
 
-/// A topic, numbered from 0 without gaps but for those that were forgotten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct TopicId(pub(crate) u32);
-
-/// Who subscribes; the caller's own number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct SubscriberId(pub(crate) u32);
-
-/// What changes in the list of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// The subscriber, who is not in the list, comes into it.
-    Added { topic: TopicId, subscriber: SubscriberId, priority: Priority },
-    /// The subscriber, who is in the list, goes.
-    Removed { topic: TopicId, subscriber: SubscriberId },
+/// The topics of an engine. Clones are the same topics, for any thread.
+#[derive(Clone)]
+pub struct Topics {
+    inner: Arc<Inner>,
 }
 
-/// Why nothing was done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TopicsError {
-    /// The text is no topic's name, or no filter.
-    #[error("`{text}`: {error}")]
-    Name {
-        text: String,
-        #[source]
-        error: NameError,
-    },
-    /// There is no such topic.
-    #[error("there is no topic `{name}`; publish to it, or subscribe with a wildcard")]
-    NoSuchTopic { name: String },
-    /// The number is no forgotten topic's.
-    #[error("topic number {} is in use, or free already; release one that was forgotten, once", topic.0)]
-    NotForgotten { topic: TopicId },
-    /// The subscriber has not subscribed so.
-    #[error("subscriber {} has no subscription `{filter}`; unsubscribe with the filter that was subscribed", subscriber.0)]
-    NotSubscribed { filter: String, subscriber: SubscriberId },
-    /// There are as many topics as there may be.
-    #[error("there are {most} topics already; forget some")]
-    TooManyTopics { most: u32 },
-    /// There are as many subscriptions as there may be.
-    #[error("there are {most} subscriptions already; take some back, or use wildcards")]
-    TooManySubscriptions { most: usize },
-    /// The subscriber has as many filters as one may have.
-    #[error("subscriber {} has {most} filters already; use wildcards", subscriber.0)]
-    TooManyFilters { subscriber: SubscriberId, most: usize },
-    /// The lists of all topics would be longer than they may be.
-    #[error("the lists of all topics would have more than {most} entries; subscribe to less, or forget topics")]
-    TooManyEntries { most: usize },
+struct Inner {
+    shared: Arc<Shared>,
+    wait: WaitStrategy,
+    batch_limit: u32,
+    state: Mutex<State>,
 }
 
-/// How much there may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) topics: u32,
-    pub(crate) subscriptions: usize,
-    pub(crate) filters_of_one: usize,
-    pub(crate) entries: usize,
+#[derive(Default)]
+struct State {
+    table: Table,
+    subscribers: HashMap<SubscriberId, Subscribe>,
+    ids: HashMap<Addressee, SubscriberId>,
+    /// The subscriber before the next.
+    last: u32,
+    /// Who tells topics of changes, once there was one.
+    client: Option<Client>,
 }
 
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            topics: TOPICS_MAX,
-            subscriptions: SUBSCRIPTIONS_MAX,
-            filters_of_one: FILTERS_OF_ONE_MAX,
-            entries: ENTRIES_MAX,
-        }
+impl fmt::Debug for Topics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topics").field("system", &self.inner.shared.image.name).finish_non_exhaustive()
     }
-}
-
-/// Topics and their subscribers.
-#[derive(Debug, Default)]
-pub(crate) struct Topics {
-    bounds: Bounds,
-    names: NameIndex<TopicId>,
-    /// By number.
-    topics: Vec<Place>,
-    /// Numbers that may be given.
-    free: BTreeSet<u32>,
-    filters: Filters,
-    by_subscriber: BTreeMap<SubscriberId, BTreeMap<Arc<str>, Priority>>,
-    subscriptions: usize,
-    entries: usize,
-}
-
-/// What a number stands for.
-#[derive(Debug)]
-enum Place {
-    Topic { name: Arc<str>, subscribers: BTreeMap<SubscriberId, Priority> },
-    Forgotten,
-    Free,
-}
-
-fn filter_in(text: &str) -> Result<Pattern<'_>, TopicsError> {
-    Pattern::new(text).map_err(|error| TopicsError::Name { text: text.to_owned(), error })
 }
 
 impl Topics {
-    /// No topics yet, and these bounds.
-    pub(crate) fn new(bounds: Bounds) -> Self {
-        Self { bounds, ..Self::default() }
+    pub(crate) fn new(shared: Arc<Shared>, wait: WaitStrategy, batch_limit: u32) -> Self {
+        Self { inner: Arc::new(Inner { shared, wait, batch_limit, state: Mutex::default() }) }
     }
 
-    /// The number of a topic, if it has one.
-    pub(crate) fn id_of(&self, name: &str) -> Option<TopicId> {
-        self.names.get_key_value(name).map(|(_, id)| *id)
+    /// Every step leaves the state whole, or such that what is told twice does no harm.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The name of a topic, if the number stands for one.
-    pub(crate) fn name_of(&self, topic: TopicId) -> Option<&str> {
-        match self.topics.get(topic.0 as usize)? {
-            Place::Topic { name, .. } => Some(name),
-            Place::Forgotten | Place::Free => None,
+    fn connect(&self) -> Result<Client, EngineError> {
+        let Inner { shared, wait, batch_limit, .. } = &*self.inner;
+        Client::connect(shared, *wait, *batch_limit)
+    }
+
+    fn check(&self) -> Result<(), TopicsError> {
+        let image = &self.inner.shared.image;
+        match image.kinds.iter().any(|kind| kind.number == Topic::KIND) {
+            true => Ok(()),
+            false => Err(TopicsError::NoTopics { system: image.name }),
         }
     }
 
-    /// The subscribers of a topic, the highest priority first, and by number where it is the same.
-    pub(crate) fn subscribers(&self, topic: TopicId) -> Vec<(SubscriberId, Priority)> {
-        let mut list: Vec<_> = self.list(topic).into_iter().flatten().map(|(id, priority)| (*id, *priority)).collect();
-        list.sort_by_key(|(subscriber, priority)| (std::cmp::Reverse(*priority), *subscriber));
-        list
-    }
-
-    fn list(&self, topic: TopicId) -> Option<&BTreeMap<SubscriberId, Priority>> {
-        match self.topics.get(topic.0 as usize)? {
-            Place::Topic { subscribers, .. } => Some(subscribers),
-            Place::Forgotten | Place::Free => None,
-        }
-    }
-
-    /// The number of a topic, the lowest free one if it is new; and what changes by that.
+    /// The topic of this name, for actors and for [`publish_to`](Self::publish_to). It comes into being if it is not there.
     ///
     /// # Errors
-    /// [`TopicsError::Name`], [`TopicsError::TooManyTopics`], [`TopicsError::TooManyEntries`].
-    pub(crate) fn topic(&mut self, name: &str) -> Result<(TopicId, Vec<Change>), TopicsError> {
-        if let Some(topic) = self.id_of(name) {
-            return Ok((topic, Vec::new()));
-        }
-        check_name(name).map_err(|error| TopicsError::Name { text: name.to_owned(), error })?;
-        let number = self.free.first().copied().unwrap_or(self.topics.len() as u32);
-        if number >= self.bounds.topics {
-            return Err(TopicsError::TooManyTopics { most: self.bounds.topics });
-        }
-        let subscribers = self.filters.subscribers(name);
-        if self.entries + subscribers.len() > self.bounds.entries {
-            return Err(TopicsError::TooManyEntries { most: self.bounds.entries });
-        }
-        let (topic, name): (_, Arc<str>) = (TopicId(number), name.into());
-        let added = |(subscriber, priority): (&SubscriberId, &Priority)| Change::Added {
-            topic,
-            subscriber: *subscriber,
-            priority: *priority,
-        };
-        let changes = subscribers.iter().map(added).collect();
-        self.entries += subscribers.len();
-        self.names.insert(Arc::clone(&name), topic);
-        self.free.remove(&number);
-        let place = Place::Topic { name, subscribers };
-        match self.topics.get_mut(number as usize) {
-            Some(free) => *free = place,
-            None => self.topics.push(place),
-        }
-        Ok((topic, changes))
+    /// [`TopicsError`].
+    pub fn topic(&self, name: &str) -> Result<TopicRef, TopicsError> {
+        self.check()?;
+        let mut state = self.lock();
+        state.topic(self, name)
     }
 
-    /// Forgets a topic. Its number stays taken until it is [released](Self::release).
+    /// The topic of this name, if it is there.
     ///
     /// # Errors
     /// [`TopicsError::NoSuchTopic`].
-    pub(crate) fn forget(&mut self, name: &str) -> Result<(TopicId, Vec<Change>), TopicsError> {
-        let removed = self.names.remove(name);
-        let (_, topic) = removed.ok_or_else(|| TopicsError::NoSuchTopic { name: name.to_owned() })?;
-        let mut changes = Vec::new();
-        if let Some(place) = self.topics.get_mut(topic.0 as usize)
-            && let Place::Topic { subscribers, .. } = std::mem::replace(place, Place::Forgotten)
-        {
-            self.entries -= subscribers.len();
-            changes.extend(subscribers.into_keys().map(|subscriber| Change::Removed { topic, subscriber }));
+    pub fn find(&self, name: &str) -> Result<TopicRef, TopicsError> {
+        match self.lock().table.id_of(name) {
+            Some(topic) => Ok(reference(topic)),
+            None => Err(TopicsError::NoSuchTopic { name: name.to_owned() }),
         }
-        if tourbillon_shared::mutant!("topics_number_used_again_at_once") {
-            self.free.insert(topic.0);
-        }
-        Ok((topic, changes))
     }
 
-    /// Lets the number of a forgotten topic be used again, when nothing carries it any longer.
+    /// The name of a topic; nothing when it has none.
+    pub fn name_of(&self, topic: TopicRef) -> Option<Arc<str>> {
+        let number = u32::try_from(topic.number()).ok()?;
+        self.lock().table.name_of(TopicId(number)).map(Arc::from)
+    }
+
+    /// Has the actor at `key` get, as its message `M`, what is published to all topics that `filter` stands for, from now on. What has
+    /// another layout than `M` it does not get; the topic counts that ([`Standing::unreadable`]).
+    ///
+    /// Returns when all topics know of it. One that does so already gets nothing twice.
     ///
     /// # Errors
-    /// [`TopicsError::NotForgotten`].
-    pub(crate) fn release(&mut self, topic: TopicId) -> Result<(), TopicsError> {
-        match self.topics.get_mut(topic.0 as usize) {
-            Some(place @ Place::Forgotten) => *place = Place::Free,
-            _ => return Err(TopicsError::NotForgotten { topic }),
+    /// [`TopicsError`].
+    pub fn subscribe_actor<M: Message>(&self, filter: &str, key: impl Into<Key>) -> Result<(), TopicsError> {
+        self.check()?;
+        let image = &self.inner.shared.image;
+        let kind = <M::Actor as Actor>::KIND;
+        if !image.kinds.iter().any(|known| known.number == kind) {
+            return Err(TopicsError::NoSuchKind { system: image.name, kind, name: <M::Actor as Actor>::NAME });
         }
-        self.free.insert(topic.0);
+        let mut state = self.lock();
+        let subscriber = state.subscriber(Subscribe::of::<M>(message_of::<M>(key.into()), Policy::Drop))?;
+        let joined = state.join(self, filter, subscriber);
+        state.forget_without_subscription(subscriber);
+        joined
+    }
+
+    /// Takes a subscription of an actor back: what is not handed out to it yet it does not get, unless another filter of it fits.
+    ///
+    /// # Errors
+    /// [`TopicsError`].
+    pub fn unsubscribe_actor<M: Message>(&self, filter: &str, key: impl Into<Key>) -> Result<(), TopicsError> {
+        self.check()?;
+        let mut state = self.lock();
+        let not_subscribed = || TopicsError::NotSubscribed { filter: filter.to_owned() };
+        let subscriber = state.ids.get(&message_of::<M>(key.into())).copied().ok_or_else(not_subscribed)?;
+        let parted = state.part(self, filter, subscriber);
+        state.forget_without_subscription(subscriber);
+        parted
+    }
+
+    /// Subscribes this program to all topics that `filter` stands for, from now on; `policy` says what becomes of a message for which the
+    /// subscription has no room, because nobody reads it.
+    ///
+    /// - [`OutboxPolicy::Drop`]: it is lost, and counted ([`Subscription::counts`]). Others get it.
+    /// - [`OutboxPolicy::Refuse`]: it is not published, its publisher gets [`PublishError::SubscriberFull`], and nobody gets it. A
+    ///   topic has [`REFUSING_MAX`](crate::actors::topic::REFUSING_MAX) such subscribers at most.
+    ///
+    /// It takes one of the engine's lanes ([`EngineBuilder::lanes`](crate::EngineBuilder::lanes)) until it is dropped, which takes it back.
+    /// Room is [`outbox_capacity`](crate::EngineBuilder::outbox_capacity) slots; a message of up to 40 bytes takes two, the longest
+    /// six.
+    ///
+    /// # Errors
+    /// [`TopicsError`].
+    pub fn subscribe<P: Plain>(&self, filter: &str, policy: OutboxPolicy) -> Result<Subscription<P>, TopicsError> {
+        self.check()?;
+        let outbox: Outbox = self.connect()?.outbox(policy)?;
+        let policy = match policy {
+            OutboxPolicy::Drop => Policy::Drop,
+            OutboxPolicy::Refuse => Policy::Refuse,
+        };
+        let who = addressee_of(outbox.address());
+        let mut state = self.lock();
+        let subscriber = state.subscriber(Subscribe::of::<P>(who, policy))?;
+        let joined = state.join(self, filter, subscriber);
+        state.forget_without_subscription(subscriber);
+        drop(state);
+        joined.map(|()| Subscription::new(self.clone(), subscriber, outbox))
+    }
+
+    /// Publishes a message, of up to 224 bytes, to the topic of this name; what the topic says of it.
+    ///
+    /// When it returns without an error every subscriber of that moment gets the message, or has got it: exactly once, behind what was
+    /// published before it with the same urgency.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub fn publish<P: Plain>(&self, client: &mut Client, name: &str, message: &P) -> Result<Receipt, PublishError> {
+        self.publish_to(client, self.heard(name)?, message, Urgency::Normal)
+    }
+
+    /// As [`publish`](Self::publish), before all that wait in the topic and are not urgent.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub fn publish_urgent<P: Plain>(
+        &self,
+        client: &mut Client,
+        name: &str,
+        message: &P,
+    ) -> Result<Receipt, PublishError> {
+        self.publish_to(client, self.heard(name)?, message, Urgency::Urgent)
+    }
+
+    /// As [`publish`](Self::publish), to a topic that was asked for before: without a look at names, and without a lock.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub fn publish_to<P: Plain>(
+        &self,
+        client: &mut Client,
+        topic: TopicRef,
+        message: &P,
+        urgency: Urgency,
+    ) -> Result<Receipt, PublishError> {
+        self.check()?;
+        let receipt = match Brief::of(message, urgency) {
+            Some(brief) => client.call(topic.number(), brief)?,
+            None => client.call(topic.number(), Publish::of(message, urgency))?,
+        };
+        match receipt.fate {
+            Fate::Accepted => Ok(receipt),
+            Fate::NoSubscribers => Err(PublishError::NoSubscribers),
+            Fate::QueueFull => Err(PublishError::QueueFull),
+        }
+    }
+
+    /// How a topic stands: messages, subscribers, and what was refused.
+    ///
+    /// # Errors
+    /// [`PublishError`], as for publishing.
+    pub fn standing(&self, client: &mut Client, topic: TopicRef) -> Result<Standing, PublishError> {
+        self.check()?;
+        Ok(client.call(topic.number(), Show {})?)
+    }
+
+    /// The topic that somebody publishes to.
+    fn heard(&self, name: &str) -> Result<TopicRef, PublishError> {
+        self.check()?;
+        let mut state = self.lock();
+        if check_name(name).is_ok() && !state.table.may_be_heard(name) {
+            // A name that is wrong by a letter takes no number.
+            return Err(PublishError::NoSubscribers);
+        }
+        Ok(state.topic(self, name)?)
+    }
+}
+
+/// A topic as actors know it.
+fn reference(topic: TopicId) -> TopicRef {
+    TopicRef::new(topic.0.into())
+}
+
+/// The message `M` of the actor at `key`.
+fn message_of<M: Message>(key: Key) -> Addressee {
+    const { assert!(size_of::<M>() <= TOPIC_PAYLOAD_MAX, "what is published has 224 bytes at most") };
+    Addressee { kind: key.kind_word(<M::Actor as Actor>::KIND), ..Addressee::of::<M>(ActorRef::new(key.number())) }
+}
+
+impl State {
+    /// The number of a subscriber, a new one if it has none.
+    fn subscriber(&mut self, subscribe: Subscribe) -> Result<SubscriberId, TopicsError> {
+        if let Some(known) = self.ids.get(&subscribe.who) {
+            return Ok(*known);
+        }
+        let most = usize::try_from(u32::MAX).unwrap_or(usize::MAX);
+        self.last = self.last.checked_add(1).ok_or(TopicsError::TooManySubscriptions { most })?;
+        let subscriber = SubscriberId(self.last);
+        self.ids.insert(subscribe.who, subscriber);
+        self.subscribers.insert(subscriber, subscribe);
+        Ok(subscriber)
+    }
+
+    /// Forgets the number of a subscriber that has no subscription.
+    fn forget_without_subscription(&mut self, subscriber: SubscriberId) {
+        if !self.table.has_subscription(subscriber)
+            && let Some(subscribe) = self.subscribers.remove(&subscriber)
+        {
+            self.ids.remove(&subscribe.who);
+        }
+    }
+
+    fn topic(&mut self, topics: &Topics, name: &str) -> Result<TopicRef, TopicsError> {
+        let (topic, changes) = self.table.topic(name)?;
+        if let Err(error) = self.tell(topics, &changes) {
+            // It was never there: nobody else has its number.
+            let _ = self.table.forget(name).map(|(topic, _)| self.table.release(topic));
+            return Err(error);
+        }
+        Ok(reference(topic))
+    }
+
+    fn join(&mut self, topics: &Topics, filter: &str, subscriber: SubscriberId) -> Result<(), TopicsError> {
+        let changes = self.table.subscribe(filter, subscriber, PRIORITY)?;
+        self.tell(topics, &changes).inspect_err(|_| {
+            let _ = self.table.unsubscribe(filter, subscriber);
+        })
+    }
+
+    fn part(&mut self, topics: &Topics, filter: &str, subscriber: SubscriberId) -> Result<(), TopicsError> {
+        let changes = self.table.unsubscribe(filter, subscriber)?;
+        self.tell(topics, &changes).inspect_err(|_| {
+            let _ = self.table.subscribe(filter, subscriber, PRIORITY);
+        })
+    }
+
+    /// Takes all subscriptions of a subscriber back, and waits for nobody: as far as the engine still takes messages.
+    fn leave_all(&mut self, subscriber: SubscriberId) {
+        let changes = self.table.leave(subscriber);
+        if let (Some(subscribe), Some(client)) = (self.subscribers.get(&subscriber), &mut self.client) {
+            for change in changes {
+                let (Change::Added { topic, .. } | Change::Removed { topic, .. }) = change;
+                if client.send(reference(topic).number(), Unsubscribe { who: subscribe.who }).is_err() {
+                    break;
+                }
+            }
+        }
+        self.forget_without_subscription(subscriber);
+    }
+
+    /// Tells topics of changes that the table has made, of which each is of another topic or subscriber; when one of them does not
+    /// take its change, what the others took is taken back, and the caller takes back what the table did.
+    fn tell(&mut self, topics: &Topics, changes: &[Change]) -> Result<(), TopicsError> {
+        let at_once = CHANGES_AT_ONCE.min(topics.inner.batch_limit.max(1) as usize);
+        for (chunk, some) in changes.chunks(at_once).enumerate() {
+            let answers = self.tell_some(topics, some, false)?;
+            let refused = some.iter().zip(answers).find_map(|(change, answer)| Some((*change, answer.err()?)));
+            let Some((change, error)) = refused else { continue };
+            let (Change::Added { topic, .. } | Change::Removed { topic, .. }) = change;
+            let name = self.table.name_of(topic).unwrap_or_default().into();
+            let told = changes.len().min((chunk + 1) * at_once);
+            for undone in changes.get(..told).unwrap_or_default().chunks(at_once) {
+                if mutant!("topics_half_subscribed") {
+                    break;
+                }
+                // Who does not answer now has not answered before, or the engine has ended.
+                let _ = self.tell_some(topics, undone, true);
+            }
+            return Err(TopicsError::of_call(name, error));
+        }
         Ok(())
     }
 
-    /// Subscribes to all topics that `filter` stands for, those to come included; or gives the subscription another priority.
-    ///
-    /// # Errors
-    /// [`TopicsError::Name`], [`TopicsError::TooManySubscriptions`], [`TopicsError::TooManyFilters`], [`TopicsError::TooManyEntries`].
-    pub(crate) fn subscribe(
+    /// Tells topics of changes, or of their opposites.
+    fn tell_some(
         &mut self,
-        filter: &str,
-        subscriber: SubscriberId,
-        priority: Priority,
-    ) -> Result<Vec<Change>, TopicsError> {
-        let pattern = filter_in(filter)?;
-        let own = self.by_subscriber.get(&subscriber);
-        let before = own.and_then(|own| own.get(filter)).copied();
-        if before.is_none() {
-            if self.subscriptions >= self.bounds.subscriptions {
-                return Err(TopicsError::TooManySubscriptions { most: self.bounds.subscriptions });
-            }
-            let most = self.bounds.filters_of_one;
-            if own.map_or(0, BTreeMap::len) >= most {
-                return Err(TopicsError::TooManyFilters { subscriber, most });
-            }
-        }
-        let others: Vec<_> = self.others(subscriber, filter);
-        let changes = self.changes(&pattern, subscriber, |name, was| match before {
-            // All filters that fit are in what it was already.
-            None => Some(was.map_or(priority, |was| was.max(priority))),
-            Some(_) => Some(highest(&others, name).map_or(priority, |other| other.max(priority))),
-        })?;
-        self.filters.insert(&pattern, subscriber, priority);
-        self.by_subscriber.entry(subscriber).or_default().insert(filter.into(), priority);
-        self.subscriptions += usize::from(before.is_none());
-        self.apply(&changes);
-        Ok(changes)
-    }
-
-    /// Takes a subscription back.
-    ///
-    /// # Errors
-    /// [`TopicsError::NotSubscribed`], also for what can be no filter.
-    pub(crate) fn unsubscribe(&mut self, filter: &str, subscriber: SubscriberId) -> Result<Vec<Change>, TopicsError> {
-        if !self.by_subscriber.get(&subscriber).is_some_and(|own| own.contains_key(filter)) {
-            return Err(TopicsError::NotSubscribed { filter: filter.to_owned(), subscriber });
-        }
-        let pattern = filter_in(filter)?;
-        let others = self.others(subscriber, filter);
-        // Less or as much as there was, so no bound is in the way.
-        let changes = self.changes(&pattern, subscriber, |name, _| highest(&others, name))?;
-        self.filters.remove(&pattern, subscriber);
-        if let Some(own) = self.by_subscriber.get_mut(&subscriber) {
-            own.remove(filter);
-            if own.is_empty() {
-                self.by_subscriber.remove(&subscriber);
-            }
-        }
-        self.subscriptions -= 1;
-        self.apply(&changes);
-        Ok(changes)
-    }
-
-    /// Takes all subscriptions of a subscriber back; nothing happens where it has none.
-    pub(crate) fn leave(&mut self, subscriber: SubscriberId) -> Vec<Change> {
-        let mut topics = BTreeSet::new();
-        for filter in self.by_subscriber.remove(&subscriber).unwrap_or_default().into_keys() {
-            self.subscriptions -= 1;
-            if let Ok(pattern) = Pattern::new(&filter) {
-                self.filters.remove(&pattern, subscriber);
-                topics.extend(self.names.matching(&pattern).map(|(_, topic)| *topic));
-            }
-        }
-        let changes: Vec<_> = topics.into_iter().map(|topic| Change::Removed { topic, subscriber }).collect();
-        self.apply(&changes);
-        changes
-    }
-
-    /// The filters of a subscriber but one, with their priorities.
-    fn others(&self, subscriber: SubscriberId, but: &str) -> Vec<(Arc<str>, Priority)> {
-        let own = self.by_subscriber.get(&subscriber).into_iter().flatten();
-        own.filter(|(filter, _)| &***filter != but).map(|(filter, priority)| (Arc::clone(filter), *priority)).collect()
-    }
-
-    /// What changes for a subscriber in the topics that `filter` stands for, when its priority in each shall be what `wanted` makes of the
-    /// topic's name and the priority that it has.
-    fn changes(
-        &self,
-        filter: &Pattern<'_>,
-        subscriber: SubscriberId,
-        wanted: impl Fn(&str, Option<Priority>) -> Option<Priority>,
-    ) -> Result<Vec<Change>, TopicsError> {
-        let (mut changes, mut entries) = (Vec::new(), self.entries);
-        for (name, topic) in self.names.matching(filter) {
-            let topic = *topic;
-            let was = self.list(topic).and_then(|list| list.get(&subscriber)).copied();
-            let is = wanted(name, was);
-            if was == is {
-                continue;
-            }
-            if was.is_some() {
-                entries -= 1;
-                changes.push(Change::Removed { topic, subscriber });
-            }
-            if let Some(priority) = is {
-                entries += 1;
-                changes.push(Change::Added { topic, subscriber, priority });
-            }
-            if entries > self.bounds.entries {
-                return Err(TopicsError::TooManyEntries { most: self.bounds.entries });
-            }
-        }
-        Ok(changes)
-    }
-
-    /// Does to the lists what the changes say.
-    fn apply(&mut self, changes: &[Change]) {
+        topics: &Topics,
+        changes: &[Change],
+        is_opposite: bool,
+    ) -> Result<Vec<Result<Standing, CallError<Refusal>>>, TopicsError> {
+        let client = match &mut self.client {
+            Some(client) => client,
+            none => none.insert(topics.connect()?),
+        };
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        let mut is_added = Vec::with_capacity(changes.len());
         for change in changes {
-            let (Change::Added { topic, .. } | Change::Removed { topic, .. }) = change;
-            let Some(Place::Topic { subscribers, .. }) = self.topics.get_mut(topic.0 as usize) else { continue };
-            match change {
-                Change::Added { subscriber, priority, .. } => {
-                    subscribers.insert(*subscriber, *priority);
-                    self.entries += 1;
-                }
-                Change::Removed { subscriber, .. } => {
-                    subscribers.remove(subscriber);
-                    self.entries -= 1;
-                }
+            let (Change::Added { topic, subscriber, .. } | Change::Removed { topic, subscriber }) = *change;
+            let Some(subscribe) = self.subscribers.get(&subscriber) else { continue };
+            let adds = matches!(change, Change::Added { .. }) != is_opposite;
+            is_added.push(adds);
+            match adds {
+                true => added.push((reference(topic).number(), *subscribe)),
+                false => removed.push((reference(topic).number(), Unsubscribe { who: subscribe.who })),
             }
         }
+        let mut added = client.call_many(added).into_iter();
+        let mut removed = client.call_many(removed).into_iter();
+        let next = |adds: bool| if adds { added.next() } else { removed.next() };
+        Ok(is_added.into_iter().filter_map(next).collect())
     }
 }
-
-/// The highest priority of the filters that fit a name.
-fn highest(filters: &[(Arc<str>, Priority)], name: &str) -> Option<Priority> {
-    let fits = |filter: &str| Pattern::new(filter).is_ok_and(|filter| filter.matches(name));
-    let fitting = filters.iter().filter(|(filter, _)| fits(filter)).map(|(_, priority)| *priority);
-    if tourbillon_shared::mutant!("topics_lowest_priority") { fitting.min() } else { fitting.max() }
-}
-
-#[cfg(test)]
-mod tests;

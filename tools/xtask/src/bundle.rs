@@ -98,7 +98,12 @@ fn place(program: &Path, folder: &Path, name: &str) -> Result<(), Vec<String>> {
     std::fs::create_dir_all(folder).map_err(about)?;
     std::fs::copy(program, &to).map_err(about)?;
     let status = Command::new("strip").arg(&to).status().map_err(about)?;
-    if status.success() { Ok(()) } else { Err(vec![format!("strip {} failed", to.display())]) }
+    if !status.success() {
+        return Err(vec![format!("strip {} failed", to.display())]);
+    }
+    // A bundle has a bound, and programs with kernels in them shrink to a quarter; the script unpacks them.
+    let status = Command::new("gzip").args(["--best", "--no-name", "--force"]).arg(&to).status().map_err(about)?;
+    if status.success() { Ok(()) } else { Err(vec![format!("gzip {} failed", to.display())]) }
 }
 
 /// The commit that the programs were built from, with a mark when a tracked file differs from it.

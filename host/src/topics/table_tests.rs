@@ -6,11 +6,11 @@ use proptest::prelude::*;
 
 /// The table that a device would have: made of changes alone.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Table {
+struct Applied {
     lists: BTreeMap<TopicId, BTreeMap<SubscriberId, Priority>>,
 }
 
-impl Table {
+impl Applied {
     /// Applies changes that must fit what there is.
     fn apply(&mut self, changes: &[Change]) {
         for change in changes {
@@ -76,9 +76,9 @@ impl Oracle {
         self.subscriptions.len() < before
     }
 
-    fn table(&self) -> Table {
+    fn table(&self) -> Applied {
         let lists = self.topics.iter().map(|(name, topic)| (*topic, self.list(name)));
-        Table { lists: lists.filter(|(_, list)| !list.is_empty()).collect() }
+        Applied { lists: lists.filter(|(_, list)| !list.is_empty()).collect() }
     }
 }
 
@@ -106,7 +106,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// One step in both; what changes, or why nothing does.
-fn take(topics: &mut Topics, oracle: &mut Oracle, step: &Step) -> Result<Vec<Change>, TopicsError> {
+fn take(topics: &mut Table, oracle: &mut Oracle, step: &Step) -> Result<Vec<Change>, TableError> {
     let bounds = topics.bounds;
     match step {
         Step::Topic(name) => {
@@ -116,9 +116,9 @@ fn take(topics: &mut Topics, oracle: &mut Oracle, step: &Step) -> Result<Vec<Cha
             let mut with = oracle.clone();
             with.topics.insert(name.clone(), known.unwrap_or(lowest));
             let expected = if known.is_none() && lowest.0 >= bounds.topics {
-                Err(TopicsError::TooManyTopics { most: bounds.topics })
+                Err(TableError::TooManyTopics { most: bounds.topics })
             } else if with.entries() > bounds.entries {
-                Err(TopicsError::TooManyEntries { most: bounds.entries })
+                Err(TableError::TooManyEntries { most: bounds.entries })
             } else {
                 *oracle = with;
                 Ok(known.unwrap_or(lowest))
@@ -147,11 +147,11 @@ fn take(topics: &mut Topics, oracle: &mut Oracle, step: &Step) -> Result<Vec<Cha
             let mut with = oracle.clone();
             with.subscribe(filter, who, *priority);
             let expected = if is_new && oracle.subscriptions.len() >= bounds.subscriptions {
-                Err(TopicsError::TooManySubscriptions { most: bounds.subscriptions })
+                Err(TableError::TooManySubscriptions { most: bounds.subscriptions })
             } else if is_new && own >= bounds.filters_of_one {
-                Err(TopicsError::TooManyFilters { subscriber: who, most: bounds.filters_of_one })
+                Err(TableError::TooManyFilters { subscriber: who, most: bounds.filters_of_one })
             } else if with.entries() > bounds.entries {
-                Err(TopicsError::TooManyEntries { most: bounds.entries })
+                Err(TableError::TooManyEntries { most: bounds.entries })
             } else {
                 *oracle = with;
                 Ok(())
@@ -182,8 +182,8 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..60),
         (most_topics, subscriptions, filters_of_one, entries) in (2..12u32, 2..14usize, 1..6usize, 3..40usize),
     ) {
-        let mut topics = Topics::new(Bounds { topics: most_topics, subscriptions, filters_of_one, entries });
-        let (mut oracle, mut table) = (Oracle::default(), Table::default());
+        let mut topics = Table::new(Bounds { topics: most_topics, subscriptions, filters_of_one, entries });
+        let (mut oracle, mut table) = (Oracle::default(), Applied::default());
         for step in &steps {
             if let Ok(changes) = take(&mut topics, &mut oracle, step) {
                 table.apply(&changes);
@@ -201,7 +201,7 @@ proptest! {
         for subscriber in 0..4 {
             table.apply(&topics.leave(SubscriberId(subscriber)));
         }
-        prop_assert_eq!(table, Table::default());
+        prop_assert_eq!(table, Applied::default());
         prop_assert!(topics.filters.is_empty() && topics.by_subscriber.is_empty() && topics.subscriptions == 0);
     }
 }
@@ -211,7 +211,7 @@ const BOB: SubscriberId = SubscriberId(2);
 
 #[test]
 fn a_subscriber_is_in_a_list_once_with_its_highest_priority() {
-    let mut topics = Topics::default();
+    let mut topics = Table::default();
     let (topic, changes) = topics.topic("price/eu/1").unwrap();
     assert_eq!((topic, changes), (TopicId(0), vec![]));
     let added = |subscriber, priority| Change::Added { topic, subscriber, priority };
@@ -236,26 +236,26 @@ fn a_subscriber_is_in_a_list_once_with_its_highest_priority() {
 /// A message under way may carry the number of a topic that was forgotten: it must not reach the subscribers of another.
 #[test]
 fn a_number_is_used_again_when_it_was_released() {
-    let mut topics = Topics::new(Bounds { topics: 3, ..Bounds::default() });
+    let mut topics = Table::new(Bounds { topics: 3, ..Bounds::default() });
     topics.subscribe("**", ALICE, 0).unwrap();
     for (number, name) in ["a", "b", "c"].into_iter().enumerate() {
         assert_eq!(topics.topic(name).map(|(topic, _)| topic), Ok(TopicId(number as u32)));
     }
     let gone = TopicId(1);
-    assert_eq!(topics.release(gone), Err(TopicsError::NotForgotten { topic: gone }));
+    assert_eq!(topics.release(gone), Err(TableError::NotForgotten { topic: gone }));
     assert_eq!(topics.forget("b"), Ok((gone, vec![Change::Removed { topic: gone, subscriber: ALICE }])));
     assert_eq!((topics.id_of("b"), topics.name_of(gone), topics.subscribers(gone)), (None, None, vec![]));
-    assert_eq!(topics.topic("d"), Err(TopicsError::TooManyTopics { most: 3 }));
+    assert_eq!(topics.topic("d"), Err(TableError::TooManyTopics { most: 3 }));
     assert_eq!(topics.release(gone), Ok(()));
-    assert_eq!(topics.release(gone), Err(TopicsError::NotForgotten { topic: gone }));
+    assert_eq!(topics.release(gone), Err(TableError::NotForgotten { topic: gone }));
     assert_eq!(topics.topic("d").map(|(topic, changes)| (topic, changes.len())), Ok((gone, 1)));
     assert!(topics.release(TopicId(u32::MAX)).is_err());
 }
 
 #[test]
 fn bad_input_is_refused_with_the_cure() {
-    let mut topics = Topics::default();
-    let told = |error: TopicsError| error.to_string();
+    let mut topics = Table::default();
+    let told = |error: TableError| error.to_string();
     for (error, parts) in [
         (told(topics.topic("a/*").unwrap_err()), ["`a/*`: segment 2 has a `*`", "leave it out"]),
         (told(topics.topic("").unwrap_err()), ["one segment at least", "write one"]),
@@ -275,11 +275,11 @@ fn bad_input_is_refused_with_the_cure() {
 /// The bounds that hold unless told otherwise are reached, and not passed.
 #[test]
 fn the_default_bounds_are_reached() {
-    let mut topics = Topics::default();
+    let mut topics = Table::default();
     for filter in 0..FILTERS_OF_ONE_MAX {
         topics.subscribe(&format!("{filter}"), ALICE, 0).unwrap();
     }
-    let full = Err(TopicsError::TooManyFilters { subscriber: ALICE, most: FILTERS_OF_ONE_MAX });
+    let full = Err(TableError::TooManyFilters { subscriber: ALICE, most: FILTERS_OF_ONE_MAX });
     assert_eq!(topics.subscribe("more", ALICE, 0), full);
     assert_eq!(topics.subscribe("7", ALICE, 3), Ok(vec![]), "one that it has");
     let each = ENTRIES_MAX / TOPICS_MAX as usize;
@@ -289,7 +289,7 @@ fn the_default_bounds_are_reached() {
     for topic in 0..TOPICS_MAX {
         assert_eq!(topics.topic(&format!("t/{topic}")).map(|(id, changes)| (id.0, changes.len())), Ok((topic, each)));
     }
-    assert_eq!(topics.topic("t/more"), Err(TopicsError::TooManyTopics { most: TOPICS_MAX }));
-    assert_eq!(topics.subscribe("t/3", BOB, 0), Err(TopicsError::TooManyEntries { most: ENTRIES_MAX }));
+    assert_eq!(topics.topic("t/more"), Err(TableError::TooManyTopics { most: TOPICS_MAX }));
+    assert_eq!(topics.subscribe("t/3", BOB, 0), Err(TableError::TooManyEntries { most: ENTRIES_MAX }));
     assert_eq!(topics.entries, ENTRIES_MAX);
 }
