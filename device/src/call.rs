@@ -218,7 +218,8 @@ impl<W: Words> Call<W> {
         }
         let Some(message) = self.message::<M>() else { return Outcome::Invalid };
         let state = state.cast::<Entry<A>>();
-        let mut place = MaybeUninit::<Entry<A>>::uninit();
+        let mut on_stack = MaybeUninit::<Entry<A>>::uninit();
+        let place = self.words.workplace().map_or(on_stack.as_mut_ptr(), |place| place.cast());
         let mut small;
         // SAFETY: the caller vouches for `state`, which stands in an entry of the slab, so is aligned like one, and is a value where it is read.
         let copy = unsafe {
@@ -228,8 +229,8 @@ impl<W: Words> Call<W> {
                 activate_at(state, self.header.key);
             }
             if const { is_large::<A>() } {
-                W::copy(state.cast_const(), place.as_mut_ptr());
-                &mut place.assume_init_mut().0
+                W::copy(state.cast_const(), place);
+                &mut (*place).0
             } else {
                 small = if is_activated { (*state).0 } else { self.words.state::<A>().unwrap_or_else(|| (*state).0) };
                 &mut small
@@ -281,7 +282,7 @@ impl<W: Words> Call<W> {
                 // SAFETY: as above; `find` was told the entry. A handler that panics never gets here.
                 unsafe {
                     if const { is_large::<A>() } {
-                        W::copy(place.as_ptr(), state);
+                        W::copy(place.cast_const(), state);
                     } else {
                         (*state).0 = *copy;
                     }

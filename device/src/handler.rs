@@ -2,21 +2,23 @@
 
 use core::mem::MaybeUninit;
 
-use tourbillon_shared::block::WarpScratch;
+use tourbillon_shared::block::{WINDOW_SLOTS, WarpScratch};
 use tourbillon_shared::broadcast::BROADCAST_KIND;
 use tourbillon_shared::dead_letter::is_dead;
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header, ReturnAddress};
 use tourbillon_shared::mailbox::LETTERS_MAX;
+use tourbillon_shared::mutant;
 use tourbillon_shared::position::LAP_NEVER;
-use tourbillon_shared::slot::{Chunk, Slot};
+use tourbillon_shared::slot::{Chunk, SLOT_BYTES, Slot};
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::{SPACE_ORDERS, errand, kind_of, space_of};
 
+use crate::actor::STATE_BYTES_MAX;
 use crate::arch::Arch;
 use crate::call::{Call, Outcome, failure_of};
-use crate::frames::header_of;
+use crate::frames::{header_of, staged};
 use crate::landing::{landing_buffer, refusal};
 use crate::large::Large;
 use crate::mailbox::{self, Near, Received, is_carried, is_handed_on};
@@ -331,12 +333,18 @@ pub(crate) unsafe fn run_plain<A: Arch, S: System, const SENT: bool>(
     Answered::Staged
 }
 
+/// Where in the stage, of which a lone letter takes the first slot, the letters are that its handler sends, ...
+const LETTERS_AT: u32 = 1;
+/// ... and the copy of a large state that it works on.
+const STATE_AT: u32 = LETTERS_AT + size_of::<Near>().div_ceil(SLOT_BYTES) as u32;
+const _: () = assert!(STATE_AT as usize + STATE_BYTES_MAX.div_ceil(SLOT_BYTES) <= WINDOW_SLOTS);
+
 /// As [`run_plain`] for a letter to which nobody waits for an answer, and whose handler may send; whether it is done. Nothing was done
 /// otherwise, but for a panic.
 ///
 /// # Safety
-/// `slot` is the letter, which is staged at `frame` in `scratch` and this lane's; `entry` is the actor's and looks like `image`, and the
-/// warp holds the turn.
+/// `slot` is the letter, which is staged at `frame`, the first slot of `scratch`, and this lane's, as is the rest of the stage; `entry` is
+/// the actor's and looks like `image`, and the warp holds the turn.
 #[inline(always)]
 pub(crate) unsafe fn run_lone_letter<A: Arch, S: System>(
     stats: Stats,
@@ -347,14 +355,17 @@ pub(crate) unsafe fn run_lone_letter<A: Arch, S: System>(
     scratch: *mut WarpScratch,
 ) -> bool {
     let mut outcome = None;
-    let mut near: Near = [MaybeUninit::uninit(); LETTERS_MAX as usize];
+    // Shared memory answers sooner than a stack, of which a lane alone uses a line for every word.
+    let near = staged(scratch, LETTERS_AT).cast::<Near>();
     let ended = A::guard(|| {
         // SAFETY: the caller vouches for entry and frame; the state follows the entry's header.
         outcome = Some(unsafe {
-            let mut call = Call::new(LoneLetter::<A>::new(slot, image, frame), header_of(slot), event_hlc);
+            let state_at = if mutant!("lone_state_over_letters") { LETTERS_AT } else { STATE_AT };
+            let workplace = staged(scratch, state_at);
+            let mut call = Call::new(LoneLetter::<A>::new(slot, image, frame, workplace), header_of(slot), event_hlc);
             call.find(entry, image.header);
             call.deliver(&raw const (*scratch).mail, &raw const (*scratch).desk, A::lane());
-            call.lend(&raw mut near);
+            call.lend(near);
             S::dispatch(entry.wrapping_add(1).cast(), &mut call)
         });
     });
