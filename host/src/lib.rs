@@ -58,6 +58,7 @@ pub use tourbillon_device::{
 // The traits, and the derives of the same names as crates that depend on this one alone need them.
 pub use tourbillon_derive::{Plain, State};
 pub use tourbillon_device::plain::{Plain, State};
+pub use tourbillon_shared::error::FailureCode;
 
 /// The kernels that the build script of this package compiled ([`SystemImage::with_ptx`]); none where it found no device
 /// toolchain, and then it said so.
