@@ -46,6 +46,8 @@ mod keys;
 mod lanes;
 #[path = "tests/large_churn.rs"]
 mod large_churn;
+#[path = "tests/large_circle.rs"]
+mod large_circle;
 #[path = "tests/letters.rs"]
 mod letters;
 #[path = "tests/lifecycle.rs"]
