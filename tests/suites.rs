@@ -47,6 +47,8 @@ mod keys;
 mod lanes;
 #[path = "tests/large_churn.rs"]
 mod large_churn;
+#[path = "tests/large_circle.rs"]
+mod large_circle;
 #[path = "tests/letters.rs"]
 mod letters;
 #[path = "tests/lifecycle.rs"]
@@ -71,6 +73,14 @@ mod recorded;
 mod registry;
 #[path = "tests/stuck.rs"]
 mod stuck;
+#[path = "tests/supervised_actors.rs"]
+mod supervised_actors;
+#[path = "tests/supervised_letters.rs"]
+mod supervised_letters;
+#[path = "tests/supervised_trees.rs"]
+mod supervised_trees;
+#[path = "tests/supervision.rs"]
+mod supervision;
 #[path = "tests/telemetry.rs"]
 mod telemetry;
 #[path = "tests/topics.rs"]

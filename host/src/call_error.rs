@@ -179,6 +179,9 @@ pub enum CallError<E> {
     /// The actor sends letters without having declared it, or asks for an answer that is for another kind of actor.
     #[error("the actor sends letters; declare `letters: true` in its `actor!`, and take answers in its own messages")]
     LettersUndeclared,
+    /// The actor was stopped by its supervisor; its handler was not run.
+    #[error("the actor was stopped, and was not run; start it again as a child of a supervisor")]
+    Stopped,
     /// The message came after its deadline; its handler was not run, and it is a dead letter.
     #[error("the message came after its deadline, and was not handled; give it more time, or send less at once")]
     DeadlinePassed,
@@ -379,7 +382,9 @@ impl<E: Plain> CallError<E> {
             Some(FailureCode::BlockStale) => Self::BlockStale,
             Some(FailureCode::BlockForeign) => Self::BlockForeign,
             Some(FailureCode::BlockTooLong) => Self::BlockTooLong { most: BLOCK_BYTES_MAX },
-            Some(FailureCode::Panicked) | None => Self::InvalidReply,
+            Some(FailureCode::Stopped) => Self::Stopped,
+            // What a parent hears of a supervisor is no answer to anybody.
+            Some(FailureCode::Panicked | FailureCode::TooManyRestarts) | None => Self::InvalidReply,
         }
     }
 }

@@ -111,7 +111,8 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::TooManyBroadcasts
         | FailureCode::CannotBroadcast
         | FailureCode::CannotForward
-        | FailureCode::LettersUndeclared => is_tell,
+        | FailureCode::LettersUndeclared
+        | FailureCode::Stopped => is_tell,
         FailureCode::Handler
         | FailureCode::Panicked
         | FailureCode::ReplyTooLarge
@@ -125,6 +126,7 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::BlockStale
         | FailureCode::BlockForeign
         | FailureCode::BlockTooLong
+        | FailureCode::TooManyRestarts
         | FailureCode::Duplicate => false,
     }
 }
