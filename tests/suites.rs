@@ -67,6 +67,8 @@ mod pools;
 mod priorities;
 #[path = "tests/processing.rs"]
 mod processing;
+#[path = "tests/questions.rs"]
+mod questions;
 #[path = "tests/recorded.rs"]
 mod recorded;
 #[path = "tests/registry.rs"]

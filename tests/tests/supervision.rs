@@ -411,8 +411,8 @@ on_every_backend! {
         assert_eq!(all_done(&mut client, workers), vec![None; workers as usize]);
         for clerk in 0..clerks {
             let tally = client.call(500 + clerk, Tally {}).unwrap();
-            assert_eq!(tally.given, jobs.into());
-            assert_eq!(tally.done + tally.stopped + tally.failed, jobs.into(), "{tally:?}");
+            assert_eq!(tally.given, u64::from(jobs));
+            assert_eq!(tally.done + tally.stopped + tally.failed, u64::from(jobs), "{tally:?}");
         }
         assert!(is_settled(&mut client, BOSS));
     }
