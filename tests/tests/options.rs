@@ -12,10 +12,11 @@ use tourbillon::actors::echo::{Ping16, Ping64, Ping352};
 use tourbillon::actors::faulty::{Fault, FaultyError, Trigger};
 use tourbillon::actors::{Counter as Counting, Echo, Faulty};
 use tourbillon::{Answer, CallError, Client, Counter, Engine, EngineError, Options, Plain, SendError};
-use tourbillon_tests::bench::{REPLY_TIME_MAX, client, counted, counters, mixed};
+use tourbillon_tests::bench::{REPLY_TIME_MAX, client, counted, counters, eventually, mixed};
 use tourbillon_tests::futures::{block_on, paused, poll_once, poll_until_ready};
 use tourbillon_tests::on_every_backend;
 use tourbillon_tests::raw::{exchange, header_of};
+use tourbillon_tests::store::{ToldStore, evict, roomy};
 
 /// A deadline that is past, whatever the clocks say.
 const LONG_AGO: u64 = 1;
@@ -368,5 +369,38 @@ on_every_backend! {
         assert_eq!((failure, reply.hint), (None, 1));
         assert!(reply.flags.has(Flags::VERSION | Flags::REPEATED));
         assert_eq!(value(&engine, 9), Some((3, 1)));
+    }
+}
+
+on_every_backend! {
+    /// Options of messages to an actor that does not come, or for which nobody more may wait: the failure is told, and a message that was
+    /// handled before is answered as it was.
+    fn options_of_who_does_not_come_are_refused(bench: &Bench) {
+        let store = ToldStore::new();
+        let engine = roomy(bench, 1, 2, &store).waiters(1).build().unwrap();
+        let mut client = client(&engine);
+        let id = Options::new().message_id(77);
+        let first = client.call_with(1, add(1), id).unwrap();
+        evict(&engine, 1);
+        store.fails_to_bring.store(true, Ordering::Relaxed);
+        for options in [Options::new().if_version(3), Options::new().expires_in(LATER), Options::new().message_id(78)] {
+            assert_eq!(client.call_with(1, add(1), options), Err(CallError::FetchFailed), "{options:?}");
+        }
+        assert_eq!(client.call_with(1, add(1), Options::new().deadline(LONG_AGO)), Err(CallError::DeadlinePassed));
+        store.fails_to_bring.store(false, Ordering::Relaxed);
+        assert_eq!(client.call_with(1, add(1), id).unwrap().value, first.value);
+        evict(&engine, 1);
+        // One may wait, and one does.
+        std::thread::scope(|scope| {
+            let hold = store.hold();
+            let mut other = tourbillon_tests::bench::client(&engine);
+            scope.spawn(move || other.call(1, Get {}).unwrap());
+            eventually("one waits", || counters(&engine)[Counter::Waiting as usize] == 1);
+            for options in [Options::new().if_version(3), Options::new().expires_in(LATER), Options::new().message_id(79)] {
+                assert_eq!(client.call_with(1, add(1), options), Err(CallError::TooManyWaiters), "{options:?}");
+            }
+            drop(hold);
+        });
+        assert_eq!(client.call_with(1, Get {}, Options::new().if_version(2)).unwrap().value, 1);
     }
 }

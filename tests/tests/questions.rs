@@ -1,12 +1,13 @@
 //! Questions between actors whose answer comes late, or when who asked has gone to the store meanwhile.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tourbillon::actors::courier::{Courier, Ending, Inquire, InquireWithin, Report};
-use tourbillon::{ActorKey, Client, Engine, FailureCode};
+use tourbillon::{ActorKey, Client, Counter, Engine, FailureCode};
 use tourbillon_tests::Bench;
-use tourbillon_tests::bench::{client, eventually};
+use tourbillon_tests::bench::{client, counters, eventually};
 use tourbillon_tests::on_every_backend;
 use tourbillon_tests::store::{Asked, Hold, ToldStore, evict};
 
@@ -14,6 +15,8 @@ use tourbillon_tests::store::{Asked, Hold, ToldStore, evict};
 const QUIET_TIME_MAX: Duration = Duration::from_secs(60);
 /// Actors that there is room for.
 const ROOM: u32 = 3;
+/// Questions that are open at a time: the answers, of two slots each, take all the room that there is for answers.
+const QUESTIONS: u32 = 8;
 /// Who asks.
 const WHO: u64 = 1;
 /// Who is asked.
@@ -104,5 +107,59 @@ on_every_backend! {
         let courier = report(&mut client, WHO);
         assert_eq!((courier.answers, courier.failures, courier.answer_digest), (1, 0, 10));
         assert_eq!(store.faults(), [""; 0]);
+    }
+}
+
+on_every_backend! {
+    /// Answers that wait for who asked were taken from the mailbox: what it tells of is never more room than it has.
+    fn answers_that_wait_leave_no_room_that_is_not_there(bench: &Bench) {
+        let store = ToldStore::new();
+        let builder = bench.builder_for(tourbillon_bank::image()).shards(1).actors_per_shard(ROOM);
+        let engine = builder.arena_bytes(64 << 10).mailbox_capacity(32).store(Arc::clone(&store)).build().unwrap();
+        let mut client = client(&engine);
+        let room = || {
+            engine.pause().unwrap();
+            let room = engine.mailboxes().unwrap()[0].room;
+            engine.resume().unwrap();
+            room
+        };
+        let full = room();
+        drop(asleep(&engine, &mut client, &store));
+        // Each call of the store takes so long that what it brings waits.
+        store.takes_us.store(150_000, Ordering::Relaxed);
+        for word in 1..=QUESTIONS {
+            client.call(WHO, Inquire { of: WHOM, word, ending: Ending::Reply }).unwrap();
+        }
+        store.wait_for(&fetch(WHOM));
+        std::thread::scope(|scope| {
+            let engine = &engine;
+            for key in [3, 4] {
+                let mut other = tourbillon_tests::bench::client(engine);
+                scope.spawn(move || report(&mut other, key));
+            }
+            // Whom they ask has come, and who asked has not.
+            eventually("all answers wait", || {
+                let counters = counters(engine);
+                counters[Counter::Letters as usize] == 2 * u64::from(QUESTIONS)
+                    && counters[Counter::Waiting as usize] >= u64::from(QUESTIONS)
+            });
+            let told = room();
+            assert!(told <= full, "{told} of {full} slots are free");
+            store.takes_us.store(0, Ordering::Relaxed);
+        });
+        engine.quiesce(QUIET_TIME_MAX).unwrap();
+        assert!(store.log().contains(&fetch(WHO)), "{:?}", store.log());
+        let courier = report(&mut client, WHO);
+        assert_eq!((courier.answers, courier.failures), (QUESTIONS.into(), 0));
+        // More than the mailbox has slots, so that all that was taken is told of.
+        for word in 1..=6 * QUESTIONS {
+            client.call(WHO, Inquire { of: WHOM, word, ending: Ending::Reply }).unwrap();
+            if word % QUESTIONS == 0 {
+                engine.quiesce(QUIET_TIME_MAX).unwrap();
+            }
+        }
+        let mailboxes = engine.mailboxes().unwrap();
+        assert_eq!(mailboxes[0].answer_room, 16);
+        assert!(mailboxes[0].room <= full && mailboxes[0].room + 4 > full, "{:?} of {full}", mailboxes[0]);
     }
 }

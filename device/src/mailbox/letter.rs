@@ -367,6 +367,10 @@ unsafe fn reserve_one<A: Arch>(
             letter.set(LETTER_FATE, letter_fate::BROADCAST);
             return Outcome::Done;
         }
+        if kind_of(letter.word(2) as u16) == 0 {
+            // No kind: in an overflow it says that a letter is sent.
+            return Outcome::LettersUndeclared;
+        }
         let key = u64::from(letter.word(0)) | u64::from(letter.word(1)) << 32;
         let flags = letter.flags();
         let kind = letter.word(LETTER_KIND);

@@ -31,7 +31,7 @@ pub(crate) use letter::{Near, OutgoingOf, hlc_delta_of, reserve, send, store};
 pub(crate) use notes::{is_carried, is_handed_on, is_lent};
 pub(crate) use overflow::{has_overflowed, settle_some};
 pub(crate) use post::Post;
-pub(crate) use question::{Received, answer};
+pub(crate) use question::{Received, answer, note_waiting, take_as_answer};
 
 use tourbillon_shared::geometry::KernelArguments;
 use tourbillon_shared::mailbox::{LETTER_BUFFER_BYTES, MailboxState, mailbox_bytes};

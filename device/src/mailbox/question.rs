@@ -5,10 +5,12 @@ use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::frame::{payload_start, slots_for};
 use tourbillon_shared::geometry::KernelArguments;
 use tourbillon_shared::header::{Arrival, Flags, HEADER_WORDS, Header, ReturnAddress};
-use tourbillon_shared::mailbox::{ANSWER_HEAD_WORDS, LetterHint, SENDER_WORDS, Sender};
+use tourbillon_shared::mailbox::{ANSWER_HEAD_WORDS, LetterHint, MailboxState, SENDER_WORDS, Sender};
 use tourbillon_shared::mutant;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, Slot};
+use tourbillon_shared::supervision::is_order;
 use tourbillon_shared::telemetry::Counter;
+use tourbillon_shared::virtual_actors::errand;
 
 use super::letter::hlc_delta_of;
 use super::{ring_of, shard_of, state_of};
@@ -82,11 +84,12 @@ impl Received {
             let header: Header = header_of(&*frame);
             match LetterHint::decode(header.hint) {
                 Some(hint) if hint.is_answer => {
-                    // When the shard tells of the slots that it has taken, it counts these as slots of letters.
                     let (slots, arguments) = (u64::from(header.flags.span()), arguments_of(scratch));
                     let state = state_of(arguments, (*scratch).desk.shard);
                     if !mutant!("answers_keep_room") {
-                        A::add_relaxed_gpu(&raw mut (*state).room, slots.wrapping_neg());
+                        if (*scratch).errand == errand::NONE {
+                            take_as_answer::<A>(state, slots);
+                        }
                         A::add_pool(&raw mut (*state).answers, slots);
                     }
                 }
@@ -101,6 +104,33 @@ impl Received {
                 }
             }
         }
+    }
+}
+
+/// Notes that `slots` slots which the shard has taken were of an answer: when it tells of what it has taken, it counts all as slots of
+/// letters.
+///
+/// # Safety
+/// The state is that of the mailbox of the shard whose turn the warp holds.
+#[inline(always)]
+pub(crate) unsafe fn take_as_answer<A: Arch>(state: *mut MailboxState, slots: u64) {
+    // SAFETY: the caller vouches for the state.
+    unsafe { A::add_relaxed_gpu(&raw mut (*state).room, slots.wrapping_neg()) };
+}
+
+/// Notes that the letter `header` waits for its actor. It runs from a copy, with others and while nobody reads the mailbox, so what its
+/// slots were is noted now: else its shard would tell of room that there is not.
+///
+/// # Safety
+/// The warp holds the turn of `shard`, and the frame came by a ring, not from among those that wait.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn note_waiting<A: Arch>(arguments: &KernelArguments, shard: u32, header: &Header) {
+    let Some(hint) = LetterHint::decode(header.hint) else { return };
+    // Orders are letters.
+    if hint.is_answer && is_order(hint).is_none() && !mutant!("waiting_answers_keep_room") {
+        // SAFETY: the caller vouches for the shard, which exists.
+        unsafe { take_as_answer::<A>(state_of(arguments, shard), header.flags.span().into()) };
     }
 }
 

@@ -24,6 +24,7 @@ use crate::frames::{header_of, staged};
 use crate::handler::note_failure;
 use crate::kernel::mirror;
 use crate::stats::Stats;
+use crate::virtual_actors::failure_in;
 use crate::words::{Staged, Words};
 
 pub(crate) use dead_letters::{bury, look_at_taken};
@@ -98,7 +99,8 @@ pub(crate) unsafe fn wakes_nobody<A: Arch>(scratch: *mut WarpScratch, frame: u32
     (is_stale(&words, flags, 0) || is_late(&words, flags, arguments)) && !mutant!("refused_wakes_actor")
 }
 
-/// Answers a frame with options that is not to be run; whether it was answered. `entry` is null, or that of the frame's actor.
+/// Answers a frame with options that is not to be run; whether it was answered. `entry` is that of the frame's actor, null where there is
+/// none yet, or says why there is none: then the version is not known, and whoever runs the frame refuses it.
 ///
 /// # Safety
 /// The frame is staged in `scratch`, is this lane's and alone in its window, and the warp holds the turn.
@@ -107,13 +109,19 @@ pub(crate) unsafe fn wakes_nobody<A: Arch>(scratch: *mut WarpScratch, frame: u32
 pub(crate) unsafe fn answered<A: Arch>(
     stats: Stats,
     frame: *mut Slot,
-    entry: *const EntryHeader,
+    entry: *mut EntryHeader,
     event_hlc: u64,
     scratch: *mut WarpScratch,
 ) -> bool {
-    // SAFETY: the caller vouches for all of it; an entry that is not null is the actor's.
+    // SAFETY: the caller vouches for all of it; what is no failure is the actor's entry.
     let (words, header, arguments, version) = unsafe {
-        let version = if entry.is_null() { 0 } else { (*entry).version };
+        let version = if entry.is_null() {
+            Some(0)
+        } else if failure_in(entry).is_some() && !mutant!("refusals_read_as_entries") {
+            None
+        } else {
+            Some((*entry).version)
+        };
         (Staged::<A>::new(frame), header_of(&*frame), arguments_of(scratch), version)
     };
     let flags = header.flags;
@@ -127,10 +135,10 @@ pub(crate) unsafe fn answered<A: Arch>(
         // SAFETY: as above.
         unsafe { window.prepare(&header, &id) };
     }
-    let (code, counter) = if is_late(&words, flags, arguments) {
-        (FailureCode::DeadlinePassed, Counter::Expired)
-    } else if is_stale(&words, flags, version) {
-        (FailureCode::StaleVersion, Counter::StaleVersions)
+    let (code, counter, place) = if is_late(&words, flags, arguments) {
+        (FailureCode::DeadlinePassed, Counter::Expired, PanicPlace::default())
+    } else if let Some(version) = version.filter(|version| is_stale(&words, flags, *version)) {
+        (FailureCode::StaleVersion, Counter::StaleVersions, version_place(version))
     } else {
         return false;
     };
@@ -141,7 +149,7 @@ pub(crate) unsafe fn answered<A: Arch>(
     }
     // SAFETY: as above.
     let mut call = Call::new(unsafe { Staged::<A>::new(frame) }, header, event_hlc);
-    call.fail(code, if code == FailureCode::StaleVersion { version_place(version) } else { PanicPlace::default() });
+    call.fail(code, place);
     note_failure::<A>(stats, code);
     true
 }

@@ -7,11 +7,11 @@ use tourbillon_shared::mutant;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
 use tourbillon_shared::supervision::{EVENT_WORDS, Event, Happened, event_hint};
 use tourbillon_shared::telemetry::Counter;
-use tourbillon_shared::virtual_actors::kind_of;
+use tourbillon_shared::virtual_actors::{errand, kind_of};
 
 use super::bond::{Bonded, arguments_of};
 use crate::arch::Arch;
-use crate::mailbox::{hlc_delta_of, is_lent, ring_of, shard_of, state_of};
+use crate::mailbox::{hlc_delta_of, is_lent, ring_of, shard_of, state_of, take_as_answer};
 use crate::stats::Stats;
 use crate::words::{Staged, Words};
 
@@ -156,9 +156,9 @@ impl Came {
                 word = word.wrapping_add(1);
             }
             staged.set_word(SHAPE as u32, (EVENT_WORDS * 4) as u32 | u32::from(Flags::new(1, 0).0) << 16);
-            // When the shard tells of the slots that it has taken, it counts this one as a slot of letters.
-            let state = state_of(arguments_of(scratch), (*scratch).desk.shard);
-            A::add_relaxed_gpu(&raw mut (*state).room, 1u64.wrapping_neg());
+            if (*scratch).errand == errand::NONE {
+                take_as_answer::<A>(state_of(arguments_of(scratch), (*scratch).desk.shard), 1);
+            }
             if room > 1 {
                 give_back::<A>(room.wrapping_sub(1), scratch);
             }

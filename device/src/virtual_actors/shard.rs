@@ -22,7 +22,8 @@ use super::places::NOWHERE;
 use crate::arch::Arch;
 use crate::block::Block;
 use crate::directory::Directory;
-use crate::frames::{staged, staged_flags};
+use crate::frames::{staged, staged_flags, staged_header};
+use crate::mailbox;
 use crate::stats::Stats;
 use crate::system::System;
 use crate::warp::{Warp, lowest};
@@ -119,7 +120,7 @@ impl<'k> Virtual<'k> {
                 }
                 rest &= rest.wrapping_sub(1);
                 parked |= 1u32.wrapping_shl(frame);
-                self.fill(scratch, node, header, frame);
+                self.fill::<A>(scratch, node, header, frame);
                 match request {
                     Some(request) => self.append(&raw mut (*request).first, &raw mut (*request).last, node),
                     None => {
@@ -175,7 +176,7 @@ impl<'k> Virtual<'k> {
     }
 
     /// Copies the staged frame `frame` into a node, and sees to it that nothing is sent in its place.
-    unsafe fn fill(&self, scratch: *mut WarpScratch, node: u32, header: &Header, frame: u32) {
+    unsafe fn fill<A: Arch>(&self, scratch: *mut WarpScratch, node: u32, header: &Header, frame: u32) {
         // SAFETY: `take` noted the frame's start; the slots of a frame lie inside the stage, and a node has room for the longest.
         unsafe {
             let to = self.node(node);
@@ -184,6 +185,9 @@ impl<'k> Virtual<'k> {
             (*to).next = 0;
             let start = (&raw const (*scratch).start).cast::<u32>().wrapping_add(frame as usize).read();
             let span = staged_flags(scratch, start).span();
+            if (*scratch).errand == errand::NONE {
+                mailbox::note_waiting::<A>(self.arguments, self.number, &staged_header(scratch, start));
+            }
             let from = staged(scratch, start).cast::<Chunk>();
             let slots = (&raw mut (*to).slots).cast::<Chunk>();
             let mut chunk = 0;
