@@ -102,6 +102,7 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::UnknownKeySpace
         | FailureCode::TooManyWaiting
         | FailureCode::FetchFailed
+        | FailureCode::HostAbsent
         | FailureCode::DeadlinePassed => true,
         FailureCode::StaleVersion
         | FailureCode::MailboxFull
@@ -111,12 +112,14 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::TooManyBroadcasts
         | FailureCode::CannotBroadcast
         | FailureCode::CannotForward
+        | FailureCode::HostBusy
         | FailureCode::LettersUndeclared => is_tell,
         FailureCode::Handler
         | FailureCode::Panicked
         | FailureCode::ReplyTooLarge
         | FailureCode::TooManyNotices
         | FailureCode::OutboxFull
+        | FailureCode::HostEnded
         | FailureCode::PoolExhausted
         | FailureCode::PoolUndeclared
         | FailureCode::PoolStale

@@ -130,6 +130,7 @@ pub mod bench;
 pub mod child;
 pub mod deadline;
 pub mod futures;
+pub mod host_actors;
 pub mod load;
 pub mod outbox;
 pub mod raw;

@@ -16,7 +16,7 @@ const FORWARDED: u32 = 1 << 31;
 /// # Safety
 /// The desk is that of the warp, `lane` the calling lane, which runs the staged frame of `span` slots at `frame`.
 #[inline(always)]
-pub(super) unsafe fn note_handed_on(desk: *const Desk, lane: u32, frame: *const Slot, span: u32) {
+pub(crate) unsafe fn note_handed_on(desk: *const Desk, lane: u32, frame: *const Slot, span: u32) {
     let scratch = desk.cast_mut().cast::<u8>().wrapping_sub(offset_of!(WarpScratch, desk)).cast::<WarpScratch>();
     // SAFETY: the desk is that of a scratch, in whose stage the frame lies; the frame's slots are this lane's, as is its word.
     unsafe {
