@@ -120,6 +120,12 @@ pub struct Letters;
 #[derive(Debug)]
 pub struct TopicsOfActors;
 
+/// And that of the chapter on actors of the host.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/host-actors.md")]
+#[derive(Debug)]
+pub struct ActorsOfTheHost;
+
 /// The code of the chapter on collections is compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/collections.md")]
