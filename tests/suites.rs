@@ -1,8 +1,9 @@
-//! The suites below `tests` as one program, for the GPU bundle: as a program of its own each would bring the whole engine
-//! once more.
+//! The suites below `tests` as one program: as a program of its own each would bring the whole engine once more, to be compiled and,
+//! in the bundle for GPUs, to be carried.
 //!
-//! `cargo test` leaves it out. A suite that is not named here is still in the bundle, as a program of its own; so is
-//! `gateway_memory`, which counts allocations with an allocator for its whole program.
+//! What is named here says `test = false` in `Cargo.toml`, so that `cargo test` runs it once; `--test NAME` still makes one suite alone.
+//! A suite that is named in neither place is a program of its own, here and in the bundle; so is `gateway_memory`, which counts
+//! allocations with an allocator for its whole program.
 
 #[path = "tests/arena.rs"]
 mod arena;
@@ -50,6 +51,8 @@ mod keys;
 mod lanes;
 #[path = "tests/large_churn.rs"]
 mod large_churn;
+#[path = "tests/large_circle.rs"]
+mod large_circle;
 #[path = "tests/letters.rs"]
 mod letters;
 #[path = "tests/lifecycle.rs"]
@@ -68,12 +71,22 @@ mod pools;
 mod priorities;
 #[path = "tests/processing.rs"]
 mod processing;
+#[path = "tests/questions.rs"]
+mod questions;
 #[path = "tests/recorded.rs"]
 mod recorded;
 #[path = "tests/registry.rs"]
 mod registry;
 #[path = "tests/stuck.rs"]
 mod stuck;
+#[path = "tests/supervised_actors.rs"]
+mod supervised_actors;
+#[path = "tests/supervised_letters.rs"]
+mod supervised_letters;
+#[path = "tests/supervised_trees.rs"]
+mod supervised_trees;
+#[path = "tests/supervision.rs"]
+mod supervision;
 #[path = "tests/telemetry.rs"]
 mod telemetry;
 #[path = "tests/topics.rs"]

@@ -17,6 +17,7 @@ mod modes;
 mod offload;
 mod render;
 mod sweep;
+mod topics;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,6 +66,8 @@ enum Phase {
     Payloads,
     /// Messages between actors.
     Letters,
+    /// Topics, with a reader that stalls.
+    Topics,
 }
 
 /// Latency and rate of the engine, beside the bare floors.
@@ -137,6 +140,7 @@ fn run(program: &Program) -> Result<(), String> {
             Phase::Modes => modes::measure(setup, &mut results),
             Phase::Comings => comings::measure(setup, &mut results),
             Phase::Letters => letters::measure(setup, &mut results),
+            Phase::Topics => topics::measure(setup, &mut results),
             Phase::Payloads => bulk::measure(setup, &mut results),
         };
         // What a phase that failed had found by then is evidence too.

@@ -73,6 +73,9 @@ pub trait Actor: State {
     const LETTERS: bool;
     /// Whether its handlers go on by letters to itself that are never lost ([`Context::go_on`](crate::Context::go_on)).
     const GOES_ON: bool;
+    /// Whether it may be a child of another actor, or have children ([`Context::start_child`](crate::Context::start_child)): then
+    /// [`LETTERS`](Self::LETTERS) holds as well, and its messages never take the short way.
+    const SUPERVISED: bool;
     /// What takes over the bytes of other versions, for hosts.
     const UPGRADE: Option<Upgrade<Self>>;
 
@@ -177,6 +180,9 @@ impl core::error::Error for NoError {}
 /// [`LettersUndeclared`](tourbillon_shared::error::FailureCode::LettersUndeclared). One that goes on with its work by letters to itself which
 /// must not be lost ([`Context::go_on`](crate::Context::go_on)) says `goes_on: true`, behind that or in place of it.
 ///
+/// An actor that may be a child of a supervisor says `supervised: true`, behind those; so does one that has children itself. It may send
+/// letters as well, its messages all take the long way, and it cannot publish blocks: what begins anew does not know of them any more.
+///
 /// What cannot be is refused when it is compiled: a message without a handler or larger than a frame, two of the same number, kind 0.
 #[macro_export]
 macro_rules! actor {
@@ -186,6 +192,7 @@ macro_rules! actor {
         $(blocks: $blocks:literal,)?
         $(letters: $letters:literal,)?
         $(goes_on: $goes_on:literal,)?
+        $(supervised: $supervised:literal,)?
         error: $error:ty,
         messages: { $($(#[$outlined:ident])? $number:literal : $message:ty),+ $(,)? }
         $(, activate: $activate:expr)?
@@ -199,8 +206,9 @@ macro_rules! actor {
             const STARTS_ZEROED: bool = $crate::is_absent!($($activate)?);
             const POOLS: bool = false $(|| $pools)? $(|| $blocks)?;
             const BLOCKS: bool = false $(|| $blocks)?;
-            const LETTERS: bool = false $(|| $letters)? $(|| $goes_on)?;
+            const LETTERS: bool = false $(|| $letters)? $(|| $goes_on)? $(|| $supervised)?;
             const GOES_ON: bool = false $(|| $goes_on)?;
+            const SUPERVISED: bool = false $(|| $supervised)?;
             const UPGRADE: ::core::option::Option<$crate::actor::Upgrade<Self>> = $crate::optional!($($upgrade)?);
 
             const HANDLERS: &'static [$crate::probe::HandlerName] = &[
@@ -253,6 +261,13 @@ macro_rules! actor {
             assert!(
                 $kind <= $crate::shared::virtual_actors::KIND_MAX,
                 concat!("the kind of `", stringify!($actor), "` is above 16383: the two bits above that are the key space")
+            );
+            assert!(
+                !(<$actor as $crate::Actor>::SUPERVISED && <$actor as $crate::Actor>::BLOCKS),
+                concat!(
+                    "`", stringify!($actor), "` is supervised and publishes blocks: when it begins anew nobody could take them back; \
+                     let another actor publish"
+                )
             );
             assert!(
                 check::are_different(&[$($number),+]),

@@ -161,7 +161,7 @@ impl<W: Words> Call<W> {
         let fits = const {
             let (message, reply, error) = (size_of::<M>(), size_of::<A::Reply>(), size_of::<A::Error>() + 4);
             let is_answer_short = slots_for(0, reply) == 1 && slots_for(0, error) == 1;
-            slots_for(0, message) == 1 && (W::LETTER || is_answer_short && !M::OUTLINED) && !A::POOLS
+            slots_for(0, message) == 1 && (W::LETTER || is_answer_short && !M::OUTLINED) && !A::POOLS && !A::SUPERVISED
         };
         fits && self.selector() == const { selector(A::KIND, M::NUMBER, size_of::<M>()) }
     }
@@ -222,7 +222,8 @@ impl<W: Words> Call<W> {
         }
         let Some(message) = self.message::<M>() else { return Outcome::Invalid };
         let state = state.cast::<Entry<A>>();
-        let mut place = MaybeUninit::<Entry<A>>::uninit();
+        let mut on_stack = MaybeUninit::<Entry<A>>::uninit();
+        let place = self.words.workplace().map_or(on_stack.as_mut_ptr(), |place| place.cast());
         let mut small;
         // SAFETY: the caller vouches for `state`, which stands in an entry of the slab, so is aligned like one, and is a value where it is read.
         let copy = unsafe {
@@ -232,8 +233,8 @@ impl<W: Words> Call<W> {
                 activate_at(state, self.header.key);
             }
             if const { is_large::<A>() } {
-                W::copy(state.cast_const(), place.as_mut_ptr());
-                &mut place.assume_init_mut().0
+                W::copy(state.cast_const(), place);
+                &mut (*place).0
             } else {
                 small = if is_activated { (*state).0 } else { self.words.state::<A>().unwrap_or_else(|| (*state).0) };
                 &mut small
@@ -285,7 +286,7 @@ impl<W: Words> Call<W> {
                 // SAFETY: as above; `find` was told the entry. A handler that panics never gets here.
                 unsafe {
                     if const { is_large::<A>() } {
-                        W::copy(place.as_ptr(), state);
+                        W::copy(place.cast_const(), state);
                     } else {
                         (*state).0 = *copy;
                     }
@@ -314,6 +315,12 @@ impl<W: Words> Call<W> {
                     self.write_word(0, FailureCode::Handler as u32);
                     self.write_payload(1, error.as_bytes());
                     self.write_header(Flags::REPLY | Flags::FAILED, size_of::<A::Error>() as u16 + 4);
+                } else if A::SUPERVISED && !mutant!("unread_errors_unnoticed") {
+                    // Nobody waits for it, but whoever watches the actor looks for the code and for the error's first word.
+                    self.write_word(0, FailureCode::Handler as u32);
+                    let bytes = error.as_bytes();
+                    self.write_payload(1, bytes.get(..4).unwrap_or(bytes));
+                    self.write_header(Flags::REPLY | Flags::FAILED, 8);
                 }
                 self.words.finish();
                 Outcome::Failed

@@ -2,26 +2,29 @@
 
 use core::mem::MaybeUninit;
 
-use tourbillon_shared::block::WarpScratch;
+use tourbillon_shared::block::{WINDOW_SLOTS, WarpScratch};
 use tourbillon_shared::broadcast::BROADCAST_KIND;
 use tourbillon_shared::dead_letter::is_dead;
 use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header, ReturnAddress};
 use tourbillon_shared::mailbox::LETTERS_MAX;
+use tourbillon_shared::mutant;
 use tourbillon_shared::position::LAP_NEVER;
-use tourbillon_shared::slot::{Chunk, Slot};
+use tourbillon_shared::slot::{Chunk, SLOT_BYTES, Slot};
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::{SPACE_ORDERS, errand, kind_of, space_of};
 
+use crate::actor::STATE_BYTES_MAX;
 use crate::arch::Arch;
 use crate::call::{Call, Outcome, failure_of};
-use crate::frames::header_of;
+use crate::frames::{header_of, staged};
 use crate::landing::{landing_buffer, refusal};
 use crate::large::Large;
 use crate::mailbox::{self, Near, Received, is_carried, is_handed_on};
 use crate::options;
 use crate::stats::Stats;
+use crate::supervision;
 use crate::system::System;
 use crate::virtual_actors::{failure_in, is_order_done};
 use crate::words::{Image, LoneLetter, OneSlot, Staged, Words};
@@ -33,6 +36,29 @@ use crate::words::{Image, LoneLetter, OneSlot, Staged, Words};
 /// turn. The payload of a frame with a reference has landed or was refused. A frame with options is alone in its window.
 #[inline(always)]
 pub(crate) unsafe fn run_frame<A: Arch, S: System>(
+    stats: Stats,
+    frame: *mut Slot,
+    header: Header,
+    entry: *mut EntryHeader,
+    event_hlc: u64,
+    scratch: *mut WarpScratch,
+) {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        if S::SUPERVISED {
+            supervision::run::<A, S>(stats, frame, header, entry, event_hlc, scratch);
+        } else {
+            run_by_itself::<A, S>(stats, frame, header, entry, event_hlc, scratch);
+        }
+    }
+}
+
+/// As [`run_frame`], for an actor that nobody supervises.
+///
+/// # Safety
+/// As for [`run_frame`].
+#[inline(always)]
+pub(crate) unsafe fn run_by_itself<A: Arch, S: System>(
     stats: Stats,
     frame: *mut Slot,
     header: Header,
@@ -54,7 +80,7 @@ pub(crate) unsafe fn run_frame<A: Arch, S: System>(
 
 /// Whether a frame with this hint comes from an actor.
 #[inline(always)]
-fn is_letter(hint: u64) -> bool {
+pub(crate) fn is_letter(hint: u64) -> bool {
     let address = ReturnAddress::decode(hint);
     address.lap == LAP_NEVER || address.span != 0
 }
@@ -151,7 +177,7 @@ unsafe fn run_with_options<A: Arch, S: System>(
 /// # Safety
 /// As for [`run_frame`].
 #[inline(always)]
-unsafe fn run_bare<A: Arch, S: System>(
+pub(crate) unsafe fn run_bare<A: Arch, S: System>(
     stats: Stats,
     frame: *mut Slot,
     header: Header,
@@ -233,7 +259,7 @@ unsafe fn attempt<A: Arch, S: System>(
 /// As for [`run_frame`].
 #[cold]
 #[inline(never)]
-unsafe fn refuse<A: Arch>(
+pub(crate) unsafe fn refuse<A: Arch>(
     stats: Stats,
     frame: *mut Slot,
     scratch: *mut WarpScratch,
@@ -307,12 +333,18 @@ pub(crate) unsafe fn run_plain<A: Arch, S: System, const SENT: bool>(
     Answered::Staged
 }
 
+/// Where in the stage, of which a lone letter takes the first slot, the letters are that its handler sends, ...
+const LETTERS_AT: u32 = 1;
+/// ... and the copy of a large state that it works on.
+const STATE_AT: u32 = LETTERS_AT + size_of::<Near>().div_ceil(SLOT_BYTES) as u32;
+const _: () = assert!(STATE_AT as usize + STATE_BYTES_MAX.div_ceil(SLOT_BYTES) <= WINDOW_SLOTS);
+
 /// As [`run_plain`] for a letter to which nobody waits for an answer, and whose handler may send; whether it is done. Nothing was done
 /// otherwise, but for a panic.
 ///
 /// # Safety
-/// `slot` is the letter, which is staged at `frame` in `scratch` and this lane's; `entry` is the actor's and looks like `image`, and the
-/// warp holds the turn.
+/// `slot` is the letter, which is staged at `frame`, the first slot of `scratch`, and this lane's, as is the rest of the stage; `entry` is
+/// the actor's and looks like `image`, and the warp holds the turn.
 #[inline(always)]
 pub(crate) unsafe fn run_lone_letter<A: Arch, S: System>(
     stats: Stats,
@@ -323,14 +355,17 @@ pub(crate) unsafe fn run_lone_letter<A: Arch, S: System>(
     scratch: *mut WarpScratch,
 ) -> bool {
     let mut outcome = None;
-    let mut near: Near = [MaybeUninit::uninit(); LETTERS_MAX as usize];
+    // Shared memory answers sooner than a stack, of which a lane alone uses a line for every word.
+    let near = staged(scratch, LETTERS_AT).cast::<Near>();
     let ended = A::guard(|| {
         // SAFETY: the caller vouches for entry and frame; the state follows the entry's header.
         outcome = Some(unsafe {
-            let mut call = Call::new(LoneLetter::<A>::new(slot, image, frame), header_of(slot), event_hlc);
+            let state_at = if mutant!("lone_state_over_letters") { LETTERS_AT } else { STATE_AT };
+            let workplace = staged(scratch, state_at);
+            let mut call = Call::new(LoneLetter::<A>::new(slot, image, frame, workplace), header_of(slot), event_hlc);
             call.find(entry, image.header);
             call.deliver(&raw const (*scratch).mail, &raw const (*scratch).desk, A::lane());
-            call.lend(&raw mut near);
+            call.lend(near);
             S::dispatch(entry.wrapping_add(1).cast(), &mut call)
         });
     });

@@ -370,6 +370,7 @@ macro_rules! host_actor {
             const BLOCKS: bool = false;
             const LETTERS: bool = true;
             const GOES_ON: bool = false;
+            const SUPERVISED: bool = false;
             const UPGRADE: ::core::option::Option<$crate::actor::Upgrade<Self>> = ::core::option::Option::None;
             const HANDLERS: &'static [$crate::probe::HandlerName] = &[];
 

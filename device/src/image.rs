@@ -1,6 +1,6 @@
 //! A system as a host sees it: what an engine is built from.
 
-use tourbillon_shared::geometry::{EntryHeader, KernelArguments};
+use tourbillon_shared::geometry::KernelArguments;
 
 use crate::actor::Actor;
 use crate::adopt::{self, Adopt, AdoptError};
@@ -95,7 +95,7 @@ impl SystemImage {
         Self {
             name: S::NAME,
             kinds,
-            entry_stride: (size_of::<EntryHeader>() + S::STATE_BYTES.next_multiple_of(16)) as u32,
+            entry_stride: crate::supervision::entry_stride::<S>(),
             has_pools: S::POOLS,
             has_blocks: S::BLOCKS,
             has_letters: S::LETTERS,

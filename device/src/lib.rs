@@ -22,7 +22,7 @@
 //! | `handler` | running one handler |
 //! | `landing`, `large` | payloads from the clients' arenas; what a handler sees of them |
 //! | [`tell`], `broadcast`, `mailbox` | letters: what a handler sends, to one actor or to all of a kind, and how it gets there |
-//! | [`host_actor`] | actors whose handlers are code of the host |
+//! | [`host_actor`](mod@host_actor) | actors whose handlers are code of the host |
 //! | [`outbox`] | notices, from handlers to clients that did not ask |
 //! | `options` | deadlines, message ids and expected versions; dead letters |
 //! | `pool` | collections that grow, and blocks that others read, in the pools of the shards |
@@ -31,6 +31,8 @@
 //! | `virtual_actors` | actors that come and go, with the store of the host |
 //! | `probe` | each handler as a kernel of its own, for a build to find out what it takes |
 //! | [`stats`] | what a warp counts |
+//! | [`supervise`] | children of actors: what a user writes |
+//! | `supervision` | bonds, orders and events: what the engine does for it |
 //! | [`kernel`] | the dispatch loop |
 //! | `control` | the control warp: orders, heartbeat, telemetry |
 
@@ -76,6 +78,8 @@ mod pool;
 pub mod probe;
 pub mod raw;
 pub mod stats;
+pub mod supervise;
+mod supervision;
 pub mod system;
 pub mod tell;
 pub mod turn;
@@ -103,10 +107,12 @@ pub use plain::{Plain, State};
 pub use pool::contents;
 pub use pool::{BlockIter, BlockRef, BlockView, MapIter, PoolError, PoolMap, PoolSet, PoolVec, VecIter};
 pub use raw::{Addressee, NotSent};
+pub use supervise::{Child, ChildEvent, ChildEvents, ChildOrder, ChildOrders, Verdict, Watch};
 pub use system::System;
 pub use tell::{ActorRef, Answered, Answers, AskError};
 pub use tourbillon_derive::{PlainOfDevice as Plain, StateOfDevice as State};
 pub use tourbillon_shared::outbox::Subscriber;
+pub use tourbillon_shared::supervision::{Happened, Order as ParentOrder, Refusal};
 #[doc(hidden)]
 pub use words::Words;
 

@@ -23,6 +23,8 @@ pub trait System: 'static {
     const LETTERS: bool;
     /// Whether any of them goes on by letters to itself that are never lost.
     const GOES_ON: bool;
+    /// Whether any of them is supervised, or supervises.
+    const SUPERVISED: bool;
 
     /// Its actors by name with their handlers, for builds.
     #[doc(hidden)]
@@ -44,6 +46,8 @@ pub trait System: 'static {
     fn collections(kind: u16) -> &'static [Collection];
     /// Whether the actors of this kind publish or read blocks.
     fn has_blocks(kind: u16) -> bool;
+    /// Whether the actors of this kind may be children of others.
+    fn is_supervised(kind: u16) -> bool;
 
     /// Runs the handler for the message in `call`.
     ///
@@ -75,6 +79,7 @@ macro_rules! system {
             const BLOCKS: bool = false $(|| <$actor as $crate::Actor>::BLOCKS)+;
             const LETTERS: bool = false $(|| <$actor as $crate::Actor>::LETTERS)+;
             const GOES_ON: bool = false $(|| <$actor as $crate::Actor>::GOES_ON)+;
+            const SUPERVISED: bool = false $(|| <$actor as $crate::Actor>::SUPERVISED)+;
             const HANDLERS: &'static [(&'static str, &'static [$crate::probe::HandlerName])] =
                 &[$((<$actor as $crate::Actor>::NAME, <$actor as $crate::Actor>::HANDLERS)),+];
 
@@ -113,6 +118,11 @@ macro_rules! system {
             #[inline]
             fn has_blocks(kind: u16) -> bool {
                 false $(|| (<$actor as $crate::Actor>::BLOCKS && kind == <$actor as $crate::Actor>::KIND))+
+            }
+
+            #[inline]
+            fn is_supervised(kind: u16) -> bool {
+                false $(|| (<$actor as $crate::Actor>::SUPERVISED && kind == <$actor as $crate::Actor>::KIND))+
             }
 
             #[inline]

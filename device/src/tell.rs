@@ -73,6 +73,7 @@ use tourbillon_shared::error::FailureCode;
 use tourbillon_shared::frame::{FRAME_SLOTS_MAX, slots_for};
 use tourbillon_shared::hlc::LOGICAL_BITS;
 use tourbillon_shared::mailbox::SENDER_WORDS;
+use tourbillon_shared::mutant;
 
 use crate::actor::{Actor, ErrorOf, Message, ReplyOf};
 use crate::call::slots_for_answer;
@@ -316,7 +317,7 @@ impl Context {
             answer_bytes: size_of::<C>() as u16,
             answer_as: Some((C::NUMBER, <C::Actor as Actor>::KIND)),
             token,
-            deadline,
+            deadline: if mutant!("questions_without_deadline") { 0 } else { deadline },
             ..Post::default()
         };
         self.send(to, message, post);

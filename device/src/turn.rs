@@ -457,7 +457,7 @@ fn finish_one<A: Arch, S: System>(
     let frames = Frames { start: base, ..Frames::ONE };
     let (groups, first_hlc) = take::<A, S, _>(warp, block, scratch, ring.local, began_ns, clock, frames);
     let window = Window { ring, position, base, frames, groups, first_hlc, began_ns, directory };
-    let next = recover(warp, scratch, stats, runners, lost, 0, groups, first_hlc);
+    let next = recover::<A, S, false>(warp, scratch, stats, runners, lost, 0, groups, first_hlc);
     run_groups::<A, S, false>(warp, block, scratch, stats, &window, next)
 }
 

@@ -29,6 +29,7 @@ use crate::mailbox::{self, Received};
 use crate::options::wakes_nobody;
 use crate::pool;
 use crate::stats::Stats;
+use crate::supervision;
 use crate::system::System;
 use crate::turn::{Ring, ring_slot};
 use crate::virtual_actors::{are_on, entry_of_errand, no_entry, settle};
@@ -89,13 +90,13 @@ pub(crate) fn run_groups<A: Arch, S: System, const WHOLE: bool>(
         if lost != 0 {
             if WHOLE {
                 let mut damaged = warp.damaged();
-                next = recover(&damaged, scratch, stats, runners, lost, batch, next, window.first_hlc);
+                next = recover::<A, S, false>(&damaged, scratch, stats, runners, lost, batch, next, window.first_hlc);
                 let done = finish_damaged::<A, S>(&mut damaged, block, scratch, stats, window, next);
                 // More may have been lost since.
                 warp.regather();
                 return done;
             }
-            next = recover(warp, scratch, stats, runners, lost, batch, next, window.first_hlc);
+            next = recover::<A, S, WHOLE>(warp, scratch, stats, runners, lost, batch, next, window.first_hlc);
         }
         warp.sync();
     }
@@ -157,7 +158,7 @@ pub(crate) fn finish_damaged<A: Arch, S: System>(
 #[cold]
 #[inline(never)]
 #[expect(clippy::too_many_arguments, reason = "what the window it belongs to knows")]
-pub(crate) fn recover<A: Arch, const WHOLE: bool>(
+pub(crate) fn recover<A: Arch, S: System, const WHOLE: bool>(
     warp: &Warp<A, WHOLE>,
     scratch: *mut WarpScratch,
     stats: Stats,
@@ -200,6 +201,9 @@ pub(crate) fn recover<A: Arch, const WHOLE: bool>(
                 let staged = staged(scratch, read_word(&raw const (*scratch).start, frame));
                 // The handler has written nothing, so the frame still says who asked.
                 let received = Received::of::<A>(staged);
+                if S::SUPERVISED {
+                    supervision::note_lost::<A, S>(stats, staged, first_hlc.wrapping_add(frame.into()), scratch);
+                }
                 if received.is_some_and(|received| received.goes_on()) {
                     mailbox::end_going::<A>(scratch);
                 }

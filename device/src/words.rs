@@ -41,6 +41,12 @@ pub trait Words {
     /// # Safety
     /// Both are aligned to a chunk, valid for all their chunks, apart from each other, and nobody else accesses them meanwhile.
     unsafe fn copy<T>(from: *const T, to: *mut T);
+    /// A place for the copy of a state of at most [`STATE_BYTES_MAX`](crate::STATE_BYTES_MAX) bytes, aligned to a slot, if there is a better
+    /// one than the stack.
+    #[inline(always)]
+    fn workplace(&self) -> Option<*mut Slot> {
+        None
+    }
     /// Reserves room for what was posted and sent: [`Outcome::Done`], or how the message is to fail.
     fn reserve(&self, header: &Header, context: &Context) -> Outcome;
     /// Sends what was posted, for which room was reserved.
@@ -354,17 +360,18 @@ pub struct LoneLetter<A> {
     words: [u32; DATA_WORDS_PER_SLOT],
     image: Image,
     staged: Staged<A>,
+    workplace: *mut Slot,
 }
 
 impl<A: Arch> LoneLetter<A> {
-    /// The words of a slot, which is for an actor of this image and staged at `frame`.
+    /// The words of a slot, which is for an actor of this image and staged at `frame`; its state may be worked on at `workplace`.
     ///
     /// # Safety
-    /// As for [`Staged::new`].
+    /// As for [`Staged::new`]; and the slots from `workplace` on, as many as the largest state takes, are this caller's alone too.
     #[inline(always)]
-    pub(crate) unsafe fn new(slot: &Slot, image: Image, frame: *mut Slot) -> Self {
+    pub(crate) unsafe fn new(slot: &Slot, image: Image, frame: *mut Slot, workplace: *mut Slot) -> Self {
         // SAFETY: the caller vouches for the frame.
-        Self { words: words_of(slot), image, staged: unsafe { Staged::new(frame) } }
+        Self { words: words_of(slot), image, staged: unsafe { Staged::new(frame) }, workplace }
     }
 }
 
@@ -394,6 +401,10 @@ impl<A: Arch> Words for LoneLetter<A> {
     unsafe fn copy<T>(from: *const T, to: *mut T) {
         // SAFETY: the caller vouches for both.
         unsafe { copy_chunks::<A, T, COPIED_TOGETHER>(from, to) };
+    }
+    #[inline(always)]
+    fn workplace(&self) -> Option<*mut Slot> {
+        Some(self.workplace)
     }
     #[inline(always)]
     fn reserve(&self, header: &Header, context: &Context) -> Outcome {

@@ -195,6 +195,9 @@ pub enum CallError<E> {
          `outbox_capacity` of the engine's builder"
     )]
     HostBusy,
+    /// The actor was stopped by its supervisor; its handler was not run.
+    #[error("the actor was stopped, and was not run; start it again as a child of a supervisor")]
+    Stopped,
     /// The message came after its deadline; its handler was not run, and it is a dead letter.
     #[error("the message came after its deadline, and was not handled; give it more time, or send less at once")]
     DeadlinePassed,
@@ -398,7 +401,9 @@ impl<E: Plain> CallError<E> {
             Some(FailureCode::BlockStale) => Self::BlockStale,
             Some(FailureCode::BlockForeign) => Self::BlockForeign,
             Some(FailureCode::BlockTooLong) => Self::BlockTooLong { most: BLOCK_BYTES_MAX },
-            Some(FailureCode::Panicked) | None => Self::InvalidReply,
+            Some(FailureCode::Stopped) => Self::Stopped,
+            // What a parent hears of a supervisor is no answer to anybody.
+            Some(FailureCode::Panicked | FailureCode::TooManyRestarts) | None => Self::InvalidReply,
         }
     }
 }

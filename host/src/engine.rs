@@ -387,6 +387,15 @@ impl Engine {
         self.shared.control.clock_offset_ns()
     }
 
+    /// Lets the engine's clock jump ahead, for tests of what depends on it: timestamps, deadlines, the windows of supervisors. Soon the
+    /// device goes by it; it never goes back.
+    #[doc(hidden)]
+    pub fn advance_clock(&self, by: Duration) {
+        let by_ns = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.shared.control.advance_clock_offset(self.clock_offset_ns().saturating_add(by_ns));
+        self.shared.ring();
+    }
+
     /// The state of the actor `A` at `key` and what the engine keeps of it; nothing when it was never activated.
     ///
     /// Pauses an active engine meanwhile, and counts as a copy of state.

@@ -53,7 +53,6 @@ pub(crate) mod status;
 pub use tourbillon_device::{AdoptError, Kind, PtxText, SystemImage};
 pub use tourbillon_shared as abi;
 pub use tourbillon_shared::control::Mode;
-pub use tourbillon_shared::error::FailureCode;
 pub use tourbillon_shared::geometry::EntryHeader;
 pub use tourbillon_shared::pattern::NameError;
 pub use tourbillon_shared::telemetry::{Counter, TelemetryPage};

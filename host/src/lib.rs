@@ -51,13 +51,15 @@ pub use tourbillon_actors::TopicRef;
 #[doc(hidden)]
 pub use tourbillon_device as __device;
 pub use tourbillon_device::{
-    Actor, ActorRef, Addressee, Answered, Answers, AskError, BlockIter, BlockRef, BlockView, Context, ErrorOf, Handler,
-    HostActor, MapIter, Message, NoError, NotSent, Notice, PoolError, PoolMap, PoolSet, PoolVec, ReplyOf, Subscriber,
-    VecIter, actor, host_actor, system,
+    Actor, ActorRef, Addressee, Answered, Answers, AskError, BlockIter, BlockRef, BlockView, Child, ChildEvent,
+    ChildEvents, ChildOrder, ChildOrders, Context, ErrorOf, Handler, Happened, HostActor, MapIter, Message, NoError,
+    NotSent, Notice, ParentOrder, PoolError, PoolMap, PoolSet, PoolVec, Refusal, ReplyOf, Subscriber, VecIter, Verdict,
+    Watch, actor, host_actor, system,
 };
 // The traits, and the derives of the same names as crates that depend on this one alone need them.
 pub use tourbillon_derive::{Plain, State};
 pub use tourbillon_device::plain::{Plain, State};
+pub use tourbillon_shared::error::FailureCode;
 
 /// The kernels that the build script of this package compiled ([`SystemImage::with_ptx`]); none where it found no device
 /// toolchain, and then it said so.

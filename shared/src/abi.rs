@@ -2,7 +2,7 @@
 
 use crate::{
     arena, broadcast, control, dead_letter, dedup, epoch, frame, geometry, header, host_actors, lane, mailbox, outbox,
-    partition, pool, position, published, slot, telemetry, virtual_actors,
+    partition, pool, position, published, slot, supervision, telemetry, virtual_actors,
 };
 
 /// FNV-1a over the sizes of the layouts in this crate, the offsets that sizes do not pin, and the constants of the protocol. What a
@@ -78,6 +78,8 @@ pub const HASH: u64 = {
         mailbox::OUTGOING_LETTER_WORDS as u64,
         mailbox::LETTERS_MAX as u64,
         mailbox::HOPS_MAX as u64,
+        supervision::BOND_BYTES as u64,
+        supervision::EVENT_ROOM_MAX as u64,
         broadcast::BROADCAST_KIND as u64,
         broadcast::BROADCASTS_BYTES,
         broadcast::BROADCAST_FANOUT as u64,

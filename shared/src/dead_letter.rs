@@ -113,7 +113,8 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::CannotBroadcast
         | FailureCode::CannotForward
         | FailureCode::HostBusy
-        | FailureCode::LettersUndeclared => is_tell,
+        | FailureCode::LettersUndeclared
+        | FailureCode::Stopped => is_tell,
         FailureCode::Handler
         | FailureCode::Panicked
         | FailureCode::ReplyTooLarge
@@ -128,6 +129,7 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::BlockStale
         | FailureCode::BlockForeign
         | FailureCode::BlockTooLong
+        | FailureCode::TooManyRestarts
         | FailureCode::Duplicate => false,
     }
 }

@@ -55,6 +55,10 @@ pub enum FailureCode {
     /// The actor sends letters without having declared it, or the answer of a question is for another kind of actor; the state is as before
     /// the message.
     LettersUndeclared = 25,
+    /// The actor was stopped; its handler was not run.
+    Stopped = 26,
+    /// Of a supervisor, to its parent alone: its children failed more often than it lets them.
+    TooManyRestarts = 27,
     /// So many broadcasts are under way that there is no number for one more; the state is as before the message, and nothing was sent.
     TooManyBroadcasts = 39,
     /// A request to broadcast has an id, an expected version or a payload in an arena, which belong to one actor; nothing was sent.
@@ -115,6 +119,8 @@ impl FailureCode {
             23 => Self::TooManyQuestions,
             24 => Self::CannotForward,
             25 => Self::LettersUndeclared,
+            26 => Self::Stopped,
+            27 => Self::TooManyRestarts,
             39 => Self::TooManyBroadcasts,
             40 => Self::CannotBroadcast,
             41 => Self::HostAbsent,
@@ -165,6 +171,8 @@ impl core::fmt::Display for FailureCode {
                 "the handler handed on what it cannot: an id, an expected version, a payload, or twice"
             }
             Self::LettersUndeclared => "the actor sends letters; declare `letters: true` in its `actor!`",
+            Self::Stopped => "the actor was stopped; start it again as a child of a supervisor",
+            Self::TooManyRestarts => "the supervisor's children failed more often than it lets them",
             Self::TooManyBroadcasts => "too many broadcasts are under way; wait for some, or raise `mailbox_capacity`",
             Self::CannotBroadcast => "a broadcast has no id, no expected version and no payload in an arena",
             Self::HostAbsent => "nobody on the host serves the actor; register its kind with `Engine::host_actors`",

@@ -33,6 +33,7 @@
 //! | [`floor`] | what the bare floor kernels of the latency bench get |
 //! | [`hlc_bench`] | what its kernel gets that measures the price of a timestamp |
 //! | [`litmus`] | what the kernels of the litmus tests get, and how their observers judge |
+//! | [`supervision`] | whose child an actor is, what parents order, what they are told |
 //! | [`virtual_actors`] | key spaces; what a shard and the store of the host say to each other |
 //! | [`abi`] | the hash that two sides compare before they trust each other |
 
@@ -71,5 +72,6 @@ pub mod position;
 pub mod published;
 pub mod ring;
 pub mod slot;
+pub mod supervision;
 pub mod telemetry;
 pub mod virtual_actors;

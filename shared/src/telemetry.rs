@@ -98,6 +98,12 @@ pub enum Counter {
     BlocksReclaimed = 34,
     /// Letters by which an actor goes on that were put back in line, because there was no room for what their handler sent.
     LettersPutBack = 35,
+    /// Times that a supervised actor began anew, because it failed or was ordered to.
+    Restarts = 37,
+    /// Times that a supervised actor was stopped.
+    Stops = 38,
+    /// Actors that are or were children of others: none of them is ever evicted.
+    Supervised = 39,
     /// Searches for an actor to evict that passed over one whose collections are too large to go to the store.
     TooLargeToEvict = 40,
     /// Broadcasts that have gone through all shards.

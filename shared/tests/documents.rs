@@ -19,6 +19,7 @@ use tourbillon_shared::outbox::{LaneNotices, LaneOutbox, OutboxState, OutgoingNo
 use tourbillon_shared::pool::{LanePool, PageNote, PoolState};
 use tourbillon_shared::published::{BlockHead, ShardBlocks};
 use tourbillon_shared::slot::{DATA_WORDS_PER_CHUNK, SLOT_BYTES, Slot};
+use tourbillon_shared::supervision::{self, Bond, Happened, Refusal};
 use tourbillon_shared::telemetry::{Counter, TelemetryHost, TelemetryPage, TelemetryStatus, WarpStats};
 use tourbillon_shared::virtual_actors::{self, Ask, Order, StoreRequest, VirtualShard, WaitingFrame};
 use tourbillon_shared::{
@@ -244,6 +245,21 @@ fn layouts_are_as_documented() {
     }));
     check_layout(fields!(Bucket { key, kind, entry }));
     check_layout(fields!(EntryHeader { hlc, version }));
+    check_layout(fields!(Bond {
+        parent,
+        parent_kind,
+        events_as,
+        state,
+        token,
+        watch,
+        is_armed,
+        open,
+        error,
+        failures,
+        code,
+        children,
+        reserved
+    }));
     check_layout(fields!(StoreRequest {
         key,
         kind,
@@ -419,6 +435,9 @@ fn codes_modes_and_counters_are_as_documented() {
         BlocksRetired,
         BlocksReclaimed,
         LettersPutBack,
+        Restarts,
+        Stops,
+        Supervised,
         TooLargeToEvict,
         Broadcasts,
         BroadcastLetters,
@@ -432,7 +451,16 @@ fn codes_modes_and_counters_are_as_documented() {
     assert_eq!(numbered("\n### Requests of a shard"), asks);
     let orders: Vec<_> =
         (0..100).filter_map(|word| Some((word.to_string(), format!("`{:?}`", Order::from_word(word)?)))).collect();
-    assert_eq!(numbered("\n### Orders"), orders);
+    assert_eq!(numbered("\n### Orders\n"), orders);
+    let orders: Vec<_> = (0..100)
+        .filter_map(|number| Some((number.to_string(), format!("`{:?}`", supervision::Order::from_number(number)?))))
+        .collect();
+    assert_eq!(numbered("\n### Orders of parents"), orders);
+    let events =
+        (0..100).filter_map(|number| Some((number.to_string(), format!("`{:?}`", Happened::from_number(number)?))));
+    let reasons =
+        (0..100).filter_map(|number| Some((number.to_string(), format!("`{:?}`", Refusal::from_number(number)?))));
+    assert_eq!(numbered("\n### Events"), events.chain(reasons).collect::<Vec<_>>());
 }
 
 #[test]
@@ -460,6 +488,9 @@ fn bounds_are_as_documented() {
         ("`OVERFLOW_CAPACITY_MIN`", mailbox::OVERFLOW_CAPACITY_MIN.into()),
         ("`OVERFLOW_CAPACITY_MAX`", mailbox::OVERFLOW_CAPACITY_MAX.into()),
         ("`HOPS_MAX`", mailbox::HOPS_MAX.into()),
+        ("`EVENT_ROOM_MAX`", supervision::EVENT_ROOM_MAX.into()),
+        ("`FAILURES_TOLD_MAX`", supervision::FAILURES_TOLD_MAX.into()),
+        ("`TOKEN_MAX`", supervision::TOKEN_MAX.into()),
         ("`BROADCASTS_MAX`", broadcast::BROADCASTS_MAX.into()),
         ("`GENERATION_MAX`", outbox::GENERATION_MAX.into()),
         ("`HOST_PAYLOAD_MAX`", host_actors::HOST_PAYLOAD_MAX as u64),

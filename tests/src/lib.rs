@@ -119,6 +119,11 @@ pub struct Letters;
 #[doc = include_str!("../../docs/topics.md")]
 #[derive(Debug)]
 pub struct TopicsOfActors;
+/// The code of the chapter on supervisors is compiled, and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/supervision.md")]
+#[derive(Debug)]
+pub struct Supervision;
 
 /// And that of the chapter on actors of the host.
 #[cfg(doctest)]

@@ -215,29 +215,30 @@ on_every_backend! {
         let store = ToldStore::new();
         let engine = builder(bench, 1, 4, 1_000, &store).build().unwrap();
         let mut client = client(&engine);
-        let words: Vec<u64> = (0..1_500).collect();
+        let words: Vec<u64> = (0..bench.scale(1_500, 900)).collect();
+        let handled = words.len().div_ceil(300) as u64;
         for part in words.chunks(300) {
             stow(&mut client, 7, part[0], part.len() as u32).unwrap();
         }
         let before = in_use(&engine);
-        let rounds = bench.scale(60, 8);
+        let rounds = bench.scale(60, 4);
         std::thread::scope(|scope| {
             let coming = scope.spawn(|| {
                 for _ in 0..rounds {
                     engine.evict(1).unwrap();
                     // It waits until the actor has gone and come back.
-                    assert_eq!(client.call(7, Audit {}), Ok(audited(&words, 5)));
+                    assert_eq!(client.call(7, Audit {}), Ok(audited(&words, handled)));
                 }
             });
             while !coming.is_finished() {
                 engine.relaunch().unwrap();
-                std::thread::sleep(Duration::from_micros(bench.scale(700, 4_000)));
+                std::thread::sleep(Duration::from_micros(bench.scale(700, 8_000)));
             }
             coming.join().unwrap();
         });
         // The last request to go may come after the last message.
         eventually("it has come back with all its pages", || {
-            client.call(7, Audit {}) == Ok(audited(&words, 5)) && in_use(&engine) == before
+            client.call(7, Audit {}) == Ok(audited(&words, handled)) && in_use(&engine) == before
         });
         let counts = engine.store_counts();
         assert_eq!((counts.keep_failures, counts.fetch_failures), (0, 0));

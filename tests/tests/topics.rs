@@ -184,7 +184,7 @@ on_every_backend! {
         let builder = builder(bench).shards(1).mailbox_capacity(32).overflow_capacity(32).pool_bytes_per_shard(4 << 20);
         let engine = builder.build().unwrap();
         let (all_topics, mut client) = (engine.topics(), client(&engine));
-        let (names, boards, messages) = (bench.scale(40, 24), bench.scale(30, 13), bench.scale(20, 4));
+        let (names, boards, messages) = (bench.scale(40, 24), bench.scale(30, 13), bench.scale(20, 2));
         let names: Vec<String> = (0..names).map(|topic| format!("t/{topic}")).collect();
         for name in &names {
             all_topics.topic(name).unwrap();

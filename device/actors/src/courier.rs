@@ -219,6 +219,18 @@ pub struct Inquire {
     pub ending: Ending,
 }
 
+/// As [`Inquire`] for a reply, which is worthless after a time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
+pub struct InquireWithin {
+    /// Whom.
+    pub of: u64,
+    /// What is asked.
+    pub word: u32,
+    /// The time, microseconds.
+    pub within_us: u32,
+}
+
 /// Asked of a courier; the reply is [`Advice`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
@@ -399,6 +411,16 @@ impl Handler<Inquire> for Courier {
     }
 }
 
+impl Handler<InquireWithin> for Courier {
+    type Reply = ();
+
+    fn handle(&mut self, message: &InquireWithin, context: &mut Context) -> Result<(), Refused> {
+        let advise = Advise { word: message.word, ending: Ending::Reply };
+        context.ask_within::<Advise, Advised>(ActorRef::new(message.of), &advise, message.word, message.within_us);
+        Ok(())
+    }
+}
+
 impl Handler<Advise> for Courier {
     type Reply = Advice;
 
@@ -500,7 +522,7 @@ actor!(Courier {
     messages: {
         #[outlined] 0: Roam, #[outlined] 1: Correspond, #[outlined] 2: Note, #[outlined] 3: Inquire, #[outlined] 4: Advise,
         #[outlined] 5: Advised, #[outlined] 6: Relay, #[outlined] 7: Overreach, #[outlined] 8: Report,
-        #[outlined] 9: Bounce, #[outlined] 10: Flood, #[outlined] 11: Measure, #[outlined] 12: Halt,
+        #[outlined] 9: Bounce, #[outlined] 10: Flood, #[outlined] 11: Measure, #[outlined] 12: Halt, #[outlined] 13: InquireWithin,
     },
 });
 

@@ -51,7 +51,8 @@ pub(crate) fn run_lone<A: Arch, S: System, const WHOLE: bool>(
     let (entry, is_there) = unsafe { directory.find_at_home(hashed, header.kind, header.key) };
     let hint = LetterHint::decode(header.hint);
     let is_simple = header.flags.0 & !(Flags::TELL | Flags::URGENT | Flags::SENDER) == 0
-        && !(S::POOLS && S::has_pools(kind_of(header.kind)));
+        && !(S::POOLS && S::has_pools(kind_of(header.kind)))
+        && !(S::SUPERVISED && S::is_supervised(kind_of(header.kind)) && !mutant!("lone_letters_unsupervised"));
     let (Some(hint), true) = (hint, is_simple & is_there & (header.kind != 0)) else { return Tried::Left };
     let arrival = Arrival::decode(header.hlc);
     let is_later = (began_ns as u32).wrapping_sub(arrival.device_ns) as i32 >= 0;

@@ -19,8 +19,6 @@
 //! A letter that waited for its actor to come from a store runs from a copy, and its slot was given back long ago. It has to find room
 //! as any other.
 
-use core::mem::offset_of;
-
 use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::geometry::KernelArguments;
 use tourbillon_shared::header::{Arrival, Flags, Header};
@@ -33,6 +31,7 @@ use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::errand;
 
 use super::letter::{Outgoing, hlc_delta_of};
+use super::notes::scratch_of;
 use super::{ring_of, state_of};
 use crate::arch::Arch;
 use crate::stats::Stats;
@@ -45,14 +44,6 @@ const SLOTS: u64 = 1;
 const ARRIVAL_LOW: usize = 6;
 /// That with the high half.
 const ARRIVAL_HIGH: usize = 7;
-/// In a lane's word of what runs: its actor goes on by another letter, which has taken over the room of this one.
-const CARRIED: u32 = 1 << 30;
-
-/// The scratch that a desk is a part of.
-#[inline(always)]
-fn scratch_of(desk: *const Desk) -> *mut WarpScratch {
-    desk.cast_mut().cast::<u8>().wrapping_sub(offset_of!(WarpScratch, desk)).cast()
-}
 
 /// Takes room for one slot of a mailbox, of the letter that runs from there or else of what is free; whether there was any.
 ///
@@ -140,29 +131,6 @@ pub(super) unsafe fn give_up_going<A: Arch>(own: *mut MailboxState, count: u32, 
         }
         index = index.wrapping_add(1);
     }
-}
-
-/// Notes that the letter which the calling lane runs has another in its place.
-///
-/// # Safety
-/// The desk is that of the warp, `lane` the calling lane.
-#[inline(always)]
-pub(super) unsafe fn note_carried(desk: *const Desk, lane: u32) {
-    // SAFETY: the word is this lane's.
-    unsafe {
-        let running = (&raw mut (*scratch_of(desk)).running).cast::<u32>().wrapping_add(lane as usize);
-        running.write(running.read() | CARRIED);
-    }
-}
-
-/// Whether the letter that the calling lane has run has another in its place.
-///
-/// # Safety
-/// `scratch` is the warp's, `lane` the calling lane, whose handler has returned.
-#[inline(always)]
-pub(crate) unsafe fn is_carried(scratch: *const WarpScratch, lane: u32) -> bool {
-    // SAFETY: the word is this lane's.
-    unsafe { (&raw const (*scratch).running).cast::<u32>().wrapping_add(lane as usize).read() & CARRIED != 0 }
 }
 
 /// Counts that a letter by which an actor went on has none in its place.

@@ -11,19 +11,20 @@ use tourbillon_shared::geometry::KernelArguments;
 use tourbillon_shared::header::{Arrival, Flags, HEADER_WORDS, Header, ReturnAddress};
 use tourbillon_shared::hlc;
 use tourbillon_shared::mailbox::{
-    Desk, HOPS_MAX, LETTER_BUFFER_BYTES, LETTER_FATE, LETTER_KIND, LETTER_SHARD, LETTERS_MAX, LetterHint, MailboxState,
+    Desk, HOPS_MAX, LETTER_FATE, LETTER_KIND, LETTER_SHARD, LETTERS_MAX, LetterHint, MailboxState,
     OUTGOING_LETTER_WORDS, SENDER_WORDS, Sender, letter_fate, waiting_bucket,
 };
 use tourbillon_shared::mutant;
 use tourbillon_shared::outbox::{LANES_OF_WARP_MAX, Mail};
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
+use tourbillon_shared::supervision::is_event;
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::kind_of;
 
 use super::again::GOING_ON;
 use super::broadcast::{self, Begins};
-use super::notes::note_handed_on;
+use super::notes::{note_carried, note_handed_on, note_lent};
 use super::post::Post;
 use super::{again, overflow_of, ring_of, shard_of, state_of};
 use crate::arch::Arch;
@@ -36,15 +37,6 @@ use crate::words::{Staged, Words};
 pub(super) const SHAPE: usize = 3;
 /// What stands in [`LETTER_KIND`] of a letter that hands on its message: no kind.
 const HANDED_ON: u32 = u32::MAX;
-
-/// The buffer of warp `in_grid`; 0 where the engine has no mailboxes.
-pub(crate) fn buffer(arguments: &KernelArguments, in_grid: u32) -> u64 {
-    if arguments.geometry.mailbox_log2 == 0 {
-        return 0;
-    }
-    let before = u64::from(in_grid).wrapping_mul(LETTER_BUFFER_BYTES);
-    arguments.memory.wrapping_add(arguments.layout.letters).wrapping_add(before)
-}
 
 /// Words of a letter that are kept near: those of its first slot, ...
 const NEAR_WORDS: usize = DATA_WORDS_PER_SLOT;
@@ -149,7 +141,7 @@ pub(crate) unsafe fn store(outgoing: OutgoingOf, index: u32, post: &Post, key: u
     let is_as_long_as_itself = !is_read || mutant!("letters_without_room_for_replies");
     let span = if is_as_long_as_itself { span } else { span.max(post.reply_slots) };
     let answer_bytes = if post.goes_on { LetterHint::GOES_ON } else { post.answer_bytes };
-    let hint = LetterHint { answer_bytes, is_answer: false }.encode();
+    let hint = LetterHint { answer_bytes, is_answer: post.is_order }.encode();
     let header = Header {
         key: post.key,
         kind: post.kind,
@@ -242,6 +234,9 @@ pub(crate) unsafe fn reserve<A: Arch>(
     }
     let own = state_of(arguments, desk.shard);
     let (mut index, mut handed_on) = (0, false);
+    // An event has a slot of the share for answers, which what its handler asks may take.
+    let is_event = LetterHint::decode(header.hint).is_some_and(|hint| is_event(hint).is_some());
+    let (lent, mut left) = (u64::from(is_event), u64::from(is_event));
     // They have no other place than the mailbox, which the others may fill.
     // SAFETY: the caller vouches for the letters and for the desk, and so for the shard.
     if !unsafe { again::reserve_going::<A>(outgoing.desk, arguments, own, header, count, &at) } {
@@ -262,7 +257,7 @@ pub(crate) unsafe fn reserve<A: Arch>(
             // SAFETY: the letter is this lane's.
             Outcome::Done if unsafe { letter.word(LETTER_KIND) } == GOING_ON => Outcome::Done,
             // SAFETY: the caller vouches for the desk, and so for the shard.
-            Outcome::Done => unsafe { reserve_one::<A>(arguments, own, letter, header) },
+            Outcome::Done => unsafe { reserve_one::<A>(arguments, own, letter, header, &mut left) },
             other => other,
         };
         if outcome != Outcome::Done {
@@ -277,9 +272,18 @@ pub(crate) unsafe fn reserve<A: Arch>(
                 // SAFETY: as above; room was reserved for the letter.
                 unsafe { give_up::<A>(arguments, own, at(index)) };
             }
+            if left != lent {
+                // What was given back is the event's as before.
+                // SAFETY: as above.
+                unsafe { A::add_pool(&raw mut (*own).answers, left.wrapping_sub(lent)) };
+            }
             return outcome;
         }
         index = index.wrapping_add(1);
+    }
+    if left != lent {
+        // SAFETY: the desk is that of the warp, and the lane the calling one.
+        unsafe { note_lent(outgoing.desk, outgoing.lane) };
     }
     Outcome::Done
 }
@@ -342,7 +346,7 @@ unsafe fn hand_on<A: Arch>(letter: Outgoing, header: &Header, staged: &Staged<A>
     Outcome::Done
 }
 
-/// Reserves room for one letter, and for its answer.
+/// Reserves room for one letter, and for its answer, for which `lent` slots of it are there already, at most one.
 ///
 /// # Safety
 /// The letter is the calling lane's; `own` is the state of the desk's shard.
@@ -352,7 +356,9 @@ unsafe fn reserve_one<A: Arch>(
     own: *mut MailboxState,
     letter: Outgoing,
     header: &Header,
+    lent: &mut u64,
 ) -> Outcome {
+    let before_lent = *lent;
     // SAFETY: the caller vouches for both states and the letter.
     unsafe {
         if letter.word(2) as u16 == BROADCAST_KIND {
@@ -372,10 +378,13 @@ unsafe fn reserve_one<A: Arch>(
             // Who asks is known by its whole kind word.
             let at = payload_start(flags).wrapping_sub(SENDER_WORDS as u32) as usize;
             letter.set(at.wrapping_add(2), (letter.word(at.wrapping_add(2)) & !0xffff) | u32::from(header.kind));
-            let slots = u64::from(answer_slots(letter));
+            // One that is asked for takes more than is lent.
+            let slots = u64::from(answer_slots(letter)).wrapping_sub(*lent);
+            *lent = 0;
             let before = A::add_pool(&raw mut (*own).answers, slots.wrapping_neg());
             if (before as i64) < slots as i64 && !mutant!("questions_unbounded") {
                 A::add_pool(&raw mut (*own).answers, slots);
+                *lent = before_lent;
                 return Outcome::TooManyQuestions;
             }
         }
@@ -402,7 +411,9 @@ unsafe fn reserve_one<A: Arch>(
         }
         A::add_pool(&raw mut (*own).overflow_room, slots);
         if asks {
-            A::add_pool(&raw mut (*own).answers, answer_slots(letter).into());
+            let lent_here = before_lent.wrapping_sub(*lent);
+            A::add_pool(&raw mut (*own).answers, u64::from(answer_slots(letter)).wrapping_sub(lent_here));
+            *lent = before_lent;
         }
         Outcome::MailboxFull
     }
@@ -502,7 +513,7 @@ pub(crate) unsafe fn send<A: Arch>(
                 overflowed = overflowed.wrapping_add(1);
             }
             if letter.word(LETTER_FATE) == letter_fate::CARRIED {
-                again::note_carried(of_warp, lane);
+                note_carried(of_warp, lane);
             }
             let is_forgotten =
                 mutant!("overflowed_hand_on_answered") && letter.word(LETTER_FATE) == letter_fate::OVERFLOW;
@@ -526,7 +537,7 @@ pub(crate) unsafe fn send<A: Arch>(
 
 /// How a sender's timestamp stands to the time.
 #[inline(always)]
-pub(super) fn hlc_delta_of<A: Arch>(arguments: &KernelArguments, event_hlc: u64) -> i32 {
+pub(crate) fn hlc_delta_of<A: Arch>(arguments: &KernelArguments, event_hlc: u64) -> i32 {
     hlc::delta(event_hlc, physical_now::<A>(arguments))
 }
 

@@ -27,22 +27,31 @@ mod post;
 mod question;
 mod reach;
 
-pub(crate) use again::{end_going, is_carried, put_back};
+pub(crate) use again::{end_going, put_back};
 pub(crate) use broadcast::run as run_broadcast;
 pub(crate) use deferred::store_answer;
-pub(crate) use letter::{Near, OutgoingOf, buffer, reserve, send, store};
-pub(crate) use notes::{is_handed_on, note_handed_on};
+pub(crate) use letter::{Near, OutgoingOf, hlc_delta_of, reserve, send, store};
+pub(crate) use notes::{is_carried, is_handed_on, is_lent, note_handed_on};
 pub(crate) use overflow::{has_overflowed, settle_some};
 pub(crate) use post::Post;
 pub(crate) use question::{Received, answer};
 
 use tourbillon_shared::geometry::KernelArguments;
-use tourbillon_shared::mailbox::{MailboxState, mailbox_bytes};
+use tourbillon_shared::mailbox::{LETTER_BUFFER_BYTES, MailboxState, mailbox_bytes};
 use tourbillon_shared::mutant;
 use tourbillon_shared::slot::Slot;
 
 use crate::arch::Arch;
 use crate::block::Block;
+
+/// The buffer of warp `in_grid`; 0 where the engine has no mailboxes.
+pub(crate) fn buffer(arguments: &KernelArguments, in_grid: u32) -> u64 {
+    if arguments.geometry.mailbox_log2 == 0 {
+        return 0;
+    }
+    let before = u64::from(in_grid).wrapping_mul(LETTER_BUFFER_BYTES);
+    arguments.memory.wrapping_add(arguments.layout.letters).wrapping_add(before)
+}
 
 /// The state of the mailbox of `shard`; the engine has mailboxes.
 #[inline(always)]

@@ -20,4 +20,6 @@ pub(crate) struct Post {
     pub hands_on: bool,
     /// Whether the actor goes on by it: it asks nothing, and is never lost for want of room.
     pub goes_on: bool,
+    /// Whether it is an order to a child ([`tourbillon_shared::supervision`]).
+    pub is_order: bool,
 }

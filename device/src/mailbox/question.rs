@@ -52,6 +52,12 @@ impl Received {
         Some(Self { sender: Sender::decode(&sender), hint, asks })
     }
 
+    /// Who sent it, where it wants an answer.
+    #[inline(always)]
+    pub(crate) fn sender(&self) -> Sender {
+        self.sender
+    }
+
     /// Whether it wants an answer.
     #[inline(always)]
     pub(crate) fn asks(&self) -> bool {

@@ -20,6 +20,7 @@ use crate::contents::Collection;
 use crate::pool::lane::Pool;
 use crate::pool::moving::{self, Cursor, FILLING, LEAVING, next_page, put_page};
 use crate::stats::Stats;
+use crate::supervision;
 use crate::system::System;
 
 /// Of the pool, the part that a shard makes free when a handler found it exhausted, beside what is free: a handler that is tried again
@@ -44,7 +45,8 @@ pub(super) unsafe fn pages_of<S: System>(kind_word: u16, entry: *mut EntryHeader
     unsafe { moving::pages(S::collections(kind_of(kind_word)), entry.wrapping_add(1).cast()) }
 }
 
-/// The actors of a system that may be evicted: all that are not too large, or, `for_pages`, those that have some to give back.
+/// The actors of a system that may be evicted: all that are nobody's child and not too large, or, `for_pages`, those of them that have some
+/// to give back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evictable<S> {
     for_pages: bool,
@@ -58,11 +60,16 @@ impl<S> Evictable<S> {
 }
 
 impl<S: System> Fits for Evictable<S> {
-    const SOME_DO_NOT: bool = S::POOLS;
+    const SOME_DO_NOT: bool = S::POOLS || S::SUPERVISED;
 
     #[inline(always)]
     unsafe fn fit(&self, bucket: &Bucket, entry: *mut EntryHeader) -> Fit {
         // SAFETY: the caller vouches for it.
+        let is_bound = S::SUPERVISED && unsafe { supervision::is_bound::<S>(entry) };
+        if is_bound && !mutant!("children_evicted") {
+            return Fit::Other;
+        }
+        // SAFETY: as above.
         let pages = unsafe { pages_of::<S>(bucket.kind as u16, entry) };
         if !moving::may_leave(pages) {
             Fit::TooLarge

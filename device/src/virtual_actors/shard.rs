@@ -377,8 +377,8 @@ impl<'k> Virtual<'k> {
                     (*state).wanted = 0;
                     return true;
                 }
-                // Every actor is held by a request, and the answer to one goes on from here.
-                if S::POOLS {
+                // Every actor is held by a request, and the answer to one goes on from here; or none may leave.
+                if S::POOLS || S::SUPERVISED {
                     self.refuse_for_want_of_room::<A>();
                 }
                 return false;

@@ -38,6 +38,10 @@ pub struct Headline {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, State)]
 pub struct Board {
     seen: PoolVec<u64>,
+    /// Not 0: marks are no longer remembered.
+    counts_only: u64,
+    /// Prices that came.
+    pub prices: u64,
     /// The last price.
     pub last: Price,
     /// Headlines that came.
@@ -54,6 +58,11 @@ pub struct Watch(pub TopicRef);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub struct Forget(pub TopicRef);
 
+/// Remembers no more marks from now on: the board counts what comes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
+pub struct CountOnly {}
+
 /// Reads what a board has seen, from an entry on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
@@ -68,6 +77,8 @@ pub struct Read {
 pub struct Seen {
     /// All entries that there are.
     pub count: u64,
+    /// Prices that came, remembered or not.
+    pub prices: u64,
     /// Those from the one that was asked for on, as far as they are there, and zeros.
     pub marks: [u64; READ_MAX],
 }
@@ -75,7 +86,10 @@ pub struct Seen {
 impl Handler<Price> for Board {
     type Reply = ();
     fn handle(&mut self, price: &Price, context: &mut Context) -> Result<(), NoError> {
-        self.seen.push(context, price.mark)?;
+        if self.counts_only == 0 {
+            self.seen.push(context, price.mark)?;
+        }
+        self.prices += 1;
         self.last = *price;
         Ok(())
     }
@@ -84,7 +98,9 @@ impl Handler<Price> for Board {
 impl Handler<Headline> for Board {
     type Reply = ();
     fn handle(&mut self, headline: &Headline, context: &mut Context) -> Result<(), NoError> {
-        self.seen.push(context, headline.mark)?;
+        if self.counts_only == 0 {
+            self.seen.push(context, headline.mark)?;
+        }
         self.headlines += 1;
         Ok(())
     }
@@ -108,10 +124,18 @@ impl Handler<Forget> for Board {
     }
 }
 
+impl Handler<CountOnly> for Board {
+    type Reply = ();
+    fn handle(&mut self, _message: &CountOnly, _context: &mut Context) -> Result<(), NoError> {
+        self.counts_only = 1;
+        Ok(())
+    }
+}
+
 impl Handler<Read> for Board {
     type Reply = Seen;
     fn handle(&mut self, read: &Read, context: &mut Context) -> Result<Seen, NoError> {
-        let mut seen = Seen { count: self.seen.len().into(), marks: [0; READ_MAX] };
+        let mut seen = Seen { count: self.seen.len().into(), prices: self.prices, marks: [0; READ_MAX] };
         for (index, mark) in (read.from..).zip(&mut seen.marks) {
             *mark = self.seen.get(context, index)?.copied().unwrap_or(0);
         }
@@ -126,6 +150,7 @@ actor!(Board {
     error: NoError,
     messages: {
         #[outlined] 0: Price, #[outlined] 1: Headline, #[outlined] 2: Watch, #[outlined] 3: Forget, #[outlined] 4: Read,
+        #[outlined] 5: CountOnly,
     },
 });
 

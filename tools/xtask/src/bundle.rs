@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{binaries, metadata};
+use crate::{binaries, metadata, suites};
 
 /// The folder, below the target folder of the workspace.
 const FOLDER: &str = "target/gpu-bundle";
@@ -15,10 +15,6 @@ const SCRIPT: &str = "ci/gpu-run.sh";
 const BYTES_MAX: u64 = 40 << 20;
 /// Packages whose test programs drive a GPU.
 const TESTED: [&str; 2] = ["tourbillon", "tourbillon-tests"];
-/// The program that is made of many suites, so that the engine is in the bundle once and not with each of them.
-const SUITES: &str = "suites";
-/// Its source, relative to the workspace.
-const SUITES_SOURCE: &str = "tests/suites.rs";
 /// What the names of tests that drive a GPU have in them, as the script has it.
 const OF_A_GPU: [&str; 3] = ["gpu", "cuda", "bounded_"];
 /// Programs beside the tests, as (package, program).
@@ -30,10 +26,9 @@ pub fn write(workspace: &Path) -> Result<(), Vec<String>> {
     if folder.exists() {
         std::fs::remove_dir_all(&folder).map_err(|error| vec![format!("{}: {error}", folder.display())])?;
     }
-    let suites = std::fs::read_to_string(workspace.join(SUITES_SOURCE))
-        .map_err(|error| vec![format!("{SUITES_SOURCE}: {error}")])?;
-    let apart = apart(&metadata::packages(workspace, &["--no-deps"])?, &suites);
-    let mut arguments = vec!["test", "--no-run", "--lib", "--test", SUITES];
+    let apart = apart(&metadata::packages(workspace, &["--no-deps"])?, &suites::names(workspace)?);
+    // So that the engine is in the bundle once and not with each suite.
+    let mut arguments = vec!["test", "--no-run", "--lib", "--test", suites::PROGRAM];
     apart.iter().for_each(|target| arguments.extend(["--test", target]));
     TESTED.iter().for_each(|package| arguments.extend(["-p", package]));
     for program in binaries::build(workspace, &arguments)?.iter().filter(|program| program.is_test) {
@@ -60,25 +55,24 @@ pub fn write(workspace: &Path) -> Result<(), Vec<String>> {
     println!("{FOLDER}: {:.1} MiB", bytes as f64 / (1 << 20) as f64);
     if bytes > BYTES_MAX {
         return Err(vec![format!(
-            "{FOLDER} has {bytes} bytes, allowed are {BYTES_MAX}; programs of their own beside {SUITES}: {}. \
-             Name them in {SUITES_SOURCE} if they are many",
-            apart.join(", ")
+            "{FOLDER} has {bytes} bytes, allowed are {BYTES_MAX}; programs of their own beside {}: {}. \
+             Name them in {} if they are many",
+            suites::PROGRAM,
+            apart.join(", "),
+            suites::SOURCE
         )]);
     }
     Ok(())
 }
 
 /// The integration tests of the tested packages that are not among the suites and so are programs of their own.
-fn apart(packages: &[Value], suites: &str) -> Vec<String> {
-    let is_among = |name: &str| {
-        suites.lines().any(|line| line.strip_prefix("mod ").and_then(|l| l.strip_suffix(';')) == Some(name))
-    };
+fn apart(packages: &[Value], suites: &[String]) -> Vec<String> {
     let tested = packages.iter().filter(|package| TESTED.iter().any(|name| package["name"] == *name));
     let targets = tested.flat_map(|package| package["targets"].as_array().into_iter().flatten());
     targets
         .filter(|target| target["kind"][0] == "test")
         .filter_map(|target| target["name"].as_str())
-        .filter(|name| *name != SUITES && !is_among(name))
+        .filter(|name| *name != suites::PROGRAM && !suites.iter().any(|suite| suite == name))
         .map(str::to_owned)
         .collect()
 }
@@ -144,7 +138,7 @@ mod tests {
             serde_json::json!({ "name": "tourbillon", "targets": [target("of_the_host", "test")] }),
             serde_json::json!({ "name": "tourbillon-shared", "targets": [target("documents", "test")] }),
         ];
-        let suites = "#[path = \"tests/named.rs\"]\nmod named;\n// mod other;\nmod unnamed_as_well;\n";
-        assert_eq!(apart(&packages, suites), ["unnamed", "other", "of_the_host"]);
+        let suites = ["named".to_owned(), "unnamed_as_well".to_owned()];
+        assert_eq!(apart(&packages, &suites), ["unnamed", "other", "of_the_host"]);
     }
 }

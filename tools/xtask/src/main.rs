@@ -6,7 +6,9 @@ mod check;
 mod licences;
 mod metadata;
 mod mutants;
+mod parallel;
 mod ptx;
+mod suites;
 mod wrapper;
 
 use std::path::{Path, PathBuf};

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::binaries::{self, Binary};
+use crate::{parallel, suites};
 
 /// Where the list stands, relative to the workspace.
 const LIST: &str = "tests/mutants/mutants.toml";
@@ -22,16 +23,18 @@ const FEATURE: &str = "mutants";
 const CHOICE_VARIABLE: &str = "TOURBILLON_MUTANT";
 /// Tells the tests when to give up and say so, seconds: a fault may make its test hang. The slowest one takes a tenth of it
 /// unharmed.
-const LIMIT: (&str, &str) = ("TOURBILLON_TEST_SECONDS", "20");
+const LIMIT: (&str, &str) = ("TOURBILLON_TEST_SECONDS", "10");
 /// A test that ran for so long did not notice that it hung, and nobody would know why: it has killed nothing.
-const DEADLINE: Duration = Duration::from_secs(40);
+const DEADLINE: Duration = Duration::from_secs(25);
 /// How often a running test is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 /// A harmed test that has run for so long waits for something that will not come, and its threads mostly sleep: the next one begins
 /// beside it. Tests that are quicker never run beside each other, so that none fails because of another.
-const ALONE: Duration = Duration::from_secs(2);
+const ALONE: Duration = Duration::from_secs(1);
 /// Tests that may wait so at a time: what they still do while they wait must not add up.
 const WAITING_MAX: usize = 6;
+/// Suites whose tests are looked at in programs of their own: the program of all of them takes about as long as so many.
+const SUITES_APART_MAX: usize = 4;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Mutant {
@@ -39,6 +42,13 @@ struct Mutant {
     package: String,
     target: String,
     test: String,
+}
+
+impl Mutant {
+    /// Package, program and test that it must be killed by.
+    fn place(&self) -> (&str, &str, &str) {
+        (&self.package, &self.target, &self.test)
+    }
 }
 
 /// How a run of one test ended.
@@ -72,12 +82,19 @@ pub fn check(workspace: &Path, chosen: &[&str]) -> Result<(), Vec<String>> {
     let unknown = chosen.iter().filter(|name| !mutants.iter().any(|mutant| mutant.name == **name));
     faults.extend(unknown.map(|name| format!("{LIST} has no fault {name}")));
     let is_chosen = |mutant: &Mutant| chosen.is_empty() || chosen.contains(&mutant.name.as_str());
-    let mutants: Vec<Mutant> = mutants.into_iter().filter(is_chosen).collect();
+    let mutants = placed(mutants.into_iter().filter(is_chosen).collect(), &suites::names(workspace)?);
 
     let arguments = build_arguments(&mutants);
     let programs = binaries::build(workspace, &arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
 
-    let mut unharmed = BTreeMap::new();
+    // All of them before the first fault, so that nothing runs beside a harmed one; beside each other, as `cargo test` runs them.
+    let tests: BTreeSet<_> = mutants.iter().map(Mutant::place).collect();
+    let tests: Vec<_> = tests.into_iter().collect();
+    let endings = parallel::map(&tests, |(package, target, test)| {
+        let program = programs.iter().find(|program| is_program(program, package, target))?;
+        Some(start(program, test, None).map_or(Ending::NotRun, |mut test| test.wait(DEADLINE)))
+    });
+    let unharmed: BTreeMap<_, _> = tests.into_iter().zip(endings).collect();
     let mut killed = 0;
     let mut judge = |trial: Trial<'_>, with: Ending, faults: &mut Vec<String>| {
         let Trial { mutant, running } = trial;
@@ -95,14 +112,11 @@ pub fn check(workspace: &Path, chosen: &[&str]) -> Result<(), Vec<String>> {
     };
     let mut trials = Vec::new();
     for mutant in &mutants {
-        let Some(program) = programs.iter().find(|program| is_program_of(program, mutant)) else {
+        let program = programs.iter().find(|program| is_program(program, &mutant.package, &mutant.target));
+        let (Some(program), Some(without)) = (program, unharmed.get(&mutant.place()).copied().flatten()) else {
             faults.push(format!("{}: no test program {} in {}", mutant.name, mutant.target, mutant.package));
             continue;
         };
-        // All of them before the first fault, so that nothing runs beside them.
-        let without = *unharmed.entry((&mutant.package, &mutant.target, &mutant.test)).or_insert_with(|| {
-            start(program, &mutant.test, None).map_or(Ending::NotRun, |mut test| test.wait(DEADLINE))
-        });
         if without == Ending::Passed {
             trials.push((program, mutant));
         } else {
@@ -151,8 +165,22 @@ fn build_arguments(mutants: &[Mutant]) -> Vec<String> {
     arguments
 }
 
-fn is_program_of(program: &Binary, mutant: &Mutant) -> bool {
-    program.is_test && program.package == mutant.package && program.target == mutant.target
+/// The faults with their tests where they are built: those of many suites in the program of all of them.
+fn placed(mut mutants: Vec<Mutant>, suites: &[String]) -> Vec<Mutant> {
+    let is_suite = |mutant: &Mutant| mutant.package == suites::PACKAGE && suites.contains(&mutant.target);
+    let named: BTreeSet<&str> =
+        mutants.iter().filter(|mutant| is_suite(mutant)).map(|mutant| mutant.target.as_str()).collect();
+    if named.len() > SUITES_APART_MAX {
+        for mutant in mutants.iter_mut().filter(|mutant| is_suite(mutant)) {
+            mutant.test = format!("{}::{}", mutant.target, mutant.test);
+            mutant.target = suites::PROGRAM.into();
+        }
+    }
+    mutants
+}
+
+fn is_program(program: &Binary, package: &str, target: &str) -> bool {
+    program.is_test && program.package == package && program.target == target
 }
 
 /// Starts a test, with a fault or without.
@@ -313,6 +341,24 @@ mod tests {
         let arguments = build_arguments(&[unit, suite.clone(), suite.clone()]).join(" ");
         assert_eq!(arguments, "test --no-run --features a-b/mutants -p a-b --lib --test rings");
         assert!(!build_arguments(&[suite]).contains(&"--lib".to_owned()));
+    }
+
+    #[test]
+    fn tests_of_many_suites_are_looked_for_in_one_program() {
+        let of = |suite: &str| Mutant {
+            name: "a".into(),
+            package: suites::PACKAGE.into(),
+            target: suite.into(),
+            test: "works".into(),
+        };
+        let all: Vec<Mutant> = ["a", "b", "c", "d", "e", "apart"].map(of).into();
+        let suites: Vec<String> = all[..5].iter().map(|mutant| mutant.target.clone()).collect();
+        assert_eq!(placed(all[1..].to_vec(), &suites), all[1..]);
+        let together = placed(all.clone(), &suites);
+        assert_eq!((together[0].target.as_str(), together[0].test.as_str()), (suites::PROGRAM, "a::works"));
+        assert_eq!(together[5], all[5]);
+        let elsewhere: Vec<Mutant> = all.iter().map(|of| Mutant { package: "other".into(), ..of.clone() }).collect();
+        assert_eq!(placed(elsewhere.clone(), &suites), elsewhere);
     }
 
     #[test]

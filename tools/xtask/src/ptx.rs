@@ -9,6 +9,7 @@ use tourbillon_build::{Chip, Compilation, PtxHeader, PtxState, SHIPPED, Toolchai
 
 use crate::check::collectives::Counts;
 use crate::check::{self, assemble, calls, collectives};
+use crate::parallel;
 use crate::wrapper::ROOT_VARIABLE;
 use tourbillon_build::module::Module;
 
@@ -77,13 +78,27 @@ pub fn check(workspace: &Path, strict: bool) -> Outcome {
             "assembling: no ptxas; ci/setup-device-toolchain.sh fetches one, or name it in PTXAS".into(),
         ));
     }
-    if let (Some(toolchain), Some(chip)) = (&toolchain, SHIPPED.last()) {
-        faults.extend(check_quiet(workspace, toolchain, *chip).err().unwrap_or_default());
+    // What takes longest is begun first; it is told of in the order of the chips.
+    let mut tasks: Vec<Task<'_>> = SHIPPED.iter().rev().map(|chip| Task::Compile(*chip)).collect();
+    for (assembler, chip) in assembler.iter().flat_map(|assembler| SHIPPED.map(|chip| (assembler, chip))) {
+        tasks.extend(chip.assembles_for.iter().map(|target| Task::Assemble { assembler, chip, target: *target }));
     }
+    let done_by = parallel::map(&tasks, |task| match task {
+        Task::Compile(chip) => {
+            let mut said = check_text(workspace, *chip, toolchain.as_ref());
+            // In the folder of the last chip, which has the library already.
+            if let (Some(toolchain), true) = (&toolchain, SHIPPED.last() == Some(chip)) {
+                said.faults.extend(check_quiet(workspace, toolchain, *chip).err().unwrap_or_default());
+            }
+            said
+        }
+        Task::Assemble { assembler, chip, target } => check_assembly(workspace, *chip, *target, assembler),
+    });
     let mut record = String::new();
-    for chip in SHIPPED {
-        let result = check_text(workspace, chip, toolchain.as_ref(), assembler.as_deref(), &mut record);
-        faults.extend(result.err().unwrap_or_default().into_iter().map(|fault| format!("{}: {fault}", chip.file_name)));
+    for said in done_by.iter().take(SHIPPED.len()).rev().chain(done_by.iter().skip(SHIPPED.len())) {
+        said.notes.iter().for_each(|note| println!("{note}"));
+        faults.extend(said.faults.iter().cloned());
+        record.push_str(&said.record);
     }
     let file = workspace.join(FOLDER).join(RECORD);
     match std::fs::read_to_string(&file) {
@@ -98,12 +113,54 @@ pub fn check(workspace: &Path, strict: bool) -> Outcome {
     done(faults)
 }
 
-fn check_text(
+/// A part of the check that needs none of the others.
+enum Task<'a> {
+    /// A text is what the sources compile to, and keeps the rules.
+    Compile(Chip),
+    /// A text assembles for a chip.
+    Assemble { assembler: &'a Path, chip: Chip, target: u32 },
+}
+
+/// What came of a part.
+#[derive(Default)]
+struct Said {
+    /// To be shown.
+    notes: Vec<String>,
+    /// The text's lines of the record.
+    record: String,
+    faults: Vec<String>,
+}
+
+impl Said {
+    /// That something is wrong with the text for a chip.
+    fn wrong(chip: Chip, faults: Vec<String>) -> Self {
+        let faults = faults.into_iter().map(|fault| format!("{}: {fault}", chip.file_name)).collect();
+        Self { faults, ..Self::default() }
+    }
+}
+
+fn check_text(workspace: &Path, chip: Chip, toolchain: Option<&Toolchain>) -> Said {
+    let mut notes = Vec::new();
+    let mut record = String::new();
+    let result = compare_text(workspace, chip, toolchain, &mut record, &mut notes);
+    Said { notes, record, ..Said::wrong(chip, result.err().unwrap_or_default()) }
+}
+
+fn check_assembly(workspace: &Path, chip: Chip, target: u32, assembler: &Path) -> Said {
+    match assemble::assemble(assembler, &workspace.join(FOLDER).join(chip.file_name), target) {
+        Ok(registers) => {
+            Said { notes: vec![format!("{} for sm_{target}: {registers}", chip.file_name)], ..Said::default() }
+        }
+        Err(wrong) => Said::wrong(chip, wrong),
+    }
+}
+
+fn compare_text(
     workspace: &Path,
     chip: Chip,
     toolchain: Option<&Toolchain>,
-    assembler: Option<&Path>,
     record: &mut String,
+    notes: &mut Vec<String>,
 ) -> Outcome {
     let file = workspace.join(FOLDER).join(chip.file_name);
     let mut faults = Vec::new();
@@ -126,18 +183,11 @@ fn check_text(
             let checked_in = text.split_once('\n').map_or("", |(_, body)| body);
             faults.extend(first_difference(checked_in, &body));
         } else {
-            println!(
+            notes.push(format!(
                 "{}: compiled by {}, checked in from {}; not compared",
                 chip.file_name, toolchain.version, header.toolchain
-            );
+            ));
             faults.extend(Module::parse(&body).map_err(one).map(|module| check::text(&module))?);
-        }
-    }
-    for target in assembler.iter().flat_map(|_| chip.assembles_for) {
-        let Some(assembler) = assembler else { break };
-        match assemble::assemble(assembler, &file, *target) {
-            Ok(registers) => println!("{} for sm_{target}: {registers}", chip.file_name),
-            Err(wrong) => faults.extend(wrong),
         }
     }
     done(faults)
