@@ -14,7 +14,8 @@
 //! 3. *Delivering.* The shard makes a letter of it, to the same actor, with the number [`DELIVER`], which has the duty as if it had been
 //!    handed on. Running it writes the reply, which goes to a client's lane or to the actor that asked, as any.
 //!
-//! Answering fails when there is no room for the letter, and may then be tried again. That each duty is answered once is the host's to see to.
+//! Answering fails when there is no room for the letter, and may then be tried again. That each duty is answered once is the host's to
+//! see to.
 
 use crate::frame::{FRAME_SLOTS_MAX, PAYLOAD_BYTES_MAX};
 use crate::header::ReturnAddress;
@@ -64,8 +65,8 @@ impl Duty {
         Self { hint: low as u64 | (high as u64) << 32, sender: Sender::decode(&[a, b, c, d]) }
     }
 
-    /// Whether an answer to it goes to an actor, or to a place of a lane, that there may be, in an engine of so many lanes: `lane_capacity` says of how many
-    /// slots the rings of one are.
+    /// Whether an answer to it goes to an actor, or to a place of a lane, that there may be, in an engine of so many lanes:
+    /// `lane_capacity` says of how many slots the rings of one are.
     #[inline(always)]
     pub fn is_possible(&self, lanes: u32, lane_capacity: impl FnOnce(u32) -> u32) -> bool {
         match LetterHint::decode(self.hint) {

@@ -35,8 +35,8 @@
 //! # How it works
 //! The protocol is in [`tourbillon_shared::host_actors`]. One thread reads what shards hand over, in order, and sorts it by actor; others
 //! run handlers, each actor's on one of them at a time. What is handed over is bounded by the outbox and by
-//! [`queue`](HostActorsBuilder::queue): behind that, messages fail with `HostBusy`, and no shard waits. Each duty to answer stands in a table
-//! until it is answered, by the handler, by its deadline, or by the end of all this, whichever is first; the others find it gone.
+//! [`queue`](HostActorsBuilder::queue): behind that, messages fail with `HostBusy`, and no shard waits. Each duty to answer stands in a
+//! table until it is answered, by the handler, by its deadline, or by the end of all this, whichever is first; the others find it gone.
 //!
 //! `docs/host-actors.md` has examples and bounds.
 
@@ -131,8 +131,8 @@ impl HostActorsBuilder {
         self
     }
 
-    /// Messages that may wait on the host, 1 to [`HOST_QUEUE_MAX`]; [`HOST_QUEUE_DEFAULT`] unless told otherwise. Behind them as many wait as
-    /// the lane's outbox holds, and what comes then fails with `HostBusy`.
+    /// Messages that may wait on the host, 1 to [`HOST_QUEUE_MAX`]; [`HOST_QUEUE_DEFAULT`] unless told otherwise. Behind them as many
+    /// wait as the lane's outbox holds, and what comes then fails with `HostBusy`.
     pub fn queue(mut self, messages: u32) -> Self {
         self.queue = messages;
         self
@@ -237,7 +237,8 @@ pub struct HostActorCounts {
 }
 
 /// Host actors that are served. Dropping it ends that: handlers that run are waited for, for
-/// [`HOST_END_TIME_MAX`] at most; who waits for answers to other messages gets `HostEnded`, and messages that come later fail with `HostAbsent`.
+/// [`HOST_END_TIME_MAX`] at most; who waits for answers to other messages gets `HostEnded`, and messages that come later fail with
+/// `HostAbsent`.
 #[derive(Debug)]
 pub struct HostActors {
     dispatcher: Arc<Dispatcher>,
