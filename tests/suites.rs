@@ -41,6 +41,10 @@ mod gateway_large;
 mod gateway_spin;
 #[path = "tests/going_on.rs"]
 mod going_on;
+#[path = "tests/host_actors.rs"]
+mod host_actors;
+#[path = "tests/host_actors_refused.rs"]
+mod host_actors_refused;
 #[path = "tests/keys.rs"]
 mod keys;
 #[path = "tests/lanes.rs"]

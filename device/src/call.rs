@@ -56,20 +56,24 @@ pub enum Outcome {
     CannotForward,
     /// Its actor has not declared that it sends letters, or is not the one that the answer is for.
     LettersUndeclared,
+    /// The actor lives on the host, where nobody serves it.
+    HostAbsent,
+    /// The actor lives on the host, which has no room for the message.
+    HostBusy,
 }
 
 /// A message on its way through its handler.
 #[derive(Debug)]
 pub struct Call<W> {
-    words: W,
-    header: Header,
+    pub(crate) words: W,
+    pub(crate) header: Header,
     /// The timestamp of the receipt.
-    event_hlc: u64,
+    pub(crate) event_hlc: u64,
     /// The actor's entry.
-    entry: *mut EntryHeader,
+    pub(crate) entry: *mut EntryHeader,
     /// Whether the actor handled nothing yet.
     is_new: bool,
-    context: Context,
+    pub(crate) context: Context,
 }
 
 impl<W: Words> Call<W> {
@@ -502,5 +506,7 @@ pub(crate) fn failure_of(outcome: Outcome) -> Option<FailureCode> {
         Outcome::TooManyHops => Some(FailureCode::TooManyHops),
         Outcome::CannotForward => Some(FailureCode::CannotForward),
         Outcome::LettersUndeclared => Some(FailureCode::LettersUndeclared),
+        Outcome::HostAbsent => Some(FailureCode::HostAbsent),
+        Outcome::HostBusy => Some(FailureCode::HostBusy),
     }
 }

@@ -22,6 +22,7 @@
 //! | `handler` | running one handler |
 //! | `landing`, `large` | payloads from the clients' arenas; what a handler sees of them |
 //! | [`tell`], `broadcast`, `mailbox` | letters: what a handler sends, to one actor or to all of a kind, and how it gets there |
+//! | [`host_actor`](mod@host_actor) | actors whose handlers are code of the host |
 //! | [`outbox`] | notices, from handlers to clients that did not ask |
 //! | `options` | deadlines, message ids and expected versions; dead letters |
 //! | `pool` | collections that grow, and blocks that others read, in the pools of the shards |
@@ -56,6 +57,7 @@ pub mod directory;
 pub mod frames;
 pub mod gate;
 mod handler;
+pub mod host_actor;
 #[cfg(not(target_arch = "nvptx64"))]
 pub mod image;
 pub mod kernel;
@@ -96,6 +98,7 @@ pub use actor::{Actor, ErrorOf, Handler, Message, NoError, ReplyOf};
 pub use adopt::AdoptError;
 pub use call::{Call, Outcome};
 pub use context::Context;
+pub use host_actor::HostActor;
 #[cfg(not(target_arch = "nvptx64"))]
 pub use image::{Kind, PtxText, SystemImage};
 pub use outbox::Notice;

@@ -12,6 +12,7 @@ use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::frame::slots_for;
 use tourbillon_shared::geometry::{KernelArguments, LaneAddresses};
 use tourbillon_shared::header::Header;
+use tourbillon_shared::host_actors::{Duty, decode_server, encode_server};
 use tourbillon_shared::lane::LaneHeader;
 use tourbillon_shared::mutant;
 use tourbillon_shared::outbox::{
@@ -154,6 +155,52 @@ pub unsafe fn store(mail: *const Mail, lane: u32, index: u32, subscriber: Subscr
 fn state_of(arguments: &KernelArguments, lane: u32) -> *mut OutboxState {
     let first = arguments.memory.wrapping_add(arguments.layout.outboxes) as *mut OutboxState;
     first.wrapping_add(lane as usize)
+}
+
+/// Who serves host actors; nobody where the engine has no outboxes.
+///
+/// # Safety
+/// `mail` is that of the warp.
+#[inline(never)]
+pub(crate) unsafe fn server_of_hosts<A: Arch>(mail: *const Mail) -> Subscriber {
+    // SAFETY: the caller vouches for the mail, whose arguments live as long as the kernel runs; where there are outboxes, the first lane
+    // has a state.
+    unsafe {
+        if (*mail).outgoing == 0 {
+            return Subscriber::NOBODY;
+        }
+        let arguments = &*((*mail).arguments as *const KernelArguments);
+        decode_server(A::load_relaxed_gpu(&raw const (*state_of(arguments, 0)).hosts))
+    }
+}
+
+/// Whether notice `index` of a handler has room.
+///
+/// # Safety
+/// As for [`reserve`], which returned `true` and was told of the notice.
+#[inline(always)]
+pub(crate) unsafe fn has_room(mail: *const Mail, lane: u32, index: u32) -> bool {
+    // SAFETY: the caller vouches for the mail; the buffer is this lane's alone.
+    unsafe {
+        let notice = notice_at(&*mail, lane, index);
+        !notice.is_null() && (*notice).fate == fate::RESERVED
+    }
+}
+
+/// Whether there may be such a duty to answer in the engine of these arguments.
+///
+/// # Safety
+/// `mail` is that of the warp.
+#[inline(never)]
+pub(crate) unsafe fn is_possible(mail: *const Mail, duty: &Duty) -> bool {
+    // SAFETY: as in `server_of_hosts`; nobody writes the table of lanes while the kernel runs, and the lane is one of it.
+    unsafe {
+        let arguments = &*((*mail).arguments as *const KernelArguments);
+        let lanes = arguments.lanes as *const LaneAddresses;
+        duty.is_possible(arguments.geometry.lanes, |lane| {
+            RingShape::from_log2((*lanes.wrapping_add(lane as usize)).capacity_log2).capacity()
+        })
+    }
 }
 
 /// Reserves room for the first `posted` notices of a handler. When a subscriber that refuses to lose notices has none, everything is
@@ -387,6 +434,11 @@ unsafe fn look_at_credit<A: Arch>(arguments: &KernelArguments, lane: u32) {
         }
         if credit.owner != known {
             A::store_relaxed_gpu(&raw mut (*state).owner, credit.owner.0.into());
+            if credit.owner.serves_hosts() && credit.owner.is_open() {
+                // It stays when that outbox is closed: what is posted to it strays, and what it still answers is taken.
+                let server = Subscriber { lane, generation: credit.owner.generation() };
+                A::store_relaxed_gpu(&raw mut (*state_of(arguments, 0)).hosts, encode_server(server));
+            }
             tell_count::<A>(arguments, lane);
             // Handlers that begin when the client has seen this find the owner in the second-level cache, where the release put it.
             A::store_release_sys(&raw mut (*head).notices.owner, credit.owner.0.into());

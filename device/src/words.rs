@@ -5,6 +5,8 @@ use core::marker::PhantomData;
 use tourbillon_shared::frame::payload_start;
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, Header};
+use tourbillon_shared::host_actors::Duty;
+use tourbillon_shared::outbox::Subscriber;
 use tourbillon_shared::slot::{Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
 
 use crate::actor::Actor;
@@ -49,6 +51,20 @@ pub trait Words {
     fn reserve(&self, header: &Header, context: &Context) -> Outcome;
     /// Sends what was posted, for which room was reserved.
     fn send(&self, header: &Header, context: &Context);
+    /// Who serves host actors; nobody on the short ways, where none is handed anything.
+    fn server(&self, _context: &Context) -> Subscriber {
+        Subscriber::NOBODY
+    }
+    /// Whether the first notice that was posted has room and will be sent.
+    fn has_room_for_first(&self, _context: &Context) -> bool {
+        false
+    }
+    /// Whether there may be such a duty to answer.
+    fn is_possible(&self, _duty: &Duty, _context: &Context) -> bool {
+        false
+    }
+    /// Notes that the duty to answer the frame is somebody else's now.
+    fn leave_unanswered(&self, _header: &Header, _context: &Context) {}
 }
 
 /// Values of more bytes than this are copied chunk by chunk: a compiler for GPUs makes a loop over single bytes of an assignment, in which
@@ -196,6 +212,28 @@ impl<A: Arch> Words for Staged<A> {
     #[inline(always)]
     fn send(&self, header: &Header, context: &Context) {
         send::<A>(self, header, context);
+    }
+    #[inline(always)]
+    fn server(&self, context: &Context) -> Subscriber {
+        // SAFETY: `deliver` told of the mail of this lane's warp.
+        unsafe { outbox::server_of_hosts::<A>(context.mail) }
+    }
+    #[inline(always)]
+    fn has_room_for_first(&self, context: &Context) -> bool {
+        // SAFETY: as above; room was reserved.
+        unsafe { outbox::has_room(context.mail, context.lane, 0) }
+    }
+    #[inline(always)]
+    fn is_possible(&self, duty: &Duty, context: &Context) -> bool {
+        // SAFETY: as above.
+        unsafe { outbox::is_possible(context.mail, duty) }
+    }
+    #[inline(always)]
+    fn leave_unanswered(&self, header: &Header, context: &Context) {
+        // SAFETY: `deliver` told of the desk of this lane's warp; the frame is this lane's.
+        unsafe {
+            mailbox::note_handed_on(context.desk, context.lane, self.0.cast_const(), header.flags.span());
+        }
     }
 }
 

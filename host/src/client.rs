@@ -341,6 +341,16 @@ impl Client {
         Outbox::open(self.port.shared_lane(), Arc::clone(&self.shared), policy, self.strategy)
     }
 
+    /// Opens the client's outbox as the one to which messages for host actors are handed, without anything that answers them: for tests of
+    /// the protocol.
+    ///
+    /// # Errors
+    /// As for [`outbox`](Self::outbox).
+    #[doc(hidden)]
+    pub fn outbox_for_hosts(&self) -> Result<Outbox, EngineError> {
+        Outbox::open_for_hosts(self, OutboxPolicy::Refuse, self.strategy)
+    }
+
     /// The client's clock ([`tourbillon_shared::hlc`]): the last timestamp that it gave or saw.
     pub fn hlc(&self) -> u64 {
         self.port.hlc()

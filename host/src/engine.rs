@@ -23,6 +23,7 @@ use crate::config::EngineBuilder;
 use crate::control::Control;
 use crate::dead_letters::{self, DeadLetter};
 use crate::error::EngineError;
+use crate::host_actors::HostActorsBuilder;
 use crate::keys::{ActorKey, Key, KeyError, KeyName, Names};
 use crate::lane::Lane;
 use crate::lane_table::LaneTable;
@@ -432,6 +433,11 @@ impl Engine {
     /// The topics of this engine; a handle that any thread may keep.
     pub fn topics(&self) -> Topics {
         self.topics.clone()
+    }
+
+    /// To serve actors that live on the host ([`host_actor!`](crate::host_actor!)): their handlers are code of this process.
+    pub fn host_actors(&self) -> HostActorsBuilder {
+        HostActorsBuilder::new(Arc::clone(&self.shared), self.wait, self.batch_limit)
     }
 
     /// Sends `count` actors to the store, those that were used least recently of each shard, which have equal shares; fewer when there are

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod error;
 #[cfg(feature = "async")]
 pub mod gateway;
+pub mod host_actors;
 pub mod keys;
 pub mod lane;
 pub mod options;
@@ -70,6 +71,9 @@ pub use error::EngineError;
 pub use gateway::{
     Ask, AskLarge, AskWith, Gateway, GatewayBuilder, GatewayCounts, GatewayUsage, KeyedMessage, Tell, TellLarge,
     TellWith,
+};
+pub use host_actors::{
+    HostActorCounts, HostActors, HostActorsBuilder, HostActorsError, HostAskError, HostContext, HostHandlers,
 };
 pub use keys::{ActorKey, Key, KeyError, KeyName};
 pub use large::{LargePipeline, LargeReply};

@@ -26,6 +26,7 @@
 //! | [`options`] | what may be said beside a message: deadline, id, expected version |
 //! | [`dead_letters`] | messages that could not be delivered |
 //! | [`outbox`] | what actors send without being asked |
+//! | [`host_actors`] | actors whose handlers are code of the host |
 //! | [`keys`] | keys that are strings or wide ids |
 //! | [`registry`] | names under which actors are found, also by patterns |
 //! | [`topics`] | topics with subscribers, actors and host code alike |
@@ -51,9 +52,9 @@ pub use tourbillon_actors::TopicRef;
 pub use tourbillon_device as __device;
 pub use tourbillon_device::{
     Actor, ActorRef, Addressee, Answered, Answers, AskError, BlockIter, BlockRef, BlockView, Child, ChildEvent,
-    ChildEvents, ChildOrder, ChildOrders, Context, ErrorOf, Handler, Happened, MapIter, Message, NoError, NotSent,
-    Notice, ParentOrder, PoolError, PoolMap, PoolSet, PoolVec, Refusal, ReplyOf, Subscriber, VecIter, Verdict, Watch,
-    actor, system,
+    ChildEvents, ChildOrder, ChildOrders, Context, ErrorOf, Handler, Happened, HostActor, MapIter, Message, NoError,
+    NotSent, Notice, ParentOrder, PoolError, PoolMap, PoolSet, PoolVec, Refusal, ReplyOf, Subscriber, VecIter, Verdict,
+    Watch, actor, host_actor, system,
 };
 // The traits, and the derives of the same names as crates that depend on this one alone need them.
 pub use tourbillon_derive::{Plain, State};

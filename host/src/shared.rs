@@ -4,7 +4,7 @@
 //! `steps` serialises what a user asks for; `core` is held for moments only, never while waiting for warps, so that the
 //! monitor and a stop always get through. `steps` is taken before `core`.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) arguments: u64,
     pub(crate) launches: AtomicU64,
+    /// Whether somebody serves host actors.
+    pub(crate) serves_hosts: AtomicBool,
     pub(crate) steps: Mutex<()>,
     pub(crate) core: Mutex<Core>,
     /// The mode in `core`, for readers without the lock.
@@ -93,6 +95,7 @@ impl Shared {
             names,
             arguments: memory + arguments_offset(&geometry),
             launches: AtomicU64::new(0),
+            serves_hosts: AtomicBool::new(false),
             steps: Mutex::new(()),
             core: Mutex::new(Core { machine, mode: Mode::Resident, relaunching: None, is_closed: false }),
             mode: AtomicU32::new(Mode::Resident as u32),

@@ -1,8 +1,8 @@
 //! The hash that two sides compare before they trust each other's memory.
 
 use crate::{
-    arena, broadcast, control, dead_letter, dedup, epoch, frame, geometry, header, lane, mailbox, outbox, partition,
-    pool, position, published, slot, supervision, telemetry, virtual_actors,
+    arena, broadcast, control, dead_letter, dedup, epoch, frame, geometry, header, host_actors, lane, mailbox, outbox,
+    partition, pool, position, published, slot, supervision, telemetry, virtual_actors,
 };
 
 /// FNV-1a over the sizes of the layouts in this crate, the offsets that sizes do not pin, and the constants of the protocol. What a
@@ -84,6 +84,9 @@ pub const HASH: u64 = {
         broadcast::BROADCASTS_BYTES,
         broadcast::BROADCAST_FANOUT as u64,
         telemetry::Counter::BroadcastLetters as u64,
+        host_actors::ANSWER as u64,
+        host_actors::HOST_PAYLOAD_MAX as u64,
+        offset_of!(outbox::OutboxState, hosts) as u64,
     ];
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut i = 0;

@@ -102,6 +102,7 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::UnknownKeySpace
         | FailureCode::TooManyWaiting
         | FailureCode::FetchFailed
+        | FailureCode::HostAbsent
         | FailureCode::DeadlinePassed => true,
         FailureCode::StaleVersion
         | FailureCode::MailboxFull
@@ -111,6 +112,7 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::TooManyBroadcasts
         | FailureCode::CannotBroadcast
         | FailureCode::CannotForward
+        | FailureCode::HostBusy
         | FailureCode::LettersUndeclared
         | FailureCode::Stopped => is_tell,
         FailureCode::Handler
@@ -118,6 +120,7 @@ pub const fn is_dead(code: FailureCode, is_tell: bool) -> bool {
         | FailureCode::ReplyTooLarge
         | FailureCode::TooManyNotices
         | FailureCode::OutboxFull
+        | FailureCode::HostEnded
         | FailureCode::PoolExhausted
         | FailureCode::PoolUndeclared
         | FailureCode::PoolStale

@@ -63,6 +63,12 @@ pub enum FailureCode {
     TooManyBroadcasts = 39,
     /// A request to broadcast has an id, an expected version or a payload in an arena, which belong to one actor; nothing was sent.
     CannotBroadcast = 40,
+    /// The actor lives on the host, and nobody there serves it.
+    HostAbsent = 41,
+    /// The actor lives on the host, and what serves it ended before it answered; its handler may have run.
+    HostEnded = 42,
+    /// The actor lives on the host, which does not keep up: the outbox by which messages come there is full. Nothing was handed over.
+    HostBusy = 43,
     /// The shard's pool has no page left for a collection; state and collections are as before the message.
     PoolExhausted = 28,
     /// The actor uses a collection without having declared it; state and collections are as before the message.
@@ -117,6 +123,9 @@ impl FailureCode {
             27 => Self::TooManyRestarts,
             39 => Self::TooManyBroadcasts,
             40 => Self::CannotBroadcast,
+            41 => Self::HostAbsent,
+            42 => Self::HostEnded,
+            43 => Self::HostBusy,
             28 => Self::PoolExhausted,
             29 => Self::PoolUndeclared,
             30 => Self::PoolStale,
@@ -166,6 +175,11 @@ impl core::fmt::Display for FailureCode {
             Self::TooManyRestarts => "the supervisor's children failed more often than it lets them",
             Self::TooManyBroadcasts => "too many broadcasts are under way; wait for some, or raise `mailbox_capacity`",
             Self::CannotBroadcast => "a broadcast has no id, no expected version and no payload in an arena",
+            Self::HostAbsent => "nobody on the host serves the actor; register its kind with `Engine::host_actors`",
+            Self::HostEnded => "what serves host actors ended before it answered; the handler may have run",
+            Self::HostBusy => {
+                "host actors do not keep up; send less at once, give them threads, or raise `outbox_capacity`"
+            }
             Self::PoolExhausted => "the shard's pool has no page left; raise `pool_bytes_per_shard`",
             Self::PoolUndeclared => "the actor uses a collection; declare `pools: true` in its `actor!`",
             Self::PoolStale => "the handle of a collection was copied, and leads to pages that are not its own",

@@ -15,6 +15,7 @@
 //! | [`arena`] | payloads that are larger than a frame |
 //! | [`outbox`] | messages to a client that it did not ask for |
 //! | [`mailbox`] | messages between actors |
+//! | [`host_actors`] | messages to actors whose handlers are code of the host |
 //! | [`broadcast`] | one message to every living actor of a kind |
 //! | [`options`] | deadline, message id and expected version of a request |
 //! | [`dedup`] | the messages that were handled, by their ids |
@@ -56,6 +57,7 @@ pub mod geometry;
 pub mod header;
 pub mod hlc;
 pub mod hlc_bench;
+pub mod host_actors;
 pub mod lane;
 pub mod litmus;
 pub mod mailbox;

@@ -36,8 +36,8 @@ pub const NOTICES_MAX: u32 = 4;
 pub const OUTBOX_CAPACITY_MIN: u32 = NOTICES_MAX * FRAME_SLOTS_MAX as u32;
 /// Largest capacity of an outbox: that of a lane's other rings.
 pub const OUTBOX_CAPACITY_MAX: u32 = RING_CAPACITY_MAX;
-/// The last generation; the next is 1. A generation shares a half word with two bits.
-pub const GENERATION_MAX: u32 = (1 << 30) - 1;
+/// The last generation; the next is 1. A generation shares a half word with three bits.
+pub const GENERATION_MAX: u32 = (1 << 29) - 1;
 /// Lanes of a warp that may run handlers at once, as far as buffers are concerned.
 pub const LANES_OF_WARP_MAX: u32 = 32;
 
@@ -81,13 +81,15 @@ pub enum OutboxPolicy {
 ///
 /// | bits | content |
 /// | --- | --- |
-/// | 0 to 29 | generation |
+/// | 0 to 28 | generation |
+/// | 29 | it serves host actors ([`crate::host_actors`]) |
 /// | 30 | the outbox is open |
 /// | 31 | notices without room are refused, not dropped |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner(pub u32);
 
 impl Owner {
+    const SERVES_HOSTS: u32 = 1 << 29;
     const OPEN: u32 = 1 << 30;
     const REFUSES: u32 = 1 << 31;
 
@@ -95,6 +97,24 @@ impl Owner {
     pub const fn new(generation: u32, policy: OutboxPolicy) -> Self {
         let refuses = if matches!(policy, OutboxPolicy::Refuse) { Self::REFUSES } else { 0 };
         Self((generation & GENERATION_MAX) | Self::OPEN | refuses)
+    }
+
+    /// The same holder as the one that serves host actors.
+    #[must_use]
+    pub const fn serving_hosts(self) -> Self {
+        Self(self.0 | Self::SERVES_HOSTS)
+    }
+
+    /// Whether it serves host actors, or did before it closed the outbox.
+    #[inline(always)]
+    pub const fn serves_hosts(self) -> bool {
+        self.0 & Self::SERVES_HOSTS != 0
+    }
+
+    /// Whether the outbox is open.
+    #[inline(always)]
+    pub const fn is_open(self) -> bool {
+        self.0 & Self::OPEN != 0
     }
 
     /// The same holder after it has closed the outbox.
@@ -117,7 +137,7 @@ impl Owner {
     /// Whether the outbox is open for notices of `generation`, which is any word.
     #[inline(always)]
     pub const fn is(self, generation: u32) -> bool {
-        generation & !GENERATION_MAX == 0 && self.0 & !Self::REFUSES == generation | Self::OPEN
+        generation & !GENERATION_MAX == 0 && self.0 & !(Self::REFUSES | Self::SERVES_HOSTS) == generation | Self::OPEN
     }
 
     /// Whether notices without room are refused.
@@ -207,8 +227,11 @@ pub struct OutboxState {
     pub refused: u64,
     /// For another generation, or for an outbox that is closed.
     pub strayed: u64,
+    /// In the state of the first lane: who serves host actors ([`decode_server`](crate::host_actors::decode_server)); 0 for nobody, and in
+    /// all others. The control warp alone writes the word.
+    pub hosts: u64,
     /// Zero.
-    pub reserved: [u64; 8],
+    pub reserved: [u64; 7],
 }
 
 impl OutboxState {
@@ -367,9 +390,12 @@ mod tests {
             prop_assert!(owner.is(generation) && !owner.closed().is(generation));
             prop_assert_eq!(owner.is(other), other == generation);
             // Words that no outbox ever gives.
-            for bits in [1 << 30, 1 << 31, 3 << 30] {
+            for bits in [1 << 29, 1 << 30, 1 << 31, 3 << 30] {
                 prop_assert!(!owner.is(generation | bits));
             }
+            let serving = owner.serving_hosts();
+            prop_assert!(serving.is(generation) && serving.serves_hosts() && serving.is_open() && !owner.serves_hosts());
+            prop_assert!(serving.refuses() == refuses && serving.generation() == generation && !serving.closed().is_open());
             prop_assert!((1..=GENERATION_MAX).contains(&owner.next_generation()));
         }
 

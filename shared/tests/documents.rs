@@ -23,8 +23,8 @@ use tourbillon_shared::supervision::{self, Bond, Happened, Refusal};
 use tourbillon_shared::telemetry::{Counter, TelemetryHost, TelemetryPage, TelemetryStatus, WarpStats};
 use tourbillon_shared::virtual_actors::{self, Ask, Order, StoreRequest, VirtualShard, WaitingFrame};
 use tourbillon_shared::{
-    arena, broadcast, dead_letter, dedup, frame, geometry, hlc, lane, mailbox, outbox, partition, pool, position,
-    published, slot,
+    arena, broadcast, dead_letter, dedup, frame, geometry, hlc, host_actors, lane, mailbox, outbox, partition, pool,
+    position, published, slot,
 };
 
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
@@ -101,7 +101,7 @@ fn layouts_are_as_documented() {
     check_layout(fields!(LaneClient { published, freed, process, reserved }));
     check_layout(fields!(LaneOutbox { credit, read, reserved }));
     check_layout(fields!(LaneNotices { owner, posted, dropped, refused, strayed, reserved }));
-    check_layout(fields!(OutboxState { owner, room, tail, seen, posted, dropped, refused, strayed, reserved }));
+    check_layout(fields!(OutboxState { owner, room, tail, seen, posted, dropped, refused, strayed, hosts, reserved }));
     check_layout(fields!(OutgoingNotice { subscriber, number, length, fate, payload }));
     check_layout(fields!(ControlBlock { command, clock_offset, reserved }));
     check_layout(fields!(TelemetryPage { host, status, counters, latency }));
@@ -493,6 +493,7 @@ fn bounds_are_as_documented() {
         ("`TOKEN_MAX`", supervision::TOKEN_MAX.into()),
         ("`BROADCASTS_MAX`", broadcast::BROADCASTS_MAX.into()),
         ("`GENERATION_MAX`", outbox::GENERATION_MAX.into()),
+        ("`HOST_PAYLOAD_MAX`", host_actors::HOST_PAYLOAD_MAX as u64),
         ("`DEDUP_ENTRIES_MIN`", dedup::DEDUP_ENTRIES_MIN.into()),
         ("`DEDUP_ENTRIES_MAX`", dedup::DEDUP_ENTRIES_MAX.into()),
         ("`DEAD_LETTERS_MIN`", dead_letter::DEAD_LETTERS_MIN.into()),

@@ -125,6 +125,12 @@ pub struct TopicsOfActors;
 #[derive(Debug)]
 pub struct Supervision;
 
+/// And that of the chapter on actors of the host.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/host-actors.md")]
+#[derive(Debug)]
+pub struct ActorsOfTheHost;
+
 /// The code of the chapter on collections is compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/collections.md")]
@@ -135,6 +141,7 @@ pub mod bench;
 pub mod child;
 pub mod deadline;
 pub mod futures;
+pub mod host_actors;
 pub mod load;
 pub mod outbox;
 pub mod raw;

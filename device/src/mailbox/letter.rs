@@ -34,7 +34,7 @@ use crate::stats::Stats;
 use crate::words::{Staged, Words};
 
 /// Data word of a header with its flags and length.
-const SHAPE: usize = 3;
+pub(super) const SHAPE: usize = 3;
 /// What stands in [`LETTER_KIND`] of a letter that hands on its message: no kind.
 const HANDED_ON: u32 = u32::MAX;
 
@@ -57,7 +57,7 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// Letter `index`, below [`LETTERS_MAX`], of lane `lane`.
     #[inline(always)]
-    fn at(desk: &Desk, near: *mut Near, lane: u32, index: u32) -> Self {
+    pub(super) fn at(desk: &Desk, near: *mut Near, lane: u32, index: u32) -> Self {
         let words = (index as usize).wrapping_mul(OUTGOING_LETTER_WORDS * LANES_OF_WARP_MAX as usize);
         Self {
             near: near.cast::<[u32; NEAR_WORDS + NOTES]>().wrapping_add(index as usize).cast(),
@@ -187,7 +187,7 @@ pub(crate) unsafe fn store(outgoing: OutgoingOf, index: u32, post: &Post, key: u
 /// # Safety
 /// The letter is the calling lane's, and has room for them.
 #[inline(always)]
-unsafe fn write_bytes(letter: Outgoing, first: usize, bytes: &[u8]) {
+pub(super) unsafe fn write_bytes(letter: Outgoing, first: usize, bytes: &[u8]) {
     let (source, words) = (bytes.as_ptr(), bytes.len() / 4);
     let mut word = 0;
     // SAFETY: `word` counts whole words of the bytes, `byte` what is left of them; the caller vouches for the letter.

@@ -8,6 +8,7 @@
 //! | `notes` | what sending leaves in the sender's scratch |
 //! | `post` | what a handler says of a letter |
 //! | `question` | letters that want an answer, and the answers |
+//! | `deferred` | answers that come later than the handler of their message returns |
 //! | `overflow` | from a shard's overflow to the mailboxes |
 //! | `broadcast` | one message to every living actor of a kind: numbers, and how criers go from shard to shard |
 //! | `reach` | a crier in its shard: who is there, and letters to those |
@@ -18,6 +19,7 @@
 
 mod again;
 mod broadcast;
+mod deferred;
 mod letter;
 mod notes;
 mod overflow;
@@ -27,8 +29,9 @@ mod reach;
 
 pub(crate) use again::{end_going, put_back};
 pub(crate) use broadcast::run as run_broadcast;
+pub(crate) use deferred::store_answer;
 pub(crate) use letter::{Near, OutgoingOf, hlc_delta_of, reserve, send, store};
-pub(crate) use notes::{is_carried, is_handed_on, is_lent};
+pub(crate) use notes::{is_carried, is_handed_on, is_lent, note_handed_on};
 pub(crate) use overflow::{has_overflowed, settle_some};
 pub(crate) use post::Post;
 pub(crate) use question::{Received, answer, note_waiting, take_as_answer};

@@ -20,7 +20,7 @@ const LENT: u32 = 1 << 29;
 /// # Safety
 /// The desk is that of the warp, `lane` the calling lane, which runs the staged frame of `span` slots at `frame`.
 #[inline(always)]
-pub(super) unsafe fn note_handed_on(desk: *const Desk, lane: u32, frame: *const Slot, span: u32) {
+pub(crate) unsafe fn note_handed_on(desk: *const Desk, lane: u32, frame: *const Slot, span: u32) {
     let scratch = scratch_of(desk);
     // SAFETY: the desk is that of a scratch, in whose stage the frame lies; the frame's slots are this lane's, as is its word.
     unsafe {

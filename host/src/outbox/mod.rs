@@ -42,6 +42,7 @@ use tourbillon_shared::virtual_actors::{kind_of, space_of};
 pub use stream::OutboxStream;
 pub use tourbillon_shared::outbox::{NOTICES_MAX, OutboxPolicy};
 
+use crate::client::Client;
 use crate::error::EngineError;
 use crate::keys::Key;
 use crate::lane::Lane;
@@ -104,6 +105,16 @@ impl Received {
         Self { header, payload }
     }
 
+    /// The key with this number of an actor of this kind word.
+    pub(crate) fn key_of(kind_word: u16, number: u64) -> Key {
+        Key::in_space(space_of(kind_word), number)
+    }
+
+    /// Kind word of the actor that posted it.
+    pub(crate) fn kind_word(&self) -> u16 {
+        self.header.kind
+    }
+
     /// Kind of the actor that posted it.
     pub fn kind(&self) -> u16 {
         kind_of(self.header.kind)
@@ -116,7 +127,7 @@ impl Received {
 
     /// Key of the actor that posted it, to send to it or to ask for its name ([`Engine::name_of`](crate::Engine::name_of)).
     pub fn sender(&self) -> Key {
-        Key::in_space(space_of(self.header.kind), self.header.key)
+        Self::key_of(self.header.kind, self.header.key)
     }
 
     /// Whether an actor `A` posted it.
@@ -186,6 +197,26 @@ impl Outbox {
         policy: OutboxPolicy,
         strategy: WaitStrategy,
     ) -> Result<Self, EngineError> {
+        Self::open_as(lane, shared, policy, strategy, |owner| owner)
+    }
+
+    /// Opens the outbox of a client as the one to which messages for host actors are handed.
+    pub(crate) fn open_for_hosts(
+        client: &Client,
+        policy: OutboxPolicy,
+        strategy: WaitStrategy,
+    ) -> Result<Self, EngineError> {
+        let (lane, shared) = (client.port.shared_lane(), Arc::clone(&client.shared));
+        Self::open_as(lane, shared, policy, strategy, Owner::serving_hosts)
+    }
+
+    fn open_as(
+        lane: Arc<Lane>,
+        shared: Arc<Shared>,
+        policy: OutboxPolicy,
+        strategy: WaitStrategy,
+        role: impl FnOnce(Owner) -> Owner,
+    ) -> Result<Self, EngineError> {
         let Some(shape) = lane.constants().outbox_shape() else { return Err(EngineError::NoOutboxes) };
         if !shared.status.is_open() {
             return Err(shared.stopped());
@@ -201,27 +232,42 @@ impl Outbox {
         } else {
             last.owner.next_generation()
         };
-        let owner = Owner::new(generation, policy);
+        let owner = role(Owner::new(generation, policy));
         let before = lane.notices();
         // From here on dropping it closes it.
         let mut outbox =
             Self { lane, shared, shape, position, owner, before, received: 0, discarded: 0, strategy, unrung: 0 };
-        outbox.free();
-        outbox.shared.ring();
+        outbox.tell_owner()?;
+        outbox.before = outbox.lane.notices();
+        Ok(outbox)
+    }
+
+    /// Says who reads, and waits until the device knows.
+    fn tell_owner(&self) -> Result<(), EngineError> {
+        self.free();
+        self.shared.ring();
         let began = Instant::now();
         loop {
-            let has_ended = outbox.has_ended();
-            outbox.before = outbox.lane.notices();
-            if outbox.before.owner == u64::from(owner.0) {
-                return Ok(outbox);
+            let has_ended = self.has_ended();
+            if self.lane.notices().owner == u64::from(self.owner.0) {
+                return Ok(());
             }
             if has_ended {
-                return Err(outbox.shared.stopped());
+                return Err(self.shared.stopped());
             }
             if began.elapsed() >= TRANSITION_TIME_MAX {
                 return Err(EngineError::OutboxTimeout { after: TRANSITION_TIME_MAX });
             }
             std::thread::sleep(LOOK_PERIOD);
+        }
+    }
+
+    /// Closes the outbox for what is posted from now on, and waits until the device knows, if it still runs. What was on its way can be
+    /// read.
+    pub(crate) fn refuse_more(&mut self) {
+        self.owner = self.owner.closed();
+        if let Err(error) = self.tell_owner() {
+            tracing::debug!(%error, "the device did not learn that an outbox is closed");
         }
     }
 
