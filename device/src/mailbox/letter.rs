@@ -581,19 +581,12 @@ unsafe fn write<A: Arch, const OWN: bool>(
         }
         let [a, b, c, d] =
             [[word(0), word(1), word(2)], [word(3), word(4), word(5)], [0, 0, word(8)], [word(9), word(10), word(11)]];
-        let [device_ns, hlc_delta] = arrival_words(Arrival { device_ns: A::now_ns() as u32, hlc_delta });
+        let arrival = Arrival { device_ns: A::now_ns() as u32, hlc_delta }.encode();
         put(position, 0, a);
         put(position, 1, b);
-        put(position, 2, [device_ns, hlc_delta, c[2]]);
+        put(position, 2, [arrival as u32, (arrival >> 32) as u32, c[2]]);
         put(position, 3, d);
     }
-}
-
-/// The words of an arrival in the place of a timestamp.
-#[inline(always)]
-const fn arrival_words(arrival: Arrival) -> [u32; 2] {
-    let word = arrival.encode();
-    [word as u32, (word >> 32) as u32]
 }
 
 const _: () = assert!(FRAME_SLOTS_MAX * DATA_WORDS_PER_SLOT <= OUTGOING_LETTER_WORDS);
