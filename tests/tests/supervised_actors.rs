@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tourbillon::actors::Supervisor;
-use tourbillon::actors::supervisor::{News, Ordered, StartChild, StopTree, Strategy, Summarize, Supervise};
+use tourbillon::actors::supervisor::{News, Ordered, StartChild, StopTree, Strategy, Summarize, Summary, Supervise};
 use tourbillon::{
     CallError, Child, ChildEvent, ChildEvents, ChildOrder, ChildOrders, Client, Context, Counter, Engine, FailureCode,
-    Handler, Happened, MailboxUsage, NoError, ParentOrder, Plain, Refusal, State, Verdict, actor, system,
+    Handler, Happened, MailboxUsage, NoError, ParentOrder, Plain, Refusal, State, Verdict, Watch, actor, system,
 };
 use tourbillon_crew::Worker;
-use tourbillon_crew::worker::{Job, Look};
+use tourbillon_crew::worker::{Ends, Job, Look, Spoilt};
 use tourbillon_tests::bench::{client, counted, eventually};
 use tourbillon_tests::raw::{exchange, header_of};
 use tourbillon_tests::store::{ToldStore, evict, settled_places};
@@ -20,6 +20,10 @@ use tourbillon_tests::{Bench, on_backends, on_every_backend};
 const QUIET_TIME_MAX: Duration = Duration::from_secs(60);
 /// The number that parents give their children.
 const TOKEN: u32 = 0xabcdef;
+/// A supervisor, the one above it, and another child of that.
+const BOSS: u64 = 50;
+const TOP: u64 = 60;
+const OUTSIDER: u64 = 70;
 
 /// Gives orders as it is told, right or wrong, and remembers what it has heard.
 #[repr(C)]
@@ -49,6 +53,10 @@ enum Manner {
     CannotHear = 4,
     /// It says that it cannot help.
     Escalates = 5,
+    /// It does what it is ordered, and says at what it hears that it has done what was open.
+    Finishes = 6,
+    /// It says at what it hears that it has children already.
+    Declines = 7,
 }
 
 #[repr(C)]
@@ -106,7 +114,12 @@ impl Handler<Heard> for Parent {
             _ => event.refusal().map_or(0, |why| why as u32),
         };
         self.token = event.token();
-        Ok(if self.manner == Manner::Escalates { Verdict::Escalate } else { Verdict::Nothing })
+        Ok(match self.manner {
+            Manner::Escalates => Verdict::Escalate,
+            Manner::Finishes => Verdict::Done,
+            Manner::Declines => Verdict::HasChildren,
+            _ => Verdict::Nothing,
+        })
     }
 }
 
@@ -182,6 +195,43 @@ impl Home {
         self.client.call(parent, Be(manner)).unwrap();
     }
 
+    /// A child of a supervisor is started, and `quiet` is waited for.
+    fn start(&mut self, boss: u64, child: Child) {
+        self.client.call(boss, StartChild(child)).unwrap();
+        self.quiet();
+    }
+
+    fn summary(&mut self, boss: u64) -> Summary {
+        self.client.call(boss, Summarize {}).unwrap()
+    }
+
+    /// A worker fails with the typed error, which costs no machine a lane.
+    fn errs(&mut self, worker: u64) {
+        let answer = self.client.call(worker, Job { ends: Ends::Error, code: 1 });
+        assert_eq!(answer, Err(CallError::Handler(Spoilt { code: 1 })));
+        self.quiet();
+    }
+
+    /// A tree of two levels: `BOSS` has these children, of whom parents have a worker of their own.
+    fn crew(&mut self, strategy: Strategy, children: &[Child]) {
+        self.client.call(BOSS, Supervise::new(strategy, 1, 3_600_000_000)).unwrap();
+        self.client.call(TOP, Supervise::new(Strategy::OneForAll, 10, 3_600_000_000)).unwrap();
+        self.start(TOP, Supervisor::child(BOSS));
+        self.start(TOP, watched(OUTSIDER));
+        for child in children {
+            self.start(BOSS, *child);
+            if child.is_supervisor() {
+                self.give(child.key(), ParentOrder::Start, watched(own(child.key())), 1);
+            }
+        }
+    }
+
+    /// A parent that waited has done what it was ordered, for it hears of its own worker.
+    fn finish(&mut self, parent: u64) {
+        self.be(parent, Manner::Finishes);
+        self.errs(own(parent));
+    }
+
     fn panics(&mut self, worker: u64) {
         let answer = self.client.call(worker, Job::PANIC);
         assert!(matches!(answer, Err(CallError::Panicked { .. })), "{answer:?}");
@@ -202,6 +252,16 @@ impl Home {
 
 fn worker(key: u64) -> Child {
     Child::of::<Worker>(key)
+}
+
+/// A worker of whose typed errors is heard.
+fn watched(key: u64) -> Child {
+    worker(key).watching(Watch::Errors)
+}
+
+/// The worker of a parent.
+fn own(parent: u64) -> u64 {
+    parent + 100
 }
 
 fn parent(key: u64) -> Child {
@@ -328,6 +388,52 @@ on_backends! { [native_1, native_3, simt_4, simt_32]
         home.give(9, ParentOrder::Start, worker(1), 1);
         home.panics(1);
         assert_eq!(home.taken(), 0);
+    }
+}
+
+on_backends! { [native_1, native_3, simt_4, simt_32]
+    /// A supervisor of whose children too many fail while it carries out an order has carried it out, and has failed.
+    fn supervisors_escalate_while_an_order_is_open(bench: &Bench) {
+        let mut home = Home::new(bench);
+        home.give(9, ParentOrder::Start, parent(1), 1);
+        home.give(1, ParentOrder::Start, watched(2), 1);
+        home.be(1, Manner::Waits);
+        assert_eq!(times(&home.give(9, ParentOrder::Restart, parent(1), 1)), [1, 0, 0, 0, 0]);
+        home.be(1, Manner::Escalates);
+        home.errs(2);
+        let shown = home.shown(9);
+        assert_eq!((times(&shown), shown.failures, shown.code), ([1, 1, 1, 0, 0], 1, FailureCode::TooManyRestarts as u32));
+        assert_eq!(home.taken(), 0);
+        // One that stops has nothing left to fail at.
+        home.be(1, Manner::Waits);
+        home.give(9, ParentOrder::Stop, parent(1), 1);
+        home.be(1, Manner::Escalates);
+        let go_on = Give { child: watched(2), order: ParentOrder::GoOn as u32, token: TOKEN, times: 1, reserved: 0 };
+        home.client.call(1, go_on).unwrap();
+        home.quiet();
+        let shown = home.shown(9);
+        assert_eq!((times(&shown), shown.failures), ([1, 1, 1, 1, 0], 1));
+        assert_eq!(home.client.call(1, Show {}).unwrap_err(), CallError::Stopped);
+        assert_eq!(home.taken(), 1, "its own child is armed");
+    }
+}
+
+on_backends! { [native_1, native_3, simt_4, simt_32]
+    /// The same of the shipped one, which is started anew thereupon.
+    fn trees_come_back_when_too_many_fail_during_a_restart(bench: &Bench) {
+        let mut home = Home::new(bench);
+        home.crew(Strategy::OneForOne, &[parent(1), watched(2), watched(3)]);
+        home.be(1, Manner::Waits);
+        home.errs(OUTSIDER);
+        // The supervisor is to begin anew, and waits for its first child.
+        home.errs(2);
+        home.errs(3);
+        assert_eq!((home.summary(BOSS).escalations, home.summary(TOP).is_settled), (1, 0));
+        home.finish(1);
+        let all = Summary { children: 3, running: 3, failures: 2, escalations: 1, is_settled: 1 };
+        assert_eq!(home.summary(BOSS), all);
+        let above = Summary { children: 2, running: 2, failures: 2, escalations: 0, is_settled: 1 };
+        assert_eq!(home.summary(TOP), above);
     }
 }
 

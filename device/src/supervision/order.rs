@@ -182,8 +182,14 @@ pub(super) unsafe fn judge<A: Arch, S: System>(
             Verdict::HasChildren if OpenOrder::decode(bond.open).order == Order::Start as u8 => {
                 give_up::<A>(actor, Refusal::HasChildren, stats, scratch, event_hlc);
             }
-            Verdict::Escalate if bond.state == bond::CHILD && !mutant!("supervisors_do_not_escalate") => {
-                actor.fail::<A, S>(stats, scratch, FailureCode::TooManyRestarts as u32, event_hlc);
+            Verdict::Escalate if !mutant!("supervisors_do_not_escalate") => {
+                // Its children have stopped: so the open order ends, and its failure comes behind the answer.
+                if bond.open != 0 && !mutant!("escalation_leaves_the_order_open") {
+                    complete::<A, S>(actor, stats, scratch, event_hlc);
+                }
+                if actor.bond().state == bond::CHILD {
+                    actor.fail::<A, S>(stats, scratch, FailureCode::TooManyRestarts as u32, event_hlc);
+                }
             }
             _ => {}
         }
