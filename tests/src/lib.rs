@@ -135,6 +135,7 @@ pub mod bench;
 pub mod child;
 pub mod deadline;
 pub mod futures;
+pub mod house;
 pub mod load;
 pub mod outbox;
 pub mod raw;
