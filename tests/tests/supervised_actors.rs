@@ -85,9 +85,10 @@ on_backends! { [native_1, native_3, simt_4, simt_32, simt_32_hostile]
         home.be(1, Manner::Panics);
         let shown = home.give(9, ParentOrder::Start, parent(1), 1);
         assert_eq!((times(&shown), shown.code), ([0, 0, 0, 0, 2], Refusal::HandlerFailed as u32));
-        assert_eq!(home.taken(), 0);
+        assert_eq!((home.taken(), counted(&home.engine, Counter::Supervised)), (0, 0));
         home.be(1, Manner::Does);
         assert_eq!(times(&home.give(9, ParentOrder::Start, parent(1), 1)), [1, 0, 0, 0, 2]);
+        assert_eq!(counted(&home.engine, Counter::Supervised), 1);
         assert_eq!(times(&home.give(9, ParentOrder::Restart, parent(1), 1)), [1, 0, 1, 0, 2]);
         // It keeps its state, for it has begun anew as it has seen fit; its panic is a failure of which the parent hears.
         assert_eq!(home.shown(1).orders, 4 + 1);

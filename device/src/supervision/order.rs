@@ -90,7 +90,7 @@ pub(super) unsafe fn obey<A: Arch, S: System>(
         });
         // A slot stays with the child.
         room = took.wrapping_sub(1);
-        if before.state == bond::FREE {
+        if before.state == bond::FREE && mutant!("refused_children_counted") {
             stats.add::<A>(Counter::Supervised, 1);
         }
     } else {
@@ -209,7 +209,13 @@ unsafe fn complete<A: Arch, S: System>(actor: &Bonded, stats: Stats, scratch: *m
     // SAFETY: the caller vouches for all of it; the order took room for its answer.
     unsafe {
         let what = match Order::from_number(open.order.into()) {
-            Some(Order::Start) => Happened::Started,
+            Some(Order::Start) => {
+                // One that refuses is none, and is asked again perhaps.
+                if open.before == bond::FREE && !mutant!("refused_children_counted") {
+                    stats.add::<A>(Counter::Supervised, 1);
+                }
+                Happened::Started
+            }
             Some(Order::Stop) => {
                 // It will tell of no failure any more.
                 room = room.wrapping_add(u32::from(before.is_armed));
