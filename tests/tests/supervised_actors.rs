@@ -6,7 +6,7 @@ use tourbillon::actors::supervisor::{News, Ordered, StartChild, StopTree, Strate
 use tourbillon::{CallError, Child, Counter, FailureCode, Happened, ParentOrder, Plain, Refusal};
 use tourbillon_crew::worker::{Job, Look};
 use tourbillon_tests::bench::{client, counted, eventually};
-use tourbillon_tests::house::{Give, Home, Manner, Parent, QUIET_TIME_MAX, TOKEN, parent, times, worker};
+use tourbillon_tests::house::{Give, Home, Manner, Parent, QUIET_TIME_MAX, TOKEN, parent, times, watched, worker};
 use tourbillon_tests::raw::{exchange, header_of};
 use tourbillon_tests::store::{ToldStore, evict, settled_places};
 use tourbillon_tests::{on_backends, on_every_backend};
@@ -102,6 +102,25 @@ on_backends! { [native_1, native_3, simt_4, simt_32, simt_32_hostile]
         assert_eq!((times(&shown), shown.code), ([1, 1, 1, 0, 4], Refusal::Busy as u32));
         // What it hears says that it is done.
         assert_eq!(home.taken(), 1, "the open order has room for its answer, and the child none");
+    }
+}
+
+on_backends! { [native_1, native_3, simt_4, simt_32]
+    /// A supervisor that fails while it is started, and then is no child after all, gives back what it has taken, once.
+    fn room_of_a_start_that_fails_is_given_back_once(bench: &Bench) {
+        let mut home = Home::new(bench);
+        home.give(1, ParentOrder::Start, watched(2), 1);
+        home.be(1, Manner::Waits);
+        home.give(9, ParentOrder::Start, parent(1), 1);
+        home.be(1, Manner::CannotHear);
+        home.errs(2);
+        let shown = home.shown(9);
+        assert_eq!((times(&shown), shown.failures), ([0, 1, 0, 0, 0], 1));
+        home.be(1, Manner::Declines);
+        home.give(1, ParentOrder::GoOn, watched(2), 1);
+        let shown = home.shown(9);
+        assert_eq!((times(&shown), shown.code), ([0, 1, 0, 0, 1], Refusal::HasChildren as u32));
+        assert_eq!(home.taken(), 1, "its own child is armed");
     }
 }
 

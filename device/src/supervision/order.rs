@@ -246,7 +246,8 @@ pub(super) unsafe fn give_up<A: Arch>(
     if open.order == Order::Start as u8 {
         // It is what it was: nobody's child.
         actor.set_bond(Bond { state: open.before, children: before.children, ..Bond::default() });
-        room = room.wrapping_add(1);
+        // A failure that was told has taken the slot of an armed child.
+        room = room.wrapping_add(if mutant!("room_given_back_twice") { 1 } else { before.is_armed.into() });
     } else {
         actor.set_bond(Bond { open: 0, ..before });
     }
