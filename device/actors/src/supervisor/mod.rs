@@ -345,7 +345,7 @@ impl Handler<StartChild> for Supervisor {
         if child.kind() == <Self as tourbillon_device::Actor>::KIND && child.key() == context.key() {
             return Err(SupervisorError::Itself);
         }
-        if child.kind() > KIND_MAX {
+        if child.kind() == 0 || child.kind() > KIND_MAX {
             return Err(SupervisorError::Undeclared);
         }
         self.add(child, context)?;
