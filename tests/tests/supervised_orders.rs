@@ -1,4 +1,4 @@
-//! Orders that cross: what becomes of a tree whose children fail, stop and are wanted again while one of them still does what it was ordered.
+//! Orders that cross: what becomes of a tree whose children fail, stop and are wanted again while one still does what it was ordered.
 
 use tourbillon::actors::supervisor::{
     Standing, StartChild, StartTree, StateOf, StopChild, StopTree, Strategy, Summary,

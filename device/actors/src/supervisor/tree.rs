@@ -112,7 +112,7 @@ impl Supervisor {
         }
     }
 
-    /// The child at a place is wanted no more. Whether it has failed stays, for it tells of no failure as long as it has not stopped or gone on.
+    /// The child at a place is wanted no more. Whether it has failed stays: it tells of no failure until it has stopped or gone on.
     pub(super) fn let_go(&mut self, place: usize) {
         for set in [&mut self.wanted, &mut self.again, &mut self.kept] {
             *set &= !bit(place);
