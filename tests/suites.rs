@@ -83,6 +83,8 @@ mod stuck;
 mod supervised_actors;
 #[path = "tests/supervised_letters.rs"]
 mod supervised_letters;
+#[path = "tests/supervised_orders.rs"]
+mod supervised_orders;
 #[path = "tests/supervised_trees.rs"]
 mod supervised_trees;
 #[path = "tests/supervision.rs"]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tourbillon_benches::results::{Entry, Results, human};
 
 /// What a result is called in the table; those that are not here are left out.
-const NAMES: [(&str, &str); 45] = [
+const NAMES: [(&str, &str); 53] = [
     ("rtt_64b_p50", "call to an actor and back, median"),
     ("rtt_64b_p99", "call to an actor and back, 99 %"),
     ("rtt_async_64b_p50", "the same through a gateway, awaited, median; beside it the call"),
@@ -52,6 +52,14 @@ const NAMES: [(&str, &str); 45] = [
     ("rtt_and_rate_continuous_depth_4096", "continuous, 4,096 in flight"),
     ("rtt_and_rate_batch_depth_4096", "batch of 20 us, 4,096 in flight"),
     ("rtt_and_rate_adaptive_depth_4096", "adaptive, 4,096 in flight"),
+    ("floor_hop_ns", "bare hop of 16 bytes between two blocks"),
+    ("hop_cross_shard_p50", "hop from actor to actor of another shard, median"),
+    ("hop_same_shard_p50", "hop from actor to actor of the same shard, median"),
+    ("device_messages_per_s_uniform", "messages between a million actors, evenly, 131,072 under way"),
+    ("device_messages_per_s_zipf", "the same, skewed, 4,096 under way"),
+    ("topic_messages_per_s", "messages of seven topics, beside one whose client reads"),
+    ("topic_messages_per_s_stalled_drop", "the same, its client has stopped and loses; beside it the reading one"),
+    ("topic_messages_per_s_stalled_refuse", "the same, its client has stopped and refuses; beside it the reading one"),
 ];
 
 /// The lines between these two in a file are replaced by `--into`.

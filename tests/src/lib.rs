@@ -142,6 +142,7 @@ pub mod child;
 pub mod deadline;
 pub mod futures;
 pub mod host_actors;
+pub mod house;
 pub mod load;
 pub mod outbox;
 pub mod raw;

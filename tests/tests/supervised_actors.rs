@@ -1,221 +1,15 @@
 //! Parents and children of a user's own, right and wrong ones; and children where actors come and go.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tourbillon::actors::Supervisor;
 use tourbillon::actors::supervisor::{News, Ordered, StartChild, StopTree, Strategy, Summarize, Supervise};
-use tourbillon::{
-    CallError, Child, ChildEvent, ChildEvents, ChildOrder, ChildOrders, Client, Context, Counter, Engine, FailureCode,
-    Handler, Happened, MailboxUsage, NoError, ParentOrder, Plain, Refusal, State, Verdict, actor, system,
-};
-use tourbillon_crew::Worker;
+use tourbillon::{CallError, Child, Counter, FailureCode, Happened, ParentOrder, Plain, Refusal};
 use tourbillon_crew::worker::{Job, Look};
 use tourbillon_tests::bench::{client, counted, eventually};
+use tourbillon_tests::house::{Give, Home, Manner, Parent, QUIET_TIME_MAX, TOKEN, parent, times, watched, worker};
 use tourbillon_tests::raw::{exchange, header_of};
 use tourbillon_tests::store::{ToldStore, evict, settled_places};
-use tourbillon_tests::{Bench, on_backends, on_every_backend};
-
-/// How long a test waits for the last letter.
-const QUIET_TIME_MAX: Duration = Duration::from_secs(60);
-/// The number that parents give their children.
-const TOKEN: u32 = 0xabcdef;
-
-/// Gives orders as it is told, right or wrong, and remembers what it has heard.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, State)]
-struct Parent {
-    /// What it has heard, by the number of what happened.
-    heard: [u32; 6],
-    /// Failures that were told.
-    failures: u32,
-    /// Code of the last failure or refusal.
-    code: u32,
-    token: u32,
-    /// Orders that came from its own parent.
-    orders: u32,
-    manner: Manner,
-}
-
-/// How a parent takes what it is ordered.
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
-enum Manner {
-    Does = 0,
-    Panics = 1,
-    Refuses = 2,
-    Waits = 3,
-    /// It panics at what it hears of its children.
-    CannotHear = 4,
-    /// It says that it cannot help.
-    Escalates = 5,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Plain)]
-struct Give {
-    child: Child,
-    order: u32,
-    token: u32,
-    times: u32,
-    reserved: u32,
-}
-
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug, Plain)]
-struct Heard(ChildEvent);
-impl ChildEvents for Heard {}
-
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug, Plain)]
-struct Told(ChildOrder);
-impl ChildOrders for Told {}
-
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Plain)]
-struct Show {}
-
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Plain)]
-struct Be(Manner);
-
-impl Handler<Give> for Parent {
-    type Reply = ();
-    fn handle(&mut self, give: &Give, context: &mut Context) -> Result<(), NoError> {
-        for _ in 0..give.times {
-            match give.order {
-                1 => context.start_child::<Heard>(&give.child, give.token),
-                2 => context.let_child_go_on::<Heard>(&give.child, give.token),
-                3 => context.restart_child::<Heard>(&give.child, give.token),
-                _ => context.stop_child::<Heard>(&give.child, give.token),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Handler<Heard> for Parent {
-    type Reply = Verdict;
-    fn handle(&mut self, heard: &Heard, _context: &mut Context) -> Result<Verdict, NoError> {
-        assert!(self.manner != Manner::CannotHear, "on demand");
-        let event = heard.0;
-        self.heard[event.what().map_or(0, |what| what as usize)] += 1;
-        self.failures += event.failures();
-        self.code = match event.what() {
-            Some(Happened::Failed) => event.failure().map_or(0, |code| code as u32),
-            _ => event.refusal().map_or(0, |why| why as u32),
-        };
-        self.token = event.token();
-        Ok(if self.manner == Manner::Escalates { Verdict::Escalate } else { Verdict::Nothing })
-    }
-}
-
-impl Handler<Told> for Parent {
-    type Reply = Verdict;
-    fn handle(&mut self, told: &Told, _context: &mut Context) -> Result<Verdict, NoError> {
-        assert!(self.manner != Manner::Panics, "on demand");
-        self.orders += told.0.order().map_or(100, |order: ParentOrder| order as u32);
-        Ok(match self.manner {
-            Manner::Refuses => Verdict::HasChildren,
-            Manner::Waits => Verdict::Nothing,
-            _ => Verdict::Done,
-        })
-    }
-}
-
-impl Handler<Show> for Parent {
-    type Reply = Parent;
-    fn handle(&mut self, _message: &Show, _context: &mut Context) -> Result<Parent, NoError> {
-        Ok(*self)
-    }
-}
-
-impl Handler<Be> for Parent {
-    type Reply = ();
-    fn handle(&mut self, be: &Be, _context: &mut Context) -> Result<(), NoError> {
-        self.manner = be.0;
-        Ok(())
-    }
-}
-
-actor!(Parent {
-    kind: 1500,
-    supervised: true,
-    error: NoError,
-    messages: {
-        #[outlined] 0: Give, #[outlined] 1: Heard, #[outlined] 2: Told, #[outlined] 3: Show, #[outlined] 4: Be,
-    },
-});
-system! { struct House = [Parent, Worker, Supervisor]; }
-
-/// The engine of a test, and a client.
-struct Home {
-    engine: Engine,
-    client: Client,
-}
-
-impl Home {
-    fn new(bench: &Bench) -> Self {
-        let builder = bench.builder_for(House::image()).actors_per_shard(256).mailbox_capacity(256);
-        let engine = builder.build().unwrap();
-        let client = client(&engine);
-        Self { engine, client }
-    }
-
-    fn quiet(&self) {
-        self.engine.quiesce(QUIET_TIME_MAX).unwrap();
-    }
-
-    /// Lets a parent give an order so many times in one message, and waits for what comes of it.
-    fn give(&mut self, parent: u64, order: ParentOrder, child: Child, times: u32) -> Parent {
-        let give = Give { child, order: order as u32, token: TOKEN, times, reserved: 0 };
-        self.client.call(parent, give).unwrap();
-        self.quiet();
-        self.shown(parent)
-    }
-
-    fn shown(&mut self, parent: u64) -> Parent {
-        self.client.call(parent, Show {}).unwrap()
-    }
-
-    fn be(&mut self, parent: u64, manner: Manner) {
-        self.client.call(parent, Be(manner)).unwrap();
-    }
-
-    fn panics(&mut self, worker: u64) {
-        let answer = self.client.call(worker, Job::PANIC);
-        assert!(matches!(answer, Err(CallError::Panicked { .. })), "{answer:?}");
-        self.quiet();
-    }
-
-    /// Slots of answers that are taken, in all mailboxes.
-    fn taken(&self) -> u64 {
-        self.quiet();
-        self.engine.pause().unwrap();
-        let mailboxes = self.engine.mailboxes().unwrap();
-        self.engine.resume().unwrap();
-        let taken = |mailbox: &MailboxUsage| 128 - mailbox.answer_room;
-        assert_eq!(mailboxes.iter().map(|mailbox| mailbox.waiting).sum::<u64>(), 0);
-        mailboxes.iter().map(taken).sum()
-    }
-}
-
-fn worker(key: u64) -> Child {
-    Child::of::<Worker>(key)
-}
-
-fn parent(key: u64) -> Child {
-    Child::supervisor::<Told>(key)
-}
-
-const PLACES: [Happened; 5] =
-    [Happened::Started, Happened::Failed, Happened::Obeyed, Happened::Stopped, Happened::Refused];
-
-/// How often a parent has heard of each.
-fn times(parent: &Parent) -> [u32; 5] {
-    assert_eq!(parent.heard[0], 0, "events of the engine are ones");
-    PLACES.map(|what| parent.heard[what as usize])
-}
+use tourbillon_tests::{on_backends, on_every_backend};
 
 on_backends! { [native_1, native_3, simt_4, simt_32, simt_32_hostile]
     /// A child tells of one failure, counts the others until it may go on, and tells of those together.
@@ -291,9 +85,10 @@ on_backends! { [native_1, native_3, simt_4, simt_32, simt_32_hostile]
         home.be(1, Manner::Panics);
         let shown = home.give(9, ParentOrder::Start, parent(1), 1);
         assert_eq!((times(&shown), shown.code), ([0, 0, 0, 0, 2], Refusal::HandlerFailed as u32));
-        assert_eq!(home.taken(), 0);
+        assert_eq!((home.taken(), counted(&home.engine, Counter::Supervised)), (0, 0));
         home.be(1, Manner::Does);
         assert_eq!(times(&home.give(9, ParentOrder::Start, parent(1), 1)), [1, 0, 0, 0, 2]);
+        assert_eq!(counted(&home.engine, Counter::Supervised), 1);
         assert_eq!(times(&home.give(9, ParentOrder::Restart, parent(1), 1)), [1, 0, 1, 0, 2]);
         // It keeps its state, for it has begun anew as it has seen fit; its panic is a failure of which the parent hears.
         assert_eq!(home.shown(1).orders, 4 + 1);
@@ -307,6 +102,25 @@ on_backends! { [native_1, native_3, simt_4, simt_32, simt_32_hostile]
         assert_eq!((times(&shown), shown.code), ([1, 1, 1, 0, 4], Refusal::Busy as u32));
         // What it hears says that it is done.
         assert_eq!(home.taken(), 1, "the open order has room for its answer, and the child none");
+    }
+}
+
+on_backends! { [native_1, native_3, simt_4, simt_32]
+    /// A supervisor that fails while it is started, and then is no child after all, gives back what it has taken, once.
+    fn room_of_a_start_that_fails_is_given_back_once(bench: &Bench) {
+        let mut home = Home::new(bench);
+        home.give(1, ParentOrder::Start, watched(2), 1);
+        home.be(1, Manner::Waits);
+        home.give(9, ParentOrder::Start, parent(1), 1);
+        home.be(1, Manner::CannotHear);
+        home.errs(2);
+        let shown = home.shown(9);
+        assert_eq!((times(&shown), shown.failures), ([0, 1, 0, 0, 0], 1));
+        home.be(1, Manner::Declines);
+        home.give(1, ParentOrder::GoOn, watched(2), 1);
+        let shown = home.shown(9);
+        assert_eq!((times(&shown), shown.code), ([0, 1, 0, 0, 1], Refusal::HasChildren as u32));
+        assert_eq!(home.taken(), 1, "its own child is armed");
     }
 }
 

@@ -553,6 +553,7 @@ on_every_backend! {
         assert!(one + other <= 1, "a circle of two: {one} {other}");
         // Kinds that are not supervised, and kinds that are none.
         assert_eq!(try_start(&mut client, a, odd_child(1402)), Error::Undeclared);
+        assert_eq!(client.call(a, StartChild(Child::default())), Err(CallError::Handler(Error::Undeclared)));
         assert_eq!(try_start(&mut client, a, odd_child(77)), Error::Undeclared);
         assert_eq!(try_start(&mut client, a, odd_child(0xC001)), Error::Undeclared);
         let unknown = client.call(a, StopChild(worker(9)));

@@ -19,7 +19,7 @@ pub(crate) use bond::{entry_stride, is_bound};
 use bond::Bonded;
 
 use tourbillon_shared::block::WarpScratch;
-use tourbillon_shared::error::FailureCode;
+use tourbillon_shared::error::{FailureCode, PanicPlace};
 use tourbillon_shared::frame::payload_start;
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Flags, HEADER_WORDS, Header};
@@ -31,9 +31,10 @@ use tourbillon_shared::supervision::{Bond, Refusal, bond as state, is_event, is_
 use tourbillon_shared::virtual_actors::kind_of;
 
 use crate::arch::Arch;
+use crate::call::Call;
 use crate::directory::Directory;
 use crate::frames::header_of;
-use crate::handler::{is_letter, refuse, run_bare, run_by_itself};
+use crate::handler::{is_letter, note_failure, refuse, run_bare, run_by_itself};
 use crate::mailbox::{self, Received};
 use crate::stats::Stats;
 use crate::supervise::Verdict;
@@ -172,7 +173,10 @@ unsafe fn hear<A: Arch, S: System>(
         let came = Came::take::<A>(frame, room, scratch);
         if !is_there {
             // The store has not brought the parent, or nobody more may wait for it.
-            refuse::<A>(stats, frame, scratch, failure_in(entry).unwrap_or(FailureCode::UnknownKind), event_hlc);
+            // It comes again, so it is no dead letter.
+            let code = failure_in(entry).unwrap_or(FailureCode::UnknownKind);
+            Call::new(Staged::<A>::new(frame), header_of(&*frame), event_hlc).fail(code, PanicPlace::default());
+            note_failure::<A>(stats, code);
             return came.again::<A>(stats, scratch, event_hlc);
         }
         run_bare::<A, S>(stats, frame, header_of(&*frame), entry, event_hlc, scratch);

@@ -90,7 +90,7 @@ pub(super) unsafe fn obey<A: Arch, S: System>(
         });
         // A slot stays with the child.
         room = took.wrapping_sub(1);
-        if before.state == bond::FREE {
+        if before.state == bond::FREE && mutant!("refused_children_counted") {
             stats.add::<A>(Counter::Supervised, 1);
         }
     } else {
@@ -182,8 +182,14 @@ pub(super) unsafe fn judge<A: Arch, S: System>(
             Verdict::HasChildren if OpenOrder::decode(bond.open).order == Order::Start as u8 => {
                 give_up::<A>(actor, Refusal::HasChildren, stats, scratch, event_hlc);
             }
-            Verdict::Escalate if bond.state == bond::CHILD && !mutant!("supervisors_do_not_escalate") => {
-                actor.fail::<A, S>(stats, scratch, FailureCode::TooManyRestarts as u32, event_hlc);
+            Verdict::Escalate if !mutant!("supervisors_do_not_escalate") => {
+                // Its children have stopped: so the open order ends, and its failure comes behind the answer.
+                if bond.open != 0 && !mutant!("escalation_leaves_the_order_open") {
+                    complete::<A, S>(actor, stats, scratch, event_hlc);
+                }
+                if actor.bond().state == bond::CHILD {
+                    actor.fail::<A, S>(stats, scratch, FailureCode::TooManyRestarts as u32, event_hlc);
+                }
             }
             _ => {}
         }
@@ -203,7 +209,13 @@ unsafe fn complete<A: Arch, S: System>(actor: &Bonded, stats: Stats, scratch: *m
     // SAFETY: the caller vouches for all of it; the order took room for its answer.
     unsafe {
         let what = match Order::from_number(open.order.into()) {
-            Some(Order::Start) => Happened::Started,
+            Some(Order::Start) => {
+                // One that refuses is none, and is asked again perhaps.
+                if open.before == bond::FREE && !mutant!("refused_children_counted") {
+                    stats.add::<A>(Counter::Supervised, 1);
+                }
+                Happened::Started
+            }
             Some(Order::Stop) => {
                 // It will tell of no failure any more.
                 room = room.wrapping_add(u32::from(before.is_armed));
@@ -234,7 +246,8 @@ pub(super) unsafe fn give_up<A: Arch>(
     if open.order == Order::Start as u8 {
         // It is what it was: nobody's child.
         actor.set_bond(Bond { state: open.before, children: before.children, ..Bond::default() });
-        room = room.wrapping_add(1);
+        // A failure that was told has taken the slot of an armed child.
+        room = room.wrapping_add(if mutant!("room_given_back_twice") { 1 } else { before.is_armed.into() });
     } else {
         actor.set_bond(Bond { open: 0, ..before });
     }

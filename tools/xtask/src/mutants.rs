@@ -291,6 +291,12 @@ fn parse(list: &str) -> Result<Vec<Mutant>, Vec<String>> {
             "test" => &mut mutant.test,
             _ => return Err(wrong()),
         };
+        if !field.is_empty() {
+            return Err(vec![format!(
+                "{LIST}:{number}: `{}` is there twice: begin each entry with `[[mutant]]`",
+                key.trim()
+            )]);
+        }
         *field = value.to_owned();
     }
     let is_whole = |mutant: &Mutant| {
@@ -317,6 +323,7 @@ mod tests {
         assert!(parse("").is_err());
         assert!(parse("name = \"a\"").is_err());
         assert!(parse("[[mutant]]\nname = \"a\"\n").is_err());
+        assert!(parse(&format!("{LINES}name = \"b\"\n")).is_err(), "a second name in one entry");
         assert!(parse(&LINES.replace("target", "aim")).is_err());
         assert!(parse(&LINES.replace("\"a\"", "a")).is_err());
     }

@@ -53,10 +53,12 @@ pub struct Supervisor {
     wanted: u64,
     /// Children that are to begin anew.
     again: u64,
-    /// Children that have failed and begun anew, and wait to be told that they may go on.
+    /// Children that have failed and begun anew, and tell of no failure until they are told that they may go on, or were stopped.
     failed: u64,
     /// Children that are stopped, to be started again with the tree.
     kept: u64,
+    /// Children that are to stop, though they are wanted: they are started when they have.
+    ending: u64,
     /// When the last failures were, microseconds since 2020.
     failures_us: [u64; INTENSITY_MAX as usize],
     /// In what time no more than `intensity` failures may be, microseconds.
@@ -296,6 +298,7 @@ impl Supervisor {
             again: 0,
             failed: 0,
             kept: 0,
+            ending: 0,
             failures_us: [0; INTENSITY_MAX as usize],
             window_us: WINDOW_US_DEFAULT,
             refused: Child::default(),
@@ -342,7 +345,7 @@ impl Handler<StartChild> for Supervisor {
         if child.kind() == <Self as tourbillon_device::Actor>::KIND && child.key() == context.key() {
             return Err(SupervisorError::Itself);
         }
-        if child.kind() > KIND_MAX {
+        if child.kind() == 0 || child.kind() > KIND_MAX {
             return Err(SupervisorError::Undeclared);
         }
         self.add(child, context)?;

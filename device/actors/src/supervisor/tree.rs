@@ -70,6 +70,8 @@ impl Supervisor {
             *at = child;
         }
         self.used |= bit(place);
+        // What it was comes to an end first, and so does how it was watched.
+        self.ending |= self.begun() & bit(place);
         self.wanted |= bit(place);
         self.kept &= !bit(place);
         self.order[usize::from(self.count)] = place as u8;
@@ -78,6 +80,15 @@ impl Supervisor {
             self.refusal = 0;
         }
         Ok(())
+    }
+
+    /// Children that run, or are going to as soon as they answer.
+    fn begun(&self) -> u64 {
+        if mutant!("wanted_again_does_not_stop") {
+            return 0;
+        }
+        let is_start = self.open == ParentOrder::Start as u8;
+        self.live | if is_start { bit(self.open_to.into()) } else { 0 }
     }
 
     /// Takes a place out of the order of children.
@@ -95,15 +106,15 @@ impl Supervisor {
     /// Forgets the child at a place.
     fn forget(&mut self, place: usize) {
         self.leave_order(place);
-        for set in [&mut self.used, &mut self.live, &mut self.wanted, &mut self.again, &mut self.failed, &mut self.kept]
-        {
+        let Self { used, live, wanted, again, failed, kept, ending, .. } = self;
+        for set in [used, live, wanted, again, failed, kept, ending] {
             *set &= !bit(place);
         }
     }
 
-    /// The child at a place is wanted no more.
+    /// The child at a place is wanted no more. Whether it has failed stays: it tells of no failure until it has stopped or gone on.
     pub(super) fn let_go(&mut self, place: usize) {
-        for set in [&mut self.wanted, &mut self.again, &mut self.failed, &mut self.kept] {
+        for set in [&mut self.wanted, &mut self.again, &mut self.kept] {
             *set &= !bit(place);
         }
         if self.live & bit(place) == 0 && !(self.open != 0 && usize::from(self.open_to) == place) {
@@ -111,14 +122,23 @@ impl Supervisor {
         }
     }
 
-    /// All children are to stop, and to be remembered.
+    /// All children are to stop, and to be remembered; as in [`let_go`](Self::let_go), with whether they have failed.
     pub(super) fn stop_all(&mut self) {
         self.kept |= self.wanted;
-        (self.wanted, self.again, self.failed) = (0, 0, 0);
+        (self.wanted, self.again) = (0, 0);
+        if mutant!("failed_forgotten_when_all_stop") {
+            self.failed = 0;
+        }
     }
 
-    /// All children that are remembered are to run.
+    /// All children that are remembered are to run; those that have not stopped yet do so first.
     pub(super) fn start_all(&mut self) {
+        self.ending |= self.begun() & self.kept;
+        self.run_all();
+    }
+
+    /// All children that are remembered are to run, those that have not stopped yet as they are.
+    fn run_all(&mut self) {
         self.wanted |= self.kept;
         self.kept = 0;
         self.noted = 0;
@@ -133,14 +153,14 @@ impl Supervisor {
             (false, true) => Standing::Starting,
             (false, false) if is_open => Standing::Stopping,
             (false, false) => Standing::Stopped,
-            (true, true) if is_in(self.again | self.failed) || is_open => Standing::Restarting,
+            (true, true) if is_in(self.again | self.failed | self.ending) || is_open => Standing::Restarting,
             (true, true) => Standing::Running,
         }
     }
 
     /// Whether nothing is under way.
     pub(super) fn is_settled(&self) -> bool {
-        self.open == 0 && self.live == self.wanted && (self.again | self.failed) == 0
+        self.open == 0 && self.live == self.wanted && (self.again | self.failed | self.ending) == 0
     }
 
     /// Takes in what a child tells.
@@ -173,7 +193,10 @@ impl Supervisor {
     }
 
     fn has_stopped(&mut self, place: usize) {
-        self.live &= !bit(place);
+        // What it is when it is started again it is from then on.
+        for set in [&mut self.live, &mut self.again, &mut self.failed, &mut self.ending] {
+            *set &= !bit(place);
+        }
         if (self.wanted | self.kept) & bit(place) == 0 {
             self.forget(place);
         }
@@ -187,7 +210,10 @@ impl Supervisor {
                     self.again |= bit(place) & self.wanted;
                 }
                 if order == ParentOrder::GoOn as u8 {
-                    self.failed |= bit(place) & self.wanted;
+                    self.failed |= bit(place);
+                }
+                if order == ParentOrder::Start as u8 {
+                    self.ending &= !bit(place);
                 }
                 if (self.live | self.wanted | self.kept) & bit(place) == 0 {
                     self.forget(place);
@@ -205,8 +231,12 @@ impl Supervisor {
     /// Acts on failures of the child at a place.
     fn note_failures(&mut self, place: usize, child: &Child, failures: u32, context: &Context) {
         self.failures = self.failures.saturating_add(failures);
-        if self.wanted & bit(place) == 0 {
-            // It is to stop in any case.
+        let stops_anyway = self.wanted & !self.ending & bit(place) == 0;
+        // Also then, for perhaps it is to begin anew instead.
+        if !(stops_anyway && mutant!("failed_forgotten_when_one_stops")) {
+            self.failed |= bit(place);
+        }
+        if stops_anyway {
             return;
         }
         if self.are_too_many(failures, hlc::microseconds(context.hlc())) {
@@ -220,7 +250,6 @@ impl Supervisor {
             // It has stopped its children, and waits.
             self.again |= bit(place);
         }
-        self.failed |= bit(place);
         let others = match self.strategy {
             Strategy::OneForOne => 0,
             Strategy::OneForAll => self.used,
@@ -268,8 +297,7 @@ impl Supervisor {
                 self.start_all();
             }
             Some(ParentOrder::Restart) => {
-                self.again |= self.live & self.wanted;
-                self.start_all();
+                self.run_all();
                 self.again |= self.live & self.wanted;
             }
             Some(ParentOrder::Stop) => self.stop_all(),
@@ -284,7 +312,7 @@ impl Supervisor {
         if self.open != 0 {
             return Ok(Verdict::Nothing);
         }
-        let stops = self.live & !self.wanted;
+        let stops = self.live & (!self.wanted | self.ending);
         let news = (self.again | self.failed) & self.live;
         let starts = self.wanted & !self.live;
         let in_set = |set: u64| move |place: &usize| set & bit(*place) != 0;
@@ -311,10 +339,10 @@ impl Supervisor {
             ParentOrder::Start => context.start_child::<News>(&child, token),
         }
         // One that failed goes on when it has begun anew.
-        if self.again & bit(place) != 0 {
-            self.again &= !bit(place);
-        } else {
-            self.failed &= !bit(place);
+        match order {
+            ParentOrder::Restart => self.again &= !bit(place),
+            ParentOrder::GoOn => self.failed &= !bit(place),
+            ParentOrder::Start | ParentOrder::Stop => {}
         }
         (self.open, self.open_to) = (order as u8, place as u8);
         Ok(Verdict::Nothing)
