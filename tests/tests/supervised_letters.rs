@@ -94,6 +94,10 @@ on_every_backend! {
             assert_eq!(failures(&mut client), 2 * (round + 1));
         }
         let endless = Walk { steps: u32::MAX, fails_at: 0, ends: Ends::Well };
+        client.call(3, Walk { steps: 25, ..endless }).unwrap();
+        quiet(&engine);
+        assert_eq!((client.call(3, Whereabouts {}).unwrap().steps, done(&mut client, 3)), (25, Some(25)));
+        // Without an end workers are given more jobs than the pool has room to remember.
         for round in 1..=5 {
             client.call(1, endless).unwrap();
             insist(&mut client, StopChild(Child::of::<Plodder>(1)));
@@ -105,14 +109,13 @@ on_every_backend! {
             quiet(&engine);
             assert_eq!(client.call(1, Whereabouts {}).unwrap().steps, 0, "round {round}");
         }
-        for plodder in [1, 2, 3, 4] {
+        for plodder in [1, 2, 4, 5] {
             client.call(plodder, Walk { steps: 25, ..endless }).unwrap();
         }
         quiet(&engine);
-        for plodder in [1, 2, 3, 4] {
+        for plodder in [1, 2, 4, 5] {
             assert_eq!(client.call(plodder, Whereabouts {}).unwrap().steps, 25, "plodder {plodder}");
         }
-        assert_eq!((done(&mut client, 3), done(&mut client, 4)), (Some(25), Some(25)));
     }
 }
 
