@@ -313,6 +313,35 @@ impl<'e> Trial<'e> {
         format!("{what} at worker {worker}, supervisor {boss}, {node:?}")
     }
 
+    /// One random step that nobody waits for.
+    fn rush(&mut self) {
+        let (what, worker, boss) = (self.below(20), self.below(WORKERS) as u64, self.below(BOSSES));
+        let node = if self.below(3) == 0 && boss + 1 < BOSSES {
+            Node::Boss(boss + 1 + self.below(BOSSES - boss - 1))
+        } else {
+            Node::Worker(worker as usize)
+        };
+        let key = FIRST_BOSS + boss as u64;
+        match what {
+            0..4 => self.client.send(worker, Job::WELL).unwrap(),
+            4..10 => self.client.send(worker, Job::PANIC).unwrap(),
+            10..13 => self.client.send(key, StartChild(node.child())).unwrap(),
+            13..15 => self.client.send(key, StopChild(node.child())).unwrap(),
+            15 => self.client.send(key, StopTree {}).unwrap(),
+            16..19 => self.client.send(key, StartTree {}).unwrap(),
+            _ => self.engine.relaunch().unwrap(),
+        }
+    }
+
+    /// Slots for answers that are free, in all mailboxes.
+    fn free(&self) -> u64 {
+        self.engine.quiesce(QUIET_TIME_MAX).unwrap();
+        self.engine.pause().unwrap();
+        let free = self.engine.mailboxes().unwrap().iter().map(|mailbox| mailbox.answer_room).sum();
+        self.engine.resume().unwrap();
+        free
+    }
+
     /// What is on the device is what the model says.
     fn check(&mut self, about: &str) {
         self.engine.quiesce(QUIET_TIME_MAX).unwrap();
@@ -352,6 +381,40 @@ on_every_backend! {
             for step in 0..bench.scale(80, 25) {
                 let what = trial.step();
                 trial.check(&format!("seed {seed}, step {step}: {what}"));
+            }
+        }
+    }
+}
+
+on_every_backend! {
+    /// Whatever comes while orders are under way, in the end all that is wanted runs, and each child tells of its next failure.
+    fn trees_come_to_rest_whatever_crosses(bench: &Bench) {
+        for seed in 0..bench.scale(20, 2) {
+            let builder = bench.builder_for(tourbillon_crew::image()).actors_per_shard(256);
+            let engine = builder.build().unwrap();
+            let free = engine.mailboxes().unwrap().iter().map(|mailbox| mailbox.answer_room).sum::<u64>();
+            let mut trial = Trial::new(&engine, mixed(seed ^ 0xc2055));
+            for round in 0..bench.scale(6, 3) {
+                for _ in 0..40 {
+                    trial.rush();
+                }
+                // When this is answered, all of what was sent has been taken.
+                let _summary = trial.client.call(FIRST_BOSS, Summarize {});
+                engine.quiesce(QUIET_TIME_MAX).unwrap();
+                let mut running = 0;
+                for boss in 0..BOSSES as u64 {
+                    match trial.client.call(FIRST_BOSS + boss, StartTree {}) {
+                        Ok(()) | Err(CallError::Stopped) => engine.quiesce(QUIET_TIME_MAX).unwrap(),
+                        Err(error) => panic!("seed {seed}, round {round}: {error}"),
+                    };
+                }
+                for boss in 0..BOSSES as u64 {
+                    if let Ok(summary) = trial.client.call(FIRST_BOSS + boss, Summarize {}) {
+                        assert_eq!((summary.running, summary.is_settled), (summary.children, 1), "seed {seed}, round {round}");
+                        running += summary.running;
+                    }
+                }
+                assert_eq!(free - trial.free(), u64::from(running), "seed {seed}, round {round}: each has room for one failure");
             }
         }
     }

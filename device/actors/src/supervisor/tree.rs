@@ -17,6 +17,8 @@ pub(super) enum Then {
     Done = 1,
     /// The parent is to hear that there were too many failures.
     Escalate = 2,
+    /// The parent's order to stop is carried out.
+    Stopped = 3,
 }
 
 /// The set of one place.
@@ -70,16 +72,25 @@ impl Supervisor {
             *at = child;
         }
         self.used |= bit(place);
-        // What it was comes to an end first, and so does how it was watched.
-        self.ending |= self.begun() & bit(place);
-        self.wanted |= bit(place);
-        self.kept &= !bit(place);
+        if self.is_stopping() {
+            self.kept |= bit(place);
+        } else {
+            // What it was comes to an end first, and so does how it was watched.
+            self.ending |= self.begun() & bit(place);
+            self.wanted |= bit(place);
+            self.kept &= !bit(place);
+        }
         self.order[usize::from(self.count)] = place as u8;
         self.count += 1;
         if self.refused.is_same(&child) {
             self.refusal = 0;
         }
         Ok(())
+    }
+
+    /// Whether the parent wants it to stop: what it is asked to start meanwhile is remembered, and starts when it does.
+    fn is_stopping(&self) -> bool {
+        self.then == Then::Stopped && !mutant!("children_start_while_all_stop")
     }
 
     /// Children that run, or are going to as soon as they answer.
@@ -133,6 +144,9 @@ impl Supervisor {
 
     /// All children that are remembered are to run; those that have not stopped yet do so first.
     pub(super) fn start_all(&mut self) {
+        if self.is_stopping() {
+            return;
+        }
         self.ending |= self.begun() & self.kept;
         self.run_all();
     }
@@ -300,7 +314,11 @@ impl Supervisor {
                 self.run_all();
                 self.again |= self.live & self.wanted;
             }
-            Some(ParentOrder::Stop) => self.stop_all(),
+            Some(ParentOrder::Stop) => {
+                self.stop_all();
+                self.then = Then::Stopped;
+                return true;
+            }
             _ => return true,
         }
         self.then = Then::Done;
@@ -327,7 +345,7 @@ impl Supervisor {
             let then = core::mem::replace(&mut self.then, Then::Nothing);
             return Ok(match then {
                 Then::Nothing => Verdict::Nothing,
-                Then::Done => Verdict::Done,
+                Then::Done | Then::Stopped => Verdict::Done,
                 Then::Escalate => Verdict::Escalate,
             });
         };
