@@ -43,8 +43,8 @@ const NEAR_WORDS: usize = DATA_WORDS_PER_SLOT;
 /// ... and, behind them, what is decided about it.
 const NOTES: usize = OUTGOING_LETTER_WORDS - FRAME_WORDS_MAX;
 
-/// The beginnings of the letters of one handler, on the stack of who runs it: a GPU reads back at once what it has written there, while
-/// what it writes to other memory comes back from the second-level cache, and most letters have no more than one slot.
+/// The beginnings of the letters of one handler, on the stack of who runs it or in the stage: a GPU reads back at once what it has written
+/// there; what it writes to other memory comes back from the second-level cache, and most letters have no more than one slot.
 pub(crate) type Near = [MaybeUninit<[u32; NEAR_WORDS + NOTES]>; LETTERS_MAX as usize];
 
 /// A letter that a handler has written: its beginning, and the rest in the buffer of the lane.
