@@ -117,17 +117,19 @@ on_backends! {
         let engine = builder(bench).build().unwrap();
         let hosts = archives(&engine).threads(1).start().unwrap();
         let mut client = client(&engine);
-        client.call(1, Note { archive: archive(1), keep: Keep { id: 1, value: 5 } }).unwrap();
-        eventually("it is kept", || hosts.counts().handled == 1);
+        for keep in [Keep { id: 1, value: 5 }, Keep { id: 2, value: 7 }] {
+            client.call(1, Note { archive: archive(1), keep }).unwrap();
+        }
+        eventually("both are kept", || hosts.counts().handled == 2);
         // Behind a handler that takes long, and no other thread.
         client.send(2, Errand { what: errand::SLEEP_MS, with: 300 }).unwrap();
         client.call(1, Fetch { archive: archive(1), id: 1, within_us: 50_000 }).unwrap();
         let stands = answered(&mut client, 1, 1);
         assert_eq!((stands.failure, stands.sum), (FailureCode::DeadlinePassed as u64, 0));
-        // It is the only answer.
-        client.call(1, Fetch { archive: archive(1), id: 1, within_us: 10_000_000 }).unwrap();
+        // It is the only answer: what comes next is the answer of the next question, which is another.
+        client.call(1, Fetch { archive: archive(1), id: 2, within_us: 10_000_000 }).unwrap();
         let stands = answered(&mut client, 1, 2);
-        assert_eq!((stands.answers, stands.sum), (2, 5));
+        assert_eq!((stands.answers, stands.sum), (2, 7));
         let counts = hosts.counts();
         assert_eq!((counts.expired, counts.late, counts.waiting), (1, 0, 0), "{counts:?}");
     }
