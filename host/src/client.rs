@@ -43,6 +43,8 @@ pub struct Client {
     /// What was chosen for tells; nothing for waiting as long as `timeout`.
     backpressure: Option<Backpressure>,
     batch_limit: u32,
+    /// Whether it calls nothing but answers.
+    answers: bool,
 }
 
 /// Why a wait ended without what it waited for.
@@ -103,7 +105,16 @@ impl Client {
     }
 
     fn new(port: Port, shared: Arc<Shared>, strategy: WaitStrategy, batch_limit: u32) -> Self {
-        Self { port, urgent: None, shared, strategy, timeout: Some(TIMEOUT_DEFAULT), backpressure: None, batch_limit }
+        Self {
+            port,
+            urgent: None,
+            shared,
+            strategy,
+            timeout: Some(TIMEOUT_DEFAULT),
+            backpressure: None,
+            batch_limit,
+            answers: false,
+        }
     }
 
     /// Sends `message` to the actor `key` and waits for the reply.
@@ -421,24 +432,31 @@ impl Client {
         self.port.publish(header, payload);
     }
 
+    /// Says that what this client calls are answers, for which a drain waits: they are accepted until the engine has ended.
+    pub(crate) fn answer_only(&mut self) {
+        self.answers = !tourbillon_shared::mutant!("host_answers_refused_by_drains");
+    }
+
     /// Waits until nothing is staged and `span` slots have room, while the engine accepts requests. The run must be empty.
     #[cold]
     pub(crate) fn wait_for_room(&mut self, span: u32) -> Result<(), SendError> {
         let shared = Arc::clone(&self.shared);
         let refused = || SendError::EngineStopped { reason: shared.status.reason() };
-        if !shared.status.is_open() {
+        let answers = self.answers;
+        let accepts = || shared.status.is_open() || answers && !shared.status.is_ended();
+        if !accepts() {
             return Err(refused());
         }
         let has_room = |port: &mut Port| {
             port.settle();
-            if !shared.status.is_open() {
+            if !accepts() {
                 return Some(());
             }
             port.publish_staged();
             port.can_publish(span).then_some(())
         };
         self.wait(self.timeout, has_room)?;
-        if shared.status.is_open() { Ok(()) } else { Err(refused()) }
+        if accepts() { Ok(()) } else { Err(refused()) }
     }
 
     /// Waits until `look` finds something.

@@ -252,8 +252,8 @@ impl Engine {
         self.activate()
     }
 
-    /// Accepts nothing new, and waits until everything published is answered, for `timeout` at most. The engine then stays
-    /// as it is until [`stop`](Self::stop).
+    /// Accepts nothing new, and waits until everything published is answered, by host actors as well, for `timeout` at most. The engine
+    /// then stays as it is until [`stop`](Self::stop).
     ///
     /// # Errors
     /// As for [`activate`](Self::activate). What is left when the time is over is no error: it is in the report.

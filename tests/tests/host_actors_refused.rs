@@ -162,6 +162,29 @@ on_backends! {
     }
 }
 
+on_backends! {
+    [native_1, simt_4, gpu]
+    fn a_drain_waits_for_answers(bench: &Bench) {
+        let engine = builder(bench).build().unwrap();
+        let (hosts, is_inside, go) = held(&engine, 100);
+        let mut client = client(&engine);
+        let mut calls = client.pipeline::<Attest>();
+        for word in 0..3 {
+            assert!(calls.push(1, &Attest(word)).unwrap());
+        }
+        assert_eq!(is_inside.recv().unwrap(), 0);
+        let report = engine.drain(Duration::from_millis(50)).unwrap();
+        assert_eq!(report.lanes.iter().map(|lane| lane.unanswered).sum::<u64>(), 3, "{report:?}");
+        drop(go);
+        let report = engine.drain(Duration::from_secs(5)).unwrap();
+        assert!(report.is_complete(), "{report:?}");
+        let replies: Vec<_> = std::iter::from_fn(|| calls.pop()).collect();
+        assert_eq!(replies, [Ok(0), Ok(1), Ok(2)]);
+        let counts = hosts.counts();
+        assert_eq!((counts.handled, counts.unsent), (3, 0), "{counts:?}");
+    }
+}
+
 /// Has a clerk ask the archive 1, which the only thread does not come to.
 fn client_of_clerk(engine: &Engine, clerk: u64) {
     client(engine).call(clerk, Fetch { archive: archive(1), id: 1, within_us: 0 }).unwrap();

@@ -166,6 +166,7 @@ impl HostActorsBuilder {
         let mut client = connect()?;
         // It answers: an engine that is paused is waited for, one that stops ends the wait.
         client.set_timeout(None);
+        client.answer_only();
         let outbox = Outbox::open_for_hosts(&client, OutboxPolicy::Refuse, self.wait)?;
         let limits = Limits { queue: self.queue as usize, ask_time: self.ask_time };
         let dispatcher = Arc::new(Dispatcher::new(client, self.kinds, limits));
