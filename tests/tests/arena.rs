@@ -414,8 +414,12 @@ on_backends! {
         let payload = bytes_of(9, bytes as usize);
         let processed = || engine.device_counters().unwrap()[Counter::Processed as usize];
         engine.pause().unwrap();
-        let mut fewest = u64::MAX;
-        for _ in 0..10 {
+        // A GPU goes on while this thread sleeps between two looks at what is obeyed.
+        let most = if bench.loses_lanes() { 16 } else { 5 };
+        let (mut fewest, mut tries) = (u64::MAX, 0);
+        // This thread may sleep between the two commands, on a machine with other things to do often, but not every time.
+        while fewest >= most && tries < 100 {
+            tries += 1;
             let mut pipeline = client.large_pipeline::<Mirror>();
             for word in 0..payloads.into() {
                 assert!(pipeline.push(16, &Mirror { word }, &payload, payload.len()).unwrap());
@@ -423,7 +427,6 @@ on_backends! {
             let before = processed();
             engine.resume().unwrap();
             engine.pause().unwrap();
-            // This thread may have slept between the two commands; hardly every time.
             fewest = fewest.min(processed() - before);
             engine.resume().unwrap();
             for word in 0..payloads.into() {
@@ -433,8 +436,6 @@ on_backends! {
             drop(pipeline);
             engine.pause().unwrap();
         }
-        // A GPU goes on while this thread sleeps between two looks at what is obeyed.
-        let most = if bench.loses_lanes() { 16 } else { 5 };
         assert!(fewest < most, "at least {fewest} payloads were copied before the pause");
     }
 }
