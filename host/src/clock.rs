@@ -4,8 +4,12 @@
 //! the beat was made not long before the second, so that host minus device lies between the two differences, the time that a
 //! write takes to cross the bus aside. The first statement takes the upper end: a timestamp restored with it is
 //! never too early. Later statements take the lower end and only ever move forward: the offset has grown for certain.
+//!
+//! A GPU's clock shows the Unix time as well, a fraction of a millisecond beside the host's: ahead of it as often as behind it.
 
 use std::time::{Duration, Instant};
+
+use tourbillon_shared::mutant;
 
 use crate::error::EngineError;
 use crate::shared::Shared;
@@ -16,11 +20,30 @@ const FIRST_BEAT_MAX: Duration = Duration::from_secs(5);
 /// Beats that are watched; the tightest one counts.
 const SAMPLES: u32 = 4;
 
-/// Host minus device clock, nanoseconds.
+/// Host minus device clock, nanoseconds: below zero where the device is ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
-    pub(crate) least_ns: u64,
-    pub(crate) most_ns: u64,
+    pub(crate) least_ns: i64,
+    pub(crate) most_ns: i64,
+}
+
+impl Bounds {
+    /// Of a beat at `device_ns` between two readings of the host clock.
+    fn between(before_ns: u64, after_ns: u64, device_ns: u64) -> Self {
+        // Wrapping: the difference of two such times is far below 2^63.
+        let past = |host_ns: u64| {
+            if mutant!("device_ahead_unseen") {
+                return host_ns.saturating_sub(device_ns) as i64;
+            }
+            host_ns.wrapping_sub(device_ns) as i64
+        };
+        Self { least_ns: past(before_ns), most_ns: past(after_ns) }
+    }
+
+    /// How far they are apart, nanoseconds.
+    fn width_ns(self) -> u64 {
+        self.most_ns.abs_diff(self.least_ns)
+    }
 }
 
 /// Watches some beats, for `limit` at most; nothing when the device did not beat.
@@ -35,10 +58,8 @@ pub(crate) fn measure(shared: &Shared, limit: Duration) -> Option<Bounds> {
         let device_ns = shared.page.device_ns();
         let after_ns = unix_ns();
         if device_ns != last {
-            let bounds =
-                Bounds { least_ns: before_ns.saturating_sub(device_ns), most_ns: after_ns.saturating_sub(device_ns) };
-            let width = |bounds: Bounds| bounds.most_ns.saturating_sub(bounds.least_ns);
-            if best.is_none_or(|best| width(bounds) < width(best)) {
+            let bounds = Bounds::between(before_ns, after_ns, device_ns);
+            if best.is_none_or(|best| bounds.width_ns() < best.width_ns()) {
                 best = Some(bounds);
             }
             samples += 1;
@@ -76,7 +97,7 @@ pub(crate) fn calibrate(shared: &Shared) -> Result<(), EngineError> {
     let Some(bounds) = measure(shared, FIRST_BEAT_MAX) else {
         return Err(EngineError::Silent { after: FIRST_BEAT_MAX });
     };
-    tracing::debug!(width_ns = bounds.most_ns - bounds.least_ns, "device clock calibrated");
+    tracing::debug!(width_ns = bounds.width_ns(), "device clock calibrated");
     shared.control.advance_clock_offset(bounds.most_ns);
     Ok(())
 }
@@ -85,5 +106,19 @@ pub(crate) fn calibrate(shared: &Shared) -> Result<(), EngineError> {
 pub(crate) fn recalibrate(shared: &Shared, limit: Duration) {
     if let Some(bounds) = measure(shared, limit) {
         shared.control.advance_clock_offset(bounds.least_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_may_be_behind_or_ahead() {
+        assert_eq!(Bounds::between(1_000, 1_300, 400), Bounds { least_ns: 600, most_ns: 900 });
+        let ahead = Bounds::between(1_000, 1_300, 1_100);
+        assert_eq!((ahead, ahead.width_ns()), (Bounds { least_ns: -100, most_ns: 200 }, 300));
+        let far_ahead = Bounds::between(1_000, 1_300, 158_000);
+        assert_eq!((far_ahead, far_ahead.width_ns()), (Bounds { least_ns: -157_000, most_ns: -156_700 }, 300));
     }
 }

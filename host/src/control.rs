@@ -1,10 +1,11 @@
 //! The control block: how the host steers the ring kernel. The words are in [`tourbillon_shared::control`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tourbillon_device::arch::native::store_chunk;
 use tourbillon_shared::control::{Command, ControlBlock, Mode, Processing};
+use tourbillon_shared::mutant;
 use tourbillon_shared::slot::Chunk;
 
 use crate::error::EngineError;
@@ -16,13 +17,13 @@ pub(crate) struct Control {
     mapping: Mapping,
     last: Mutex<Last>,
     /// The clock offset last stated, for readers without the lock.
-    clock_offset_ns: AtomicU64,
+    clock_offset_ns: AtomicI64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Last {
     command: Command,
-    clock: Option<u64>,
+    clock: Option<i64>,
     clock_changes: u32,
 }
 
@@ -39,7 +40,7 @@ impl Control {
             .map_err(|source| EngineError::Io { what: "mapping the control block", source })?;
         let command = Command::of(Mode::Resident);
         let last = Mutex::new(Last { command, clock: None, clock_changes: 0 });
-        let control = Self { mapping, last, clock_offset_ns: AtomicU64::new(0) };
+        let control = Self { mapping, last, clock_offset_ns: AtomicI64::new(0) };
         control.set_mode(Mode::Resident);
         Ok(control)
     }
@@ -70,22 +71,25 @@ impl Control {
         self.change(|command| if is_held { command.lanes |= bit } else { command.lanes &= !bit })
     }
 
-    /// States host clock minus device clock, in nanoseconds, unless that is less than what was stated before.
-    pub(crate) fn advance_clock_offset(&self, offset_ns: u64) {
+    /// States host clock minus device clock, in nanoseconds, unless that is less than what was stated before. It may be below zero, but is
+    /// never stated as 0, by which the device knows that nothing was stated yet: a nanosecond more does no harm.
+    pub(crate) fn advance_clock_offset(&self, offset_ns: i64) {
+        let offset_ns = if offset_ns == 0 && !mutant!("clocks_that_agree_unstated") { 1 } else { offset_ns };
         let mut last = self.lock();
         if last.clock.is_some_and(|stated| stated >= offset_ns) {
             return;
         }
         last.clock = Some(offset_ns);
         last.clock_changes = last.clock_changes.wrapping_add(1).max(1);
-        let chunk = Chunk::new([offset_ns as u32, (offset_ns >> 32) as u32, 0], last.clock_changes);
+        let words = offset_ns.cast_unsigned();
+        let chunk = Chunk::new([words as u32, (words >> 32) as u32, 0], last.clock_changes);
         // SAFETY: the mapping is a control block that lives as long as `self`. The mutex makes this the one writer.
         unsafe { store_chunk(&raw mut (*self.block()).clock_offset, chunk) };
         self.clock_offset_ns.store(offset_ns, Ordering::Relaxed);
     }
 
     /// The clock offset last stated, nanoseconds.
-    pub(crate) fn clock_offset_ns(&self) -> u64 {
+    pub(crate) fn clock_offset_ns(&self) -> i64 {
         self.clock_offset_ns.load(Ordering::Relaxed)
     }
 
@@ -169,5 +173,21 @@ mod tests {
         assert_eq!(offset(), (5 << 32, 1));
         control.advance_clock_offset((5 << 32) + 1);
         assert_eq!((offset(), control.clock_offset_ns()), (((5 << 32) + 1, 2), (5 << 32) + 1));
+    }
+
+    #[test]
+    fn the_clock_may_be_ahead_of_the_hosts_and_is_never_stated_as_unknown() {
+        let control = Control::create().unwrap();
+        let offset = || {
+            // SAFETY: the control block lives in this test.
+            let words = unsafe { load_chunk(&raw const (*control.block()).clock_offset) }.words;
+            (u64::from(words[0]) | u64::from(words[1]) << 32, words[3])
+        };
+        control.advance_clock_offset(-157_000);
+        assert_eq!((offset(), control.clock_offset_ns()), ((157_000u64.wrapping_neg(), 1), -157_000));
+        control.advance_clock_offset(-200_000);
+        assert_eq!(offset(), (157_000u64.wrapping_neg(), 1));
+        control.advance_clock_offset(0);
+        assert_eq!((offset(), control.clock_offset_ns()), ((1, 2), 1));
     }
 }

@@ -382,8 +382,8 @@ impl Engine {
         self.shared.core().machine.copies()
     }
 
-    /// Host clock (Unix) minus device clock as the device was told, nanoseconds; it never decreases.
-    pub fn clock_offset_ns(&self) -> u64 {
+    /// Host clock (Unix) minus device clock as the device was told, nanoseconds: below zero where the device is ahead. It never decreases.
+    pub fn clock_offset_ns(&self) -> i64 {
         self.shared.control.clock_offset_ns()
     }
 
@@ -391,7 +391,7 @@ impl Engine {
     /// device goes by it; it never goes back.
     #[doc(hidden)]
     pub fn advance_clock(&self, by: Duration) {
-        let by_ns = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        let by_ns = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
         self.shared.control.advance_clock_offset(self.clock_offset_ns().saturating_add(by_ns));
         self.shared.ring();
     }
@@ -533,7 +533,7 @@ mod tests {
     fn the_clock_is_stated_before_anything_is_handled() {
         let engine = Engine::builder().backend(Backend::Cpu).resident(true).build().unwrap();
         let page = engine.telemetry();
-        let unix = page.status.device_ns + engine.clock_offset_ns();
+        let unix = page.status.device_ns.wrapping_add_signed(engine.clock_offset_ns());
         let error_ns = unix_ns().abs_diff(unix);
         assert!(error_ns < 100_000_000, "{error_ns} ns apart");
     }

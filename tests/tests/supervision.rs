@@ -258,7 +258,7 @@ const CALLS_AFTER_A_JUMP: u32 = 40;
 /// Lets the engine's clock jump, and waits until the shards of the supervisor and of the workers go by it.
 fn jump(engine: &Engine, client: &mut Client, boss: u64, workers: u64, by: Duration) {
     engine.advance_clock(by);
-    let then_us = engine.clock_offset_ns().saturating_add(engine.telemetry().status.device_ns) / 1000;
+    let then_us = engine.telemetry().status.device_ns.wrapping_add_signed(engine.clock_offset_ns()) / 1000;
     let then_us = then_us.saturating_sub(hlc::EPOCH_UNIX_US);
     let mut in_a_row = 0;
     eventually("the clock has jumped", || {
