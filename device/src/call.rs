@@ -223,16 +223,19 @@ impl<W: Words> Call<W> {
         let Some(message) = self.message::<M>() else { return Outcome::Invalid };
         let state = state.cast::<Entry<A>>();
         let mut on_stack = MaybeUninit::<Entry<A>>::uninit();
-        let place = self.words.workplace().map_or(on_stack.as_mut_ptr(), |place| place.cast());
+        let place = on_stack.as_mut_ptr();
+        let copied = self.words.copied();
         let mut small;
         // SAFETY: the caller vouches for `state`, which stands in an entry of the slab, so is aligned like one, and is a value where it is read.
         let copy = unsafe {
-            let is_activated = !A::STARTS_ZEROED && self.is_new;
+            let is_activated = !A::STARTS_ZEROED && self.is_new && !W::LETTER;
             if is_activated {
                 // Not before: where all zero is no value there is none to copy yet.
                 activate_at(state, self.header.key);
             }
-            if const { is_large::<A>() } {
+            if let Some(entry) = copied {
+                &mut (*entry.wrapping_add(1).cast::<Entry<A>>()).0
+            } else if const { is_large::<A>() } {
                 W::copy(state.cast_const(), place);
                 &mut (*place).0
             } else {
@@ -285,13 +288,15 @@ impl<W: Words> Call<W> {
                 self.words.finish();
                 // SAFETY: as above; `find` was told the entry. A handler that panics never gets here.
                 unsafe {
-                    if const { is_large::<A>() } {
+                    if copied.is_some() {
+                        // It is brought back as it is.
+                    } else if const { is_large::<A>() } {
                         W::copy(place.cast_const(), state);
                     } else {
                         (*state).0 = *copy;
                     }
                     let version = self.context.version.wrapping_add(1);
-                    self.entry.write(EntryHeader { hlc: self.event_hlc, version });
+                    copied.unwrap_or(self.entry).write(EntryHeader { hlc: self.event_hlc, version });
                 }
                 if A::POOLS {
                     self.context.commit_pool();

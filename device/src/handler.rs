@@ -334,49 +334,56 @@ pub(crate) unsafe fn run_plain<A: Arch, S: System, const SENT: bool>(
 }
 
 /// Where in the stage, of which a lone letter takes the first slot, the letters are that its handler sends, ...
-const LETTERS_AT: u32 = 1;
-/// ... and the copy of a large state that it works on.
-const STATE_AT: u32 = LETTERS_AT + size_of::<Near>().div_ceil(SLOT_BYTES) as u32;
+pub(crate) const LETTERS_AT: u32 = 1;
+/// ... and the copy of the state that it works on; in front of that is the copy of the entry's header.
+const STATE_AT: u32 = LETTERS_AT + size_of::<Near>().div_ceil(SLOT_BYTES) as u32 + 1;
 const _: () = assert!(STATE_AT as usize + STATE_BYTES_MAX.div_ceil(SLOT_BYTES) <= WINDOW_SLOTS);
+const _: () = assert!(size_of::<EntryHeader>() <= SLOT_BYTES);
 
-/// As [`run_plain`] for a letter to which nobody waits for an answer, and whose handler may send; whether it is done. Nothing was done
-/// otherwise, but for a panic.
+/// Where in the stage the copy of an entry is that [`run_lone_letter`] works on.
+#[inline(always)]
+pub(crate) fn copy_at(scratch: *mut WarpScratch) -> *mut EntryHeader {
+    let state_at = if mutant!("lone_state_over_letters") { LETTERS_AT } else { STATE_AT };
+    staged(scratch, state_at).cast::<EntryHeader>().wrapping_sub(1)
+}
+
+/// As [`run_plain`] for a letter to which nobody waits for an answer, and whose handler may send: whether it is done, and if so whether the
+/// copy of the entry is to be brought back. Nothing was done otherwise, but for a panic.
 ///
 /// # Safety
-/// `slot` is the letter, which is staged at `frame`, the first slot of `scratch`, and this lane's, as is the rest of the stage; `entry` is
-/// the actor's and looks like `image`, and the warp holds the turn.
+/// The letter of `header` is staged as the first slot of `scratch`, and with the rest of the stage this lane's; `entry` is the actor's, which is
+/// not new and copied at [`copy_at`], and the warp holds the turn; `lane` is the calling one.
 #[inline(always)]
 pub(crate) unsafe fn run_lone_letter<A: Arch, S: System>(
     stats: Stats,
-    slot: &Slot,
+    header: Header,
     frame: *mut Slot,
-    (entry, image): (*mut EntryHeader, Image),
+    entry: *mut EntryHeader,
     event_hlc: u64,
-    scratch: *mut WarpScratch,
-) -> bool {
+    (scratch, lane): (*mut WarpScratch, u32),
+) -> (bool, bool) {
     let mut outcome = None;
     // Shared memory answers sooner than a stack, of which a lane alone uses a line for every word.
     let near = staged(scratch, LETTERS_AT).cast::<Near>();
+    let copied = copy_at(scratch);
     let ended = A::guard(|| {
-        // SAFETY: the caller vouches for entry and frame; the state follows the entry's header.
+        // SAFETY: the caller vouches for entry, copy and frame.
         outcome = Some(unsafe {
-            let state_at = if mutant!("lone_state_over_letters") { LETTERS_AT } else { STATE_AT };
-            let workplace = staged(scratch, state_at);
-            let mut call = Call::new(LoneLetter::<A>::new(slot, image, frame, workplace), header_of(slot), event_hlc);
-            call.find(entry, image.header);
-            call.deliver(&raw const (*scratch).mail, &raw const (*scratch).desk, A::lane());
+            let mut call = Call::new(LoneLetter::<A>::new(frame, copied), header, event_hlc);
+            call.find(entry, copied.read());
+            call.deliver(&raw const (*scratch).mail, &raw const (*scratch).desk, lane);
             call.lend(near);
             S::dispatch(entry.wrapping_add(1).cast(), &mut call)
         });
     });
     match outcome.filter(|_| ended) {
-        Some(Outcome::Done) => true,
+        Some(Outcome::Done) => (true, true),
         // Nobody is told of its error.
         Some(Outcome::Failed) => {
             note_failure::<A>(stats, FailureCode::Handler);
-            true
+            (true, false)
         }
-        _ => false,
+        _ => (false, false),
     }
 }
 

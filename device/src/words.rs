@@ -41,10 +41,10 @@ pub trait Words {
     /// # Safety
     /// Both are aligned to a chunk, valid for all their chunks, apart from each other, and nobody else accesses them meanwhile.
     unsafe fn copy<T>(from: *const T, to: *mut T);
-    /// A place for the copy of a state of at most [`STATE_BYTES_MAX`](crate::STATE_BYTES_MAX) bytes, aligned to a slot, if there is a better
-    /// one than the stack.
+    /// The copy of the actor's entry, with its state behind it, that whoever runs the frame has made for the handler to work on, and brings
+    /// back when that has succeeded. The actor is not new then.
     #[inline(always)]
-    fn workplace(&self) -> Option<*mut Slot> {
+    fn copied(&self) -> Option<*mut EntryHeader> {
         None
     }
     /// Reserves room for what was posted and sent: [`Outcome::Done`], or how the message is to fail.
@@ -353,25 +353,23 @@ impl<A: Arch, const SENT: bool> Words for OneSlot<A, SENT> {
     fn send(&self, _header: &Header, _context: &Context) {}
 }
 
-/// The words of a letter of one slot without extensions to which nobody waits for an answer, held in registers. The frame stays staged
-/// as it came.
+/// The words of a letter of one slot without extensions to which nobody waits for an answer. The frame stays staged as it came; the
+/// actor's entry is staged as well.
 #[derive(Debug)]
 pub struct LoneLetter<A> {
-    words: [u32; DATA_WORDS_PER_SLOT],
-    image: Image,
     staged: Staged<A>,
-    workplace: *mut Slot,
+    copied: *mut EntryHeader,
 }
 
 impl<A: Arch> LoneLetter<A> {
-    /// The words of a slot, which is for an actor of this image and staged at `frame`; its state may be worked on at `workplace`.
+    /// The words of the letter staged at `frame`, for an actor whose entry is copied at `copied`.
     ///
     /// # Safety
-    /// As for [`Staged::new`]; and the slots from `workplace` on, as many as the largest state takes, are this caller's alone too.
+    /// As for [`Staged::new`]; and the copy, which is that of an actor that is not new, is this caller's alone too.
     #[inline(always)]
-    pub(crate) unsafe fn new(slot: &Slot, image: Image, frame: *mut Slot, workplace: *mut Slot) -> Self {
+    pub(crate) unsafe fn new(frame: *mut Slot, copied: *mut EntryHeader) -> Self {
         // SAFETY: the caller vouches for the frame.
-        Self { words: words_of(slot), image, staged: unsafe { Staged::new(frame) }, workplace }
+        Self { staged: unsafe { Staged::new(frame) }, copied }
     }
 }
 
@@ -381,8 +379,7 @@ impl<A: Arch> Words for LoneLetter<A> {
 
     #[inline(always)]
     fn word(&self, index: u32) -> u32 {
-        // As in a lone message's.
-        self.words.get(index as usize).copied().unwrap_or(0)
+        self.staged.word(index)
     }
     #[inline(always)]
     fn set_word(&mut self, _index: u32, _word: u32) {}
@@ -394,8 +391,7 @@ impl<A: Arch> Words for LoneLetter<A> {
     fn finish(&self) {}
     #[inline(always)]
     unsafe fn state<T: Actor>(&self) -> Option<T> {
-        // SAFETY: the caller vouches for it.
-        unsafe { self.image.state() }
+        None
     }
     #[inline(always)]
     unsafe fn copy<T>(from: *const T, to: *mut T) {
@@ -403,8 +399,8 @@ impl<A: Arch> Words for LoneLetter<A> {
         unsafe { copy_chunks::<A, T, COPIED_TOGETHER>(from, to) };
     }
     #[inline(always)]
-    fn workplace(&self) -> Option<*mut Slot> {
-        Some(self.workplace)
+    fn copied(&self) -> Option<*mut EntryHeader> {
+        Some(self.copied)
     }
     #[inline(always)]
     fn reserve(&self, header: &Header, context: &Context) -> Outcome {

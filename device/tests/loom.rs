@@ -459,7 +459,7 @@ fn a_mailbox_is_read_before_it_is_written_again() {
                 mailbox.room.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            let position = mailbox.tail.fetch_add(1, ordering::ticket_take());
+            let position = mailbox.tail.fetch_add(1, ordering::place_take());
             // SAFETY: the place is this writer's, as room and ticket say.
             mailbox.slot.with_mut(|slot| unsafe { *slot = position + 10 });
             mailbox.tag.store(1 + position, ordering::tag_store());
@@ -475,6 +475,7 @@ fn a_mailbox_is_read_before_it_is_written_again() {
                 if mailbox.tag.load(ordering::tag_load()) == 1 {
                     // SAFETY: the slot is the reader's, as its tag says.
                     assert_eq!(mailbox.slot.with(|slot| unsafe { *slot }), 10);
+                    mailbox.tail.fetch_add(0, ordering::read_tell());
                     mailbox.room.fetch_add(1, ordering::room_give());
                 }
             }),

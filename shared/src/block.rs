@@ -145,8 +145,10 @@ pub struct WarpScratch {
     pub answered: u32,
     /// Not 0: a message of the window failed because the shard's pool had no page left.
     pub pool_short: u32,
-    /// Zero.
-    pub reserved: [u32; 3],
+    /// Not 0: the lone letter that was run last has left the one that its shard takes next in the stage.
+    pub is_kept: u32,
+    /// Position at which the shard takes its next letter, while a handler runs alone.
+    pub next_letter: u64,
     /// Copies of an entry's chunks, over each other, that nobody reads: what brings them near ends here, some time.
     pub near: crate::slot::Chunk,
     /// The first slot of the order that is carried out: what it led to is staged over it.

@@ -6,11 +6,15 @@
 //!
 //! 1. *Reserve* room: subtract from the room of the target's mailbox ([`MailboxState::room`]), with Acquire; below zero, give back.
 //!    This is the last point at which the sender's message may fail.
-//! 2. When the handler has succeeded and its state is stored, take a *ticket*: add to [`MailboxState::tail`], with Acquire and Release.
-//!    There is room behind every ticket, and nothing stops or fails from here on.
+//! 2. When the handler has succeeded, take a *ticket*: add to [`MailboxState::tail`], with Acquire. There is room behind every ticket, and
+//!    nothing stops or fails from here on.
 //! 3. *Write* the slots under their laps, as any slot that proves itself ([`crate::slot`]).
 //!
-//! The reader takes the slots at its own position, and gives the room back by an addition with Release.
+//! The reader takes the slots at its own position. It tells of them by an addition with Release of nothing to the tail, and then gives the
+//! room back by one. So whoever has room from there takes his ticket behind that, and every later ticket sees that the slots were read, whoever
+//! took it, for all of them are additions to the same word. A shard that sends to itself takes room and ticket without an order of its own:
+//! it has read the slots. What takes other room than that for letters, as answers do, takes its ticket with Acquire and Release, and so does
+//! what leads to it, a question: for that room is free as soon as an answer is handled, before its shard tells of it.
 //!
 //! # Without room
 //! A letter that finds no room goes to the *overflow* of the sender's shard: a ring in device memory of which only that shard knows. The

@@ -16,6 +16,9 @@
 //! | [`store_release_gpu`](Arch::store_release_gpu) | release | device | [`load_acquire_gpu`](Arch::load_acquire_gpu); of an announcement that is taken back: the fence behind [`load_relaxed_gpu`](Arch::load_relaxed_gpu) |
 //! | [`load_relaxed_gpu`](Arch::load_relaxed_gpu), [`store_relaxed_gpu`](Arch::store_relaxed_gpu), [`add_relaxed_gpu`](Arch::add_relaxed_gpu) | relaxed | device | nothing: counters; room that is given back, behind a fence |
 //! | [`take_room_gpu`](Arch::take_room_gpu) | acquire subtraction | device | [`fence_acquire_sys`](Arch::fence_acquire_sys) in front of an [`add_relaxed_gpu`](Arch::add_relaxed_gpu), also by way of other additions; [`give_room_gpu`](Arch::give_room_gpu), also of a broadcast's number |
+//! | [`take_place_gpu`](Arch::take_place_gpu) | acquire addition | device | [`tell_read_gpu`](Arch::tell_read_gpu) and [`take_ticket_gpu`](Arch::take_ticket_gpu) of the same mailbox, also by way of other additions |
+//! | [`tell_read_gpu`](Arch::tell_read_gpu) | release addition of nothing | device | [`take_place_gpu`](Arch::take_place_gpu) and [`take_ticket_gpu`](Arch::take_ticket_gpu) |
+//! | [`add_own_gpu`](Arch::add_own_gpu) | relaxed addition | device | nothing: what the shard has read comes before by its turn; it carries on what others have released there |
 //! | [`give_room_gpu`](Arch::give_room_gpu) | release addition | device | [`take_room_gpu`](Arch::take_room_gpu), also by way of other additions; [`take_ticket_gpu`](Arch::take_ticket_gpu) of a broadcast's number |
 //! | [`take_ticket_gpu`](Arch::take_ticket_gpu) | acquire and release addition | device | the other tickets of the same outbox or mailbox; [`give_room_gpu`](Arch::give_room_gpu) of a broadcast's number; of the shards that have not ended one, each other |
 //! | [`load_relaxed_sys`](Arch::load_relaxed_sys), then [`fence_acquire_sys`](Arch::fence_acquire_sys) | relaxed, 8 bytes; acquire and release | system | the host's Release of an outbox's credit; [`take_room_gpu`](Arch::take_room_gpu) |
@@ -190,6 +193,21 @@ pub trait Arch: Copy + 'static {
     /// # Safety
     /// `room` is valid and aligned.
     unsafe fn take_room_gpu(room: *mut u64, slots: u64) -> u64;
+    /// Adds to a counter without any order; the value before. For room and tail of the shard's own mailbox, under its turn.
+    ///
+    /// # Safety
+    /// `word` is valid and aligned.
+    unsafe fn add_own_gpu(word: *mut u64, value: u64) -> u64;
+    /// Adds to the tail of a mailbox, with acquire at device scope; the value before.
+    ///
+    /// # Safety
+    /// `tail` is valid and aligned.
+    unsafe fn take_place_gpu(tail: *mut u64, slots: u64) -> u64;
+    /// Says at the tail of a mailbox that slots were read, with release at device scope: adds nothing to it. Nobody waits for it.
+    ///
+    /// # Safety
+    /// `tail` is valid and aligned.
+    unsafe fn tell_read_gpu(tail: *mut u64);
     /// Adds to a counter of room, with release at device scope; what it was before is not returned, so nobody waits for it.
     ///
     /// # Safety

@@ -316,6 +316,21 @@ macro_rules! host_memory_operations {
             unsafe { $crate::arch::native::double(room) }.fetch_sub(slots, $crate::arch::ordering::room_take())
         }
         #[inline(always)]
+        unsafe fn add_own_gpu(word: *mut u64, value: u64) -> u64 {
+            // SAFETY: the caller vouches for the pointer.
+            unsafe { $crate::arch::native::double(word) }.fetch_add(value, std::sync::atomic::Ordering::Relaxed)
+        }
+        #[inline(always)]
+        unsafe fn take_place_gpu(tail: *mut u64, slots: u64) -> u64 {
+            // SAFETY: the caller vouches for the pointer. Acquire pairs with the Release in `tell_read_gpu` and `take_ticket_gpu`.
+            unsafe { $crate::arch::native::double(tail) }.fetch_add(slots, $crate::arch::ordering::place_take())
+        }
+        #[inline(always)]
+        unsafe fn tell_read_gpu(tail: *mut u64) {
+            // SAFETY: the caller vouches for the pointer. Release pairs with the Acquire in `take_place_gpu`.
+            unsafe { $crate::arch::native::double(tail) }.fetch_add(0, $crate::arch::ordering::read_tell());
+        }
+        #[inline(always)]
         unsafe fn give_room_gpu(room: *mut u64, slots: u64) {
             // SAFETY: the caller vouches for the pointer. Release pairs with the Acquire in `take_room_gpu`.
             unsafe { $crate::arch::native::double(room) }.fetch_add(slots, $crate::arch::ordering::room_give());

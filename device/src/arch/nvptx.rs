@@ -263,6 +263,31 @@ impl Arch for Nvptx {
         before
     }
     #[inline(always)]
+    unsafe fn add_own_gpu(word: *mut u64, value: u64) -> u64 {
+        let before;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("atom.relaxed.gpu.global.add.u64 {0}, [{1}], {2};",
+                out(reg64) before, in(reg64) word, in(reg64) value, options(nostack));
+        }
+        before
+    }
+    #[inline(always)]
+    unsafe fn take_place_gpu(tail: *mut u64, slots: u64) -> u64 {
+        let before;
+        // SAFETY: the caller vouches for the pointer.
+        unsafe {
+            asm!("atom.acquire.gpu.global.add.u64 {0}, [{1}], {2};",
+                out(reg64) before, in(reg64) tail, in(reg64) slots, options(nostack));
+        }
+        before
+    }
+    #[inline(always)]
+    unsafe fn tell_read_gpu(tail: *mut u64) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { asm!("red.release.gpu.global.add.u64 [{0}], 0;", in(reg64) tail, options(nostack)) };
+    }
+    #[inline(always)]
     unsafe fn give_room_gpu(room: *mut u64, slots: u64) {
         // SAFETY: the caller vouches for the pointer.
         unsafe {

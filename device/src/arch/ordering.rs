@@ -84,7 +84,19 @@ pub fn room_give() -> Ordering {
     if mutant!("mailbox_room_give_relaxed") { Ordering::Relaxed } else { Ordering::Release }
 }
 
-/// Addition to the tail of an outbox or a mailbox: who gets a place has seen the room of all who got one before. Pairs with itself.
+/// Addition of nothing to the tail of a mailbox, after its slots were read and before [`room_give`]. Pairs with [`place_take`].
+#[inline(always)]
+pub fn read_tell() -> Ordering {
+    if mutant!("mailbox_read_told_relaxed") { Ordering::Relaxed } else { Ordering::Release }
+}
+
+/// Addition to the tail of a mailbox for a letter whose room was taken. Pairs with [`read_tell`] and [`ticket_take`].
+#[inline(always)]
+pub fn place_take() -> Ordering {
+    if mutant!("mailbox_place_relaxed") { Ordering::Relaxed } else { Ordering::Acquire }
+}
+
+/// Addition to the tail of an outbox, or of a mailbox for what has other room than letters: who gets a place has seen the room of all who got one before. Pairs with itself.
 #[inline(always)]
 pub fn ticket_take() -> Ordering {
     if mutant!("outbox_ticket_relaxed") { Ordering::Relaxed } else { Ordering::AcqRel }

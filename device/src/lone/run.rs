@@ -8,6 +8,7 @@ use tourbillon_shared::block::WarpScratch;
 use tourbillon_shared::geometry::{EntryHeader, LaneAddresses};
 use tourbillon_shared::header::{Arrival, ReturnAddress};
 use tourbillon_shared::hlc;
+use tourbillon_shared::mailbox::MailboxState;
 use tourbillon_shared::partition::hash;
 use tourbillon_shared::position::LAP_NEVER;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, Slot};
@@ -21,6 +22,7 @@ use crate::frames::{header_of, staged};
 use crate::handler::{Answered, is_plain, run_plain};
 use crate::lone::letter::run_lone;
 use crate::look::{full_nibbles, stage_chunk, staged_slot};
+use crate::mailbox;
 use crate::stats::Stats;
 use crate::system::System;
 use crate::turn::{Ring, Visit, advance, ring_slots};
@@ -33,6 +35,9 @@ const PARTS: u32 = CHUNKS_PER_SLOT as u32;
 pub(crate) const FRAME: u32 = 0;
 /// The lowest bit of every nibble.
 const NIBBLES: u32 = 0x1111_1111;
+
+/// Letters from the shard to itself that are run one after the other between two looks at the rings: few, for clients wait at those.
+const KEPT_IN_A_ROW_MAX: u32 = 4;
 
 /// Where in the stage a message is that came alone.
 pub(crate) const BASE: u32 = 0;
@@ -78,6 +83,8 @@ pub(crate) struct Home {
     /// The shard's last timestamp.
     clock: *mut u64,
     lanes: *const LaneAddresses,
+    /// The shard's mailbox; in an engine without mailboxes nobody looks there.
+    mailbox: *mut MailboxState,
 }
 
 impl Home {
@@ -87,6 +94,7 @@ impl Home {
             directory: Directory::new(block.arguments, block.shard(local)),
             clock: block.clock(local),
             lanes: block.arguments.lanes as *const LaneAddresses,
+            mailbox: mailbox::state_of(block.arguments, block.shard(local)),
         }
     }
 
@@ -94,6 +102,12 @@ impl Home {
     #[inline(always)]
     pub(crate) fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// The state of its mailbox.
+    #[inline(always)]
+    pub(crate) fn mailbox(&self) -> *mut MailboxState {
+        self.mailbox
     }
 
     /// Where its last timestamp is.
@@ -200,7 +214,11 @@ impl LoneRings {
         }
         // All lanes read after rank 0 has the turn.
         warp.sync();
-        let looked = self.watch_mine::<A, S, WHOLE>(warp, block, scratch, stats, clock, rounds, handed);
+        let looked = if S::LETTERS {
+            warp.lend(|warp| self.watch_apart::<A, S, WHOLE>(warp, block, scratch, stats, clock, rounds, handed))
+        } else {
+            self.watch_mine::<A, S, WHOLE>(warp, block, scratch, stats, clock, rounds, handed)
+        };
         if looked == Looked::Held {
             return looked;
         }
@@ -211,6 +229,31 @@ impl LoneRings {
             unsafe { A::release_cta(turn) };
         }
         looked
+    }
+
+    /// As [`watch_mine`](Self::watch_mine), as a function with registers of its own, for what runs letters takes many.
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down")]
+    fn watch_apart<A: Arch, S: System, const WHOLE: bool>(
+        &self,
+        warp: &mut Warp<A, WHOLE>,
+        block: &Block<'_>,
+        scratch: *mut WarpScratch,
+        stats: Stats,
+        clock: &Clock,
+        rounds: u32,
+        handed: &mut Handed,
+    ) -> Looked {
+        if warp.rank() == 0 {
+            // SAFETY: the warp's own scratch; whoever sends comes after a sync.
+            unsafe {
+                (*scratch).desk.shard = block.shard(self.local);
+                (*scratch).desk.overflowing = block.overflowing(self.local) as u64;
+            }
+        }
+        // Copies, so that what they hold is kept in registers.
+        let (rings, clock) = (*self, *clock);
+        warp.lend(|warp| rings.watch_mine::<A, S, WHOLE>(warp, block, scratch, stats, &clock, rounds, handed))
     }
 
     /// As [`watch`](Self::watch), under the turn.
@@ -280,25 +323,54 @@ impl LoneRings {
             }
             if has_come {
                 // SAFETY: these four lanes have one of the slot's chunks each.
-                unsafe { stage_chunk::<A>(scratch, BASE.wrapping_mul(PARTS).wrapping_add(part as u32), chunk) };
-            }
-            warp.sync();
-            let tried = if is_letter {
-                run_lone::<A, S, WHOLE>(warp, block, scratch, stats, &self.home, self.local, began_ns, physical)
-            } else {
-                run_one::<A, S, WHOLE, true>(warp, scratch, stats, &self.home, BASE, began_ns, physical)
-            };
-            if tried != Tried::Done {
-                self.hand_over(warp, block, handed, votes, position, tried);
-                return Looked::Held;
-            }
-            if has_come | (is_letter & (self.ahead != 0)) {
-                position = position.wrapping_add(1);
-                (from, lap) = (chunk_at(position), shape.lap(position));
-                if has_come & (part == 0) {
-                    advance::<A, S>(block, self.mine(), position);
+                unsafe {
+                    stage_chunk::<A>(scratch, BASE.wrapping_mul(PARTS).wrapping_add(part as u32), chunk);
+                    if is_letter & (part == 0) {
+                        mailbox::expect(scratch, position.wrapping_add(1));
+                    }
                 }
             }
+            warp.sync();
+            let (mut began_ns, mut physical) = (began_ns, physical);
+            let mut in_a_row = 0u32;
+            let tried = loop {
+                let (tried, is_kept) = if is_letter {
+                    run_lone::<A, S, WHOLE>(warp, scratch, stats, &self.home, began_ns, physical)
+                } else {
+                    (run_one::<A, S, WHOLE, true>(warp, scratch, stats, &self.home, BASE, began_ns, physical), false)
+                };
+                if tried != Tried::Done {
+                    break tried;
+                }
+                if has_come | (is_letter & (self.ahead != 0)) {
+                    position = position.wrapping_add(1);
+                    if has_come & (part == 0) {
+                        advance::<A, S>(block, self.mine(), position);
+                    }
+                }
+                if !S::LETTERS || !is_kept || in_a_row == KEPT_IN_A_ROW_MAX {
+                    break tried;
+                }
+                // The next letter is staged already: its handler's runner has left it there.
+                in_a_row = in_a_row.wrapping_add(1);
+                began_ns = A::now_ns();
+                let (later, is_quick) = clock.physical_at_once(began_ns);
+                physical = (later, is_quick);
+                // All have read that it is.
+                warp.sync();
+                if has_come & (part == 0) {
+                    // SAFETY: the scratch is the warp's; the runner comes after a sync.
+                    unsafe { mailbox::expect(scratch, position.wrapping_add(1)) };
+                }
+            };
+            if tried != Tried::Done {
+                // Not those of above, which would be kept all the way; of them at most a lane that is not the lowest is lost.
+                let votes = warp.ballot(has_come);
+                warp.lend(|warp| self.hand_over(warp, block, handed, votes, position, tried));
+                return Looked::Held;
+            }
+            left = left.saturating_sub(in_a_row);
+            (from, lap) = (chunk_at(position), shape.lap(position));
             (found, found_last) = (true, true);
             // The one under way is for the slot before.
             // SAFETY: as above.

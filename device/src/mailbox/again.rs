@@ -12,9 +12,9 @@
 //! after it, or it itself when it is put back, takes that slot's room, by a subtraction that asks nothing; for a moment the room may
 //! be below zero, and the window's slots bring it back. So the last ticket is at most as many slots past what was told as the
 //! window has slots of such letters, and all slots of the window were read before the first handler ran: what is overwritten was
-//! read. Whoever else gets a ticket behind this one knows of that, for tickets acquire and release. Frames of a window whose runners
-//! have all died are written back to the window's last slots, in front of which stand as many as were done, this one among them:
-//! they do not meet.
+//! read. Whoever else gets a ticket behind this one knows of that, for this ticket releases, and those of other shards acquire. Frames of
+//! a window whose runners have all died are written back to the window's last slots, in front of which stand as many as were done, this
+//! one among them: they do not meet.
 //!
 //! A letter that waited for its actor to come from a store runs from a copy, and its slot was given back long ago. It has to find room
 //! as any other.
@@ -30,8 +30,9 @@ use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, Slot
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::errand;
 
-use super::letter::{Outgoing, hlc_delta_of};
+use super::letter::hlc_delta_of;
 use super::notes::scratch_of;
+use super::outgoing::Outgoing;
 use super::{ring_of, state_of};
 use crate::arch::Arch;
 use crate::stats::Stats;

@@ -5,7 +5,8 @@ use tourbillon_shared::header::{Flags, HEADER_WORDS, ReturnAddress};
 use tourbillon_shared::host_actors::{DELIVER, Duty};
 use tourbillon_shared::mailbox::{LETTERS_MAX, LetterHint, SENDER_WORDS};
 
-use super::letter::{Outgoing, OutgoingOf, SHAPE, store, write_bytes};
+use super::letter::{store, write_bytes};
+use super::outgoing::{Outgoing, OutgoingOf, SHAPE};
 use super::post::Post;
 
 /// Writes letter `index` of a handler, by which an answer comes to its `duty`: to the actor `key` of the kind word `kind`, as its message

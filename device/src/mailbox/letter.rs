@@ -3,19 +3,17 @@
 //! All of it runs divergent, as the handler does: no collective, no panic, and nothing that waits for anybody. Lanes that send at
 //! the same time do it side by side.
 
-use core::mem::MaybeUninit;
-
 use tourbillon_shared::broadcast::BROADCAST_KIND;
-use tourbillon_shared::frame::{FRAME_SLOTS_MAX, FRAME_WORDS_MAX, payload_start, slots_for};
+use tourbillon_shared::frame::{FRAME_SLOTS_MAX, payload_start, slots_for};
 use tourbillon_shared::geometry::KernelArguments;
 use tourbillon_shared::header::{Arrival, Flags, HEADER_WORDS, Header, ReturnAddress};
 use tourbillon_shared::hlc;
 use tourbillon_shared::mailbox::{
-    Desk, HOPS_MAX, LETTER_FATE, LETTER_KIND, LETTER_SHARD, LETTERS_MAX, LetterHint, MailboxState,
-    OUTGOING_LETTER_WORDS, SENDER_WORDS, Sender, letter_fate, waiting_bucket,
+    HOPS_MAX, LETTER_FATE, LETTER_KIND, LETTER_SHARD, LETTERS_MAX, LetterHint, MailboxState, OUTGOING_LETTER_WORDS,
+    SENDER_WORDS, Sender, letter_fate, waiting_bucket,
 };
 use tourbillon_shared::mutant;
-use tourbillon_shared::outbox::{LANES_OF_WARP_MAX, Mail};
+use tourbillon_shared::outbox::Mail;
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, DATA_WORDS_PER_CHUNK, DATA_WORDS_PER_SLOT, Slot};
 use tourbillon_shared::supervision::is_event;
@@ -24,100 +22,19 @@ use tourbillon_shared::virtual_actors::kind_of;
 
 use super::again::GOING_ON;
 use super::broadcast::{self, Begins};
+use super::kept;
 use super::notes::{note_carried, note_handed_on, note_lent};
+use super::outgoing::{Outgoing, OutgoingOf, SHAPE};
 use super::post::Post;
-use super::{again, overflow_of, ring_of, shard_of, state_of};
+use super::{again, overflow_of, ring_of, shard_of, state_of, take_room, take_ticket};
 use crate::arch::Arch;
 use crate::call::Outcome;
 use crate::options::physical_now;
 use crate::stats::Stats;
 use crate::words::{Staged, Words};
 
-/// Data word of a header with its flags and length.
-pub(super) const SHAPE: usize = 3;
 /// What stands in [`LETTER_KIND`] of a letter that hands on its message: no kind.
 const HANDED_ON: u32 = u32::MAX;
-
-/// Words of a letter that are kept near: those of its first slot, ...
-const NEAR_WORDS: usize = DATA_WORDS_PER_SLOT;
-/// ... and, behind them, what is decided about it.
-const NOTES: usize = OUTGOING_LETTER_WORDS - FRAME_WORDS_MAX;
-
-/// The beginnings of the letters of one handler, on the stack of who runs it or in the stage: a GPU reads back at once what it has written
-/// there; what it writes to other memory comes back from the second-level cache, and most letters have no more than one slot.
-pub(crate) type Near = [MaybeUninit<[u32; NEAR_WORDS + NOTES]>; LETTERS_MAX as usize];
-
-/// A letter that a handler has written: its beginning, and the rest in the buffer of the lane.
-#[derive(Clone, Copy)]
-pub(super) struct Outgoing {
-    near: *mut u32,
-    far: *mut u32,
-}
-
-impl Outgoing {
-    /// Letter `index`, below [`LETTERS_MAX`], of lane `lane`.
-    #[inline(always)]
-    pub(super) fn at(desk: &Desk, near: *mut Near, lane: u32, index: u32) -> Self {
-        let words = (index as usize).wrapping_mul(OUTGOING_LETTER_WORDS * LANES_OF_WARP_MAX as usize);
-        Self {
-            near: near.cast::<[u32; NEAR_WORDS + NOTES]>().wrapping_add(index as usize).cast(),
-            far: (desk.letters as *mut u32).wrapping_add(words).wrapping_add(lane as usize),
-        }
-    }
-
-    #[inline(always)]
-    fn word_at(self, word: usize) -> *mut u32 {
-        if word < NEAR_WORDS {
-            self.near.wrapping_add(word)
-        } else if word >= FRAME_WORDS_MAX {
-            self.near.wrapping_add(word.wrapping_sub(FRAME_WORDS_MAX - NEAR_WORDS))
-        } else {
-            self.far.wrapping_add(word.wrapping_mul(LANES_OF_WARP_MAX as usize))
-        }
-    }
-
-    /// Word `word`, below [`OUTGOING_LETTER_WORDS`].
-    ///
-    /// # Safety
-    /// The letter is that of the calling lane.
-    #[inline(always)]
-    pub(super) unsafe fn word(self, word: usize) -> u32 {
-        // SAFETY: the caller vouches for the letter, which has the word.
-        unsafe { self.word_at(word).read() }
-    }
-
-    /// # Safety
-    /// As for [`word`](Self::word).
-    #[inline(always)]
-    pub(super) unsafe fn set(self, word: usize, value: u32) {
-        // SAFETY: as in `word`.
-        unsafe { self.word_at(word).write(value) }
-    }
-
-    /// # Safety
-    /// As for [`word`](Self::word).
-    #[inline(always)]
-    unsafe fn flags(self) -> Flags {
-        // SAFETY: the caller vouches for the letter.
-        Flags((unsafe { self.word(SHAPE) } >> 16) as u16)
-    }
-
-    /// # Safety
-    /// As for [`word`](Self::word).
-    #[inline(always)]
-    unsafe fn length(self) -> usize {
-        // SAFETY: the caller vouches for the letter.
-        (unsafe { self.word(SHAPE) } & 0xffff) as usize
-    }
-}
-
-/// Where a handler's letters are until they go: the desk of the warp, the runner's place for their beginnings, and the lane that runs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OutgoingOf {
-    pub desk: *const Desk,
-    pub near: *mut Near,
-    pub lane: u32,
-}
 
 /// Writes letter `index` of a handler.
 ///
@@ -154,12 +71,12 @@ pub(crate) unsafe fn store(outgoing: OutgoingOf, index: u32, post: &Post, key: u
     };
     // SAFETY: the letter is this lane's, and has room for a frame.
     unsafe {
-        let head = header.encode();
-        let mut at = 0;
-        while at < HEADER_WORDS {
-            letter.set(at, *head.get_unchecked(at));
-            at = at.wrapping_add(1);
-        }
+        let [a, b, c, d, e, f, g, h] = header.encode();
+        letter.set_four::<0>([a, b, c, d]);
+        letter.set_four::<4>([e, f, g, h]);
+        let mut at = HEADER_WORDS;
+        // The first slot is sent as it is: what the letter leaves of it is zero.
+        letter.set_four::<HEADER_WORDS>([0; 4]);
         if post.deadline != 0 {
             letter.set(at, post.deadline as u32);
             letter.set(at.wrapping_add(1), (post.deadline >> 32) as u32);
@@ -190,10 +107,13 @@ pub(crate) unsafe fn store(outgoing: OutgoingOf, index: u32, post: &Post, key: u
 pub(super) unsafe fn write_bytes(letter: Outgoing, first: usize, bytes: &[u8]) {
     let (source, words) = (bytes.as_ptr(), bytes.len() / 4);
     let mut word = 0;
+    // A GPU reads a word byte by byte where it may not be aligned; most messages are.
+    let is_aligned = source.cast::<u32>().is_aligned();
     // SAFETY: `word` counts whole words of the bytes, `byte` what is left of them; the caller vouches for the letter.
     unsafe {
         while word < words {
-            let value = source.wrapping_add(word.wrapping_mul(4)).cast::<u32>().read_unaligned();
+            let from = source.wrapping_add(word.wrapping_mul(4)).cast::<u32>();
+            let value = if is_aligned { from.read() } else { from.read_unaligned() };
             letter.set(first.wrapping_add(word), value);
             word = word.wrapping_add(1);
         }
@@ -399,13 +319,10 @@ unsafe fn reserve_one<A: Arch>(
         let slots = u64::from(flags.span());
         if A::load_pool(waiting) == 0 || mutant!("letters_pass_the_overflow") {
             let target = state_of(arguments, shard);
-            // Acquire pairs with the Release with which the reader gives room.
-            let before = A::take_room_gpu(&raw mut (*target).room, slots);
-            if before as i64 >= slots as i64 {
+            if take_room::<A>(target, slots, target == own) {
                 letter.set(LETTER_FATE, letter_fate::DIRECT);
                 return Outcome::Done;
             }
-            A::add_relaxed_gpu(&raw mut (*target).room, slots);
         }
         let before = A::add_pool(&raw mut (*own).overflow_room, slots.wrapping_neg());
         if before as i64 >= slots as i64 {
@@ -506,13 +423,23 @@ pub(crate) unsafe fn send<A: Arch>(
                 });
             } else if letter.word(LETTER_FATE) != letter_fate::OVERFLOW {
                 let shard = letter.word(LETTER_SHARD);
-                let position = A::take_ticket_gpu(&raw mut (*state_of(arguments, shard)).tail, slots);
+                let target = state_of(arguments, shard);
+                // In room that its reader may not have told of yet; and what leads to an answer leads to a place in the room for answers, of
+                // which nobody tells.
+                let is_untold = letter.word(LETTER_KIND) == GOING_ON || letter.flags().has(Flags::SENDER);
+                let position = if is_untold {
+                    A::take_ticket_gpu(&raw mut (*target).tail, slots)
+                } else {
+                    take_ticket::<A>(target, slots, target == own)
+                };
                 let (ring, shape) = (ring_of(arguments, shard), arguments.geometry.mailbox_shape());
-                write::<A, false>(ring, shape, position, letter, hlc_delta);
+                let kept = kept::place_of(outgoing, shard, position, slots);
+                write::<A, false>(ring, shape, position, letter, hlc_delta, kept);
             } else {
                 let position = A::add_pool(&raw mut (*own).overflow_tail, slots);
                 let shape = RingShape::from_log2(arguments.geometry.overflow_log2);
-                write::<A, true>(overflow_of(arguments, desk.shard), shape, position, letter, hlc_delta);
+                let ring = overflow_of(arguments, desk.shard);
+                write::<A, true>(ring, shape, position, letter, hlc_delta, core::ptr::null_mut());
                 A::store_cta(desk.overflowing as *mut u64, 1);
                 overflowed = overflowed.wrapping_add(1);
             }
@@ -536,7 +463,9 @@ pub(crate) unsafe fn send<A: Arch>(
     }
     let stats = Stats::at(mail.stats);
     stats.add::<A>(Counter::Letters, count.into());
-    stats.add::<A>(Counter::LettersOverflowed, overflowed);
+    if overflowed != 0 {
+        stats.add::<A>(Counter::LettersOverflowed, overflowed);
+    }
 }
 
 /// How a sender's timestamp stands to the time.
@@ -546,10 +475,10 @@ pub(crate) fn hlc_delta_of<A: Arch>(arguments: &KernelArguments, event_hlc: u64)
 }
 
 /// Writes the slots of a letter: nothing here can stop or fail. The first comes last, with the time in it, for with that the letter has
-/// come. An overflow is `OWN`: only this shard's warps read it, under its turn.
+/// come. An overflow is `OWN`: only this shard's warps read it, under its turn. The first slot goes to `kept` as well, if that is a place.
 ///
 /// # Safety
-/// The slots of `ring` from `position` on are this letter's, which is the calling lane's.
+/// The slots of `ring` from `position` on are this letter's, which is the calling lane's, as is the slot at `kept`.
 #[inline(always)]
 unsafe fn write<A: Arch, const OWN: bool>(
     ring: *mut Slot,
@@ -557,38 +486,52 @@ unsafe fn write<A: Arch, const OWN: bool>(
     position: u64,
     letter: Outgoing,
     hlc_delta: i32,
+    kept: *mut Chunk,
 ) {
     // SAFETY: the caller vouches for the ring and the letter.
     unsafe {
         let end = (payload_start(letter.flags()) as usize).wrapping_add(letter.length().div_ceil(4));
         // Behind its end a letter's words are those of an earlier one.
         let word = |word| if word < end { letter.word(word) } else { 0 };
-        let put = |at: u64, chunk: usize, data| {
-            let to = ring.wrapping_add(shape.index(at) as usize).cast::<Chunk>().wrapping_add(chunk);
-            let value = Chunk::new(data, shape.lap(at));
-            if OWN { to.write(value) } else { A::store_chunk_gpu(to, value) }
-        };
+        let place = |at: u64| ring.wrapping_add(shape.index(at) as usize).cast::<Chunk>();
+        let put = |to: *mut Chunk, value| if OWN { to.write(value) } else { A::store_chunk_gpu(to, value) };
         let mut slot = letter.flags().span();
         while slot > 1 {
             slot = slot.wrapping_sub(1);
+            let at = position.wrapping_add(slot.into());
             let mut chunk = 0;
             while chunk < CHUNKS_PER_SLOT {
                 let first =
                     (slot as usize).wrapping_mul(DATA_WORDS_PER_SLOT).wrapping_add(chunk * DATA_WORDS_PER_CHUNK);
-                put(position.wrapping_add(slot.into()), chunk, [word(first), word(first + 1), word(first + 2)]);
+                let data = [word(first), word(first + 1), word(first + 2)];
+                put(place(at).wrapping_add(chunk), Chunk::new(data, shape.lap(at)));
                 chunk = chunk.wrapping_add(1);
             }
         }
-        let [a, b, c, d] =
-            [[word(0), word(1), word(2)], [word(3), word(4), word(5)], [0, 0, word(8)], [word(9), word(10), word(11)]];
+        let mut words = letter.near_words();
+        // All that is needed is there before the time is read, and nothing is between the stores: the letter has come with the last of them.
+        let (to, lap) = (A::pin_u64(place(position) as u64) as *mut Chunk, shape.lap(position));
+        let lap = A::pin_u64(lap.into()) as u32;
         let arrival = Arrival { device_ns: A::now_ns() as u32, hlc_delta }.encode();
-        put(position, 0, a);
-        put(position, 1, b);
-        put(position, 2, [arrival as u32, (arrival >> 32) as u32, c[2]]);
-        put(position, 3, d);
+        (words[ARRIVAL_WORD], words[ARRIVAL_WORD + 1]) = (arrival as u32, (arrival >> 32) as u32);
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = words;
+        let chunks = [[a, b, c], [d, e, f], [g, h, i], [j, k, l]].map(|data| Chunk::new(data, lap));
+        let mut chunk = 0;
+        while chunk < CHUNKS_PER_SLOT {
+            put(to.wrapping_add(chunk), *chunks.get_unchecked(chunk));
+            chunk += 1;
+        }
+        if !kept.is_null() {
+            let mut chunk = 0;
+            while chunk < CHUNKS_PER_SLOT {
+                kept.wrapping_add(chunk).write(*chunks.get_unchecked(chunk));
+                chunk += 1;
+            }
+        }
     }
 }
 
 const _: () = assert!(FRAME_SLOTS_MAX * DATA_WORDS_PER_SLOT <= OUTGOING_LETTER_WORDS);
-// The timestamp takes the words 6 and 7 of the header, in the third chunk of the first slot.
+/// The first of the two words of the header that the timestamp takes.
+const ARRIVAL_WORD: usize = 6;
 const _: () = assert!(HEADER_WORDS == 8 && CHUNKS_PER_SLOT == 4 && DATA_WORDS_PER_CHUNK == 3);

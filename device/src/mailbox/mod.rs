@@ -4,7 +4,9 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | `letter` | from a handler to a mailbox or the overflow: the buffer, reserving room, sending |
+//! | `outgoing` | where a handler's letters are until they go |
+//! | `letter` | from a handler to a mailbox or the overflow: writing them down, reserving room, sending |
+//! | `kept` | a letter to the own shard that is taken next, at hand for its reader |
 //! | `notes` | what sending leaves in the sender's scratch |
 //! | `post` | what a handler says of a letter |
 //! | `question` | letters that want an answer, and the answers |
@@ -20,8 +22,10 @@
 mod again;
 mod broadcast;
 mod deferred;
+mod kept;
 mod letter;
 mod notes;
+mod outgoing;
 mod overflow;
 mod post;
 mod question;
@@ -30,8 +34,10 @@ mod reach;
 pub(crate) use again::{end_going, put_back};
 pub(crate) use broadcast::run as run_broadcast;
 pub(crate) use deferred::store_answer;
-pub(crate) use letter::{Near, OutgoingOf, hlc_delta_of, reserve, send, store};
+pub(crate) use kept::{expect, is_kept};
+pub(crate) use letter::{hlc_delta_of, reserve, send, store};
 pub(crate) use notes::{is_carried, is_handed_on, is_lent, note_handed_on};
+pub(crate) use outgoing::{Near, OutgoingOf};
 pub(crate) use overflow::{has_overflowed, settle_some};
 pub(crate) use post::Post;
 pub(crate) use question::{Received, answer, note_waiting, take_as_answer};
@@ -108,6 +114,46 @@ pub(crate) fn give_back<A: Arch>(block: &Block<'_>, local: u32, slots: u64) {
     if mutant!("mailbox_room_kept") {
         return;
     }
-    // SAFETY: the state of a shard. Release pairs with the Acquire with which senders take room: what the ring held was read.
-    unsafe { A::give_room_gpu(&raw mut (*state).room, slots) };
+    // SAFETY: the state of a shard. Release pairs with the Acquire with which senders take room: what the ring held was read. The same for
+    // those who take a ticket, and first: whoever has room from here takes his ticket behind this. Both are needed for that, the Acquire of
+    // the room as well, though no test can show it: on a host's machines and in the models additions come in the order of the program.
+    unsafe {
+        A::tell_read_gpu(&raw mut (*state).tail);
+        A::give_room_gpu(&raw mut (*state).room, slots);
+    }
+}
+
+/// Takes room for a letter of `slots` slots in a mailbox, which is the shard's `own` whose turn the warp holds or another's; whether there was any.
+///
+/// # Safety
+/// The state of a shard that exists.
+#[inline(always)]
+unsafe fn take_room<A: Arch>(state: *mut MailboxState, slots: u64, own: bool) -> bool {
+    // SAFETY: the caller vouches for the state. Acquire pairs with the Release with which the reader gives room; the shard's own warps come
+    // after what was read by the turn.
+    unsafe {
+        let room = &raw mut (*state).room;
+        let before = if own { A::add_own_gpu(room, slots.wrapping_neg()) } else { A::take_room_gpu(room, slots) };
+        if before as i64 >= slots as i64 {
+            return true;
+        }
+        A::add_relaxed_gpu(room, slots);
+    }
+    false
+}
+
+/// Takes the ticket of a letter for which [`take_room`] has taken room: its position.
+///
+/// Its place was read before: either that was told of in front of this in the tail's order, by the reader ([`give_back`]) or by the ticket of
+/// an answer, or the reader is this shard.
+///
+/// # Safety
+/// As for [`take_room`].
+#[inline(always)]
+unsafe fn take_ticket<A: Arch>(state: *mut MailboxState, slots: u64, own: bool) -> u64 {
+    // SAFETY: the caller vouches for the state. Acquire pairs with the Release in `give_back`, and with that of the tickets of answers.
+    unsafe {
+        let tail = &raw mut (*state).tail;
+        if own { A::add_own_gpu(tail, slots) } else { A::take_place_gpu(tail, slots) }
+    }
 }

@@ -11,7 +11,7 @@ use tourbillon_shared::mutant;
 use tourbillon_shared::position::RingShape;
 use tourbillon_shared::slot::{CHUNKS_PER_SLOT, Chunk, Slot};
 
-use super::{overflow_of, ring_of, shard_of, state_of};
+use super::{overflow_of, ring_of, shard_of, state_of, take_room, take_ticket};
 use crate::arch::Arch;
 use crate::block::Block;
 use crate::frames::{Frames, split, staged, staged_header};
@@ -181,14 +181,8 @@ fn send_window<A: Arch, const WHOLE: bool>(
         let is_free = blocked & 1u64.wrapping_shl(bucket as u32) == 0 || mutant!("overflow_passes_itself");
         if is_next && is_free {
             let target = state_of(arguments, shard);
-            // SAFETY: the state of a shard. Acquire pairs with the Release with which its reader gives room.
-            unsafe {
-                let before = A::take_room_gpu(&raw mut (*target).room, slots);
-                sent = before as i64 >= slots as i64;
-                if !sent {
-                    A::add_relaxed_gpu(&raw mut (*target).room, slots);
-                }
-            }
+            // SAFETY: the state of a shard.
+            sent = unsafe { take_room::<A>(target, slots, target == state) };
         }
         waits &= !is_next;
         // Who found no room holds up those behind it that share its count.
@@ -206,7 +200,7 @@ fn send_window<A: Arch, const WHOLE: bool>(
         if rest && (peers & low_bits(warp.rank())).count_ones() == turn {
             // SAFETY: room is reserved in the mailbox of a shard that exists; the frame is staged and this lane's.
             unsafe {
-                let position = A::take_ticket_gpu(&raw mut (*state_of(arguments, shard)).tail, slots);
+                let position = take_ticket::<A>(state_of(arguments, shard), slots, false);
                 copy::<A>(
                     ring_of(arguments, shard),
                     arguments.geometry.mailbox_shape(),

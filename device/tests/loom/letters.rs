@@ -100,8 +100,8 @@ fn a_letter_that_is_put_back_overwrites_what_was_read() {
             tags: [AtomicU64::new(1), AtomicU64::new(0)],
             slots: [UnsafeCell::new(10), UnsafeCell::new(0)],
         });
-        fn write(mailbox: &Mailbox) -> u64 {
-            let position = mailbox.tail.fetch_add(1, ordering::ticket_take());
+        fn write(mailbox: &Mailbox, ticket: Ordering) -> u64 {
+            let position = mailbox.tail.fetch_add(1, ticket);
             // SAFETY: the place is this writer's, as the ticket says.
             mailbox.slots[position as usize % 2].with_mut(|slot| unsafe { *slot = position + 10 });
             mailbox.tags[position as usize % 2].store(1 + position, ordering::tag_store());
@@ -113,7 +113,7 @@ fn a_letter_that_is_put_back_overwrites_what_was_read() {
                 if (mailbox.room.fetch_sub(1, ordering::room_take()) as i64) < 1 {
                     mailbox.room.fetch_add(1, Ordering::Relaxed);
                 } else {
-                    PASSED.fetch_or(write(&mailbox) == 2, std::sync::atomic::Ordering::Relaxed);
+                    PASSED.fetch_or(write(&mailbox, ordering::place_take()) == 2, std::sync::atomic::Ordering::Relaxed);
                 }
             })
         };
@@ -122,9 +122,56 @@ fn a_letter_that_is_put_back_overwrites_what_was_read() {
         // SAFETY: the slot is the reader's, as its tag says.
         assert_eq!(mailbox.slots[0].with(|slot| unsafe { *slot }), 10);
         mailbox.room.fetch_sub(1, Ordering::Relaxed);
-        write(&mailbox);
+        write(&mailbox, ordering::ticket_take());
+        mailbox.tail.fetch_add(0, ordering::read_tell());
         mailbox.room.fetch_add(1, ordering::room_give());
         sender.join().unwrap();
+    });
+    assert!(PASSED.load(std::sync::atomic::Ordering::Relaxed), "no interleaving used the slot twice");
+}
+
+/// A mailbox of two slots with a letter in one: its shard takes that, tells of it and sends to itself, without any order; who takes a ticket
+/// behind that, in room that was there before, overwrites what was read.
+#[test]
+fn a_letter_to_the_own_shard_carries_on_what_was_told() {
+    static PASSED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    explore(|| {
+        struct Mailbox {
+            room: AtomicU64,
+            tail: AtomicU64,
+            tags: [AtomicU64; 2],
+            slots: [UnsafeCell<u64>; 2],
+        }
+        let mailbox = Arc::new(Mailbox {
+            room: AtomicU64::new(1),
+            tail: AtomicU64::new(1),
+            tags: [AtomicU64::new(1), AtomicU64::new(0)],
+            slots: [UnsafeCell::new(10), UnsafeCell::new(0)],
+        });
+        fn send(mailbox: &Mailbox, take: Ordering, ticket: Ordering) -> Option<u64> {
+            if (mailbox.room.fetch_sub(1, take) as i64) < 1 {
+                mailbox.room.fetch_add(1, Ordering::Relaxed);
+                return None;
+            }
+            let position = mailbox.tail.fetch_add(1, ticket);
+            // SAFETY: the place is this writer's, as room and ticket say.
+            mailbox.slots[position as usize % 2].with_mut(|slot| unsafe { *slot = position + 10 });
+            mailbox.tags[position as usize % 2].store(1 + position, ordering::tag_store());
+            Some(position)
+        }
+        let sender = {
+            let mailbox = Arc::clone(&mailbox);
+            loom::thread::spawn(move || send(&mailbox, ordering::room_take(), ordering::place_take()))
+        };
+        // The shard.
+        assert_eq!(mailbox.tags[0].load(ordering::tag_load()), 1);
+        // SAFETY: the slot is the reader's, as its tag says.
+        assert_eq!(mailbox.slots[0].with(|slot| unsafe { *slot }), 10);
+        mailbox.tail.fetch_add(0, ordering::read_tell());
+        mailbox.room.fetch_add(1, ordering::room_give());
+        let own = send(&mailbox, Ordering::Relaxed, Ordering::Relaxed);
+        let other = sender.join().unwrap();
+        PASSED.fetch_or((own, other) == (Some(1), Some(2)), std::sync::atomic::Ordering::Relaxed);
     });
     assert!(PASSED.load(std::sync::atomic::Ordering::Relaxed), "no interleaving used the slot twice");
 }
