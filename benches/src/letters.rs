@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use tourbillon::actors::Rover;
-use tourbillon::actors::courier::{Courier, HOP_STEPS, Report, Roam, Route, hop_step_from};
+use tourbillon::actors::relay::{Pass, Passed, Relay, STEPS};
 use tourbillon::actors::rover::{Rove, Seen};
 use tourbillon::{Client, Counter, Engine, ErrorOf, GpuGeometry, Message, ReplyOf};
 use tourbillon_shared::floor::{HOP_CHUNKS_APART, HopArguments};
@@ -20,7 +20,11 @@ use tourbillon_benches::results::{Figure, Results};
 /// Hops of one run, one message under way.
 const HOPS: u32 = 200_000;
 /// Runs: a million hops.
-const RUNS: u64 = 5;
+const RUNS: usize = 5;
+/// Runs that may be needed to find where the steps of the histogram are needed.
+const SCALES_MAX: usize = 24;
+/// Binary logarithm of the finest steps, nanoseconds: those of a GPU's clock.
+const FINEST_LOG2: u32 = 5;
 /// Rounds of the bare hop.
 const FLOOR_ROUNDS: u32 = 200_000;
 /// Launches of the bare hop, after one that warms up.
@@ -73,13 +77,11 @@ pub fn measure_floor(context: &Context, module: &Module<'_>) -> CudaResult<Figur
 
 /// All of it.
 pub fn measure(setup: Setup, results: &mut Results) -> EngineResult<()> {
-    let builder = || {
-        Engine::builder_for(tourbillon_bank::image()).backend(setup.backend).device(DeviceSelector::Index(setup.device))
-    };
-    let engine = builder().build()?;
+    let builder = |image| Engine::builder_for(image).backend(setup.backend).device(DeviceSelector::Index(setup.device));
+    let engine = builder(tourbillon_relays::image()).build()?;
     println!("engine: {}", tourbillon_tools::environment::geometry_text(&engine.geometry()));
-    let floor = results.get("floor_hop_ns").map(|entry| entry.value);
     let mut failed = None;
+    let floor = results.get("floor_hop_ns").map(|entry| entry.value);
     for (name, is_same) in [("hop_same_shard_p50", true), ("hop_cross_shard_p50", false)] {
         // What fails does not keep the others from being measured.
         match hops(&engine, is_same) {
@@ -90,6 +92,7 @@ pub fn measure(setup: Setup, results: &mut Results) -> EngineResult<()> {
     drop(engine);
     // As many shards as there are warps, so that every warp has work.
     let wide = GpuGeometry { gates: 1, warps_per_block: 8, blocks: None };
+    let builder = || builder(tourbillon_bank::image());
     let engine = builder().geometry(wide).shards(1024).actors_per_shard(2 * ROVERS / 1024).mailbox_capacity(SLOTS);
     let is_gpu = setup.backend == tourbillon::Backend::Cuda;
     let engine = if is_gpu { engine } else { builder().actors_per_shard(2 * ROVERS / 16).mailbox_capacity(1 << 16) };
@@ -113,54 +116,93 @@ fn client(engine: &Engine) -> EngineResult<Client> {
     Ok(client)
 }
 
-/// Two couriers in the same shard or in different ones: the key of one of them, and in which bits that of the other differs.
-fn pair(engine: &Engine, is_same: bool) -> EngineResult<(u64, u32)> {
+/// Two actors in the same shard or in different ones: the key of one of them, and in which bits that of the other differs.
+fn pair(engine: &Engine, kind: u16, is_same: bool) -> EngineResult<(u64, u32)> {
     let table = even_table(engine.geometry().shards);
-    let shard = |key| table[partition_of(hash(Courier::KIND, key))];
+    let shard = |key| table[partition_of(hash(kind, key))];
     let found = (1u32..1 << 20).find(|bits| (shard(0) == shard(u64::from(*bits))) == is_same);
     found.map(|bits| (0, bits)).ok_or_else(|| "no such pair of actors".into())
 }
 
-/// The median of the hops of one message between two couriers, by their own histograms.
+/// Where the steps are by which times are counted.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    from_ns: u32,
+    step_log2: u32,
+}
+
+impl Scale {
+    /// What the first run is counted by.
+    const COARSE: Self = Self { from_ns: 0, step_log2: 8 };
+
+    /// Around a time, in steps of 2^`step_log2` ns.
+    fn around(time_ns: f64, step_log2: u32) -> Self {
+        let half = (STEPS as u64 / 2) << step_log2;
+        Self { from_ns: (time_ns as u64).saturating_sub(half) as u32, step_log2 }
+    }
+
+    /// Whether the steps are as fine as the times deserve, or the clock.
+    fn is_fine(self, time_ns: f64) -> bool {
+        self.step_log2 <= FINEST_LOG2 || f64::from(1u32 << self.step_log2) <= time_ns / 16.0
+    }
+}
+
+/// The median of the hops of one message between two relays, by their own histograms. Those have few steps, so that the actors are small:
+/// runs before the measured ones find where they are needed.
 fn hops(engine: &Engine, is_same: bool) -> EngineResult<Figure> {
     let mut client = client(engine)?;
-    let (key, bits) = pair(engine, is_same)?;
-    let read = |client: &mut Client| -> EngineResult<[u64; HOP_STEPS]> {
-        let mut sums = [0; HOP_STEPS];
-        for key in [key, key ^ u64::from(bits)] {
-            let courier: Courier = client.call(key, Report {})?;
-            sums.iter_mut().zip(courier.hops).for_each(|(sum, count)| *sum += u64::from(count));
+    let (key, other) = pair(engine, Relay::KIND, is_same)?;
+    let read = |client: &mut Client| -> EngineResult<[u32; STEPS]> {
+        let mut sums = [0u32; STEPS];
+        for key in [key, key ^ u64::from(other)] {
+            let relay: Relay = client.call(key, Passed {})?;
+            sums.iter_mut().zip(relay.steps).for_each(|(sum, count)| *sum = sum.wrapping_add(count));
         }
         Ok(sums)
     };
     let mut before = read(&mut client)?;
-    let mut medians = Vec::new();
-    for run in 0..RUNS {
-        client.call(key, Roam::new(HOPS, Route::Pair, bits * 2, run))?;
+    let mut run = |client: &mut Client, scale: Scale| -> EngineResult<Option<f64>> {
+        let pass = Pass { left: HOPS, other, from_ns: scale.from_ns, step_log2: scale.step_log2 };
+        client.call(key, pass)?;
         engine.quiesce(RUN_TIME_MAX)?;
-        let now = read(&mut client)?;
-        let steps: Vec<u64> = now.iter().zip(before).map(|(now, before)| now - before).collect();
+        let now = read(client)?;
+        let steps: Vec<u64> = now.iter().zip(before).map(|(now, before)| now.wrapping_sub(before).into()).collect();
         if steps.iter().sum::<u64>() != u64::from(HOPS) + 1 {
             return Err(format!("{} of {HOPS} hops", steps.iter().sum::<u64>()).into());
         }
-        let median = median(&steps);
-        println!("  hops by steps: {steps:?}");
-        medians.push(median.ok_or("half of the hops took longer than the histogram reaches")?);
         before = now;
+        println!("  hops in steps of {} ns from {} ns on: {steps:?}", 1u32 << scale.step_log2, scale.from_ns);
+        Ok(median(&steps, |step| pass.step_from(step) as f64))
+    };
+    let (mut scale, mut medians) = (Scale::COARSE, Vec::new());
+    for _ in 0..SCALES_MAX + RUNS {
+        match run(&mut client, scale)? {
+            // Past its end, or in front of it: what was measured with it is of another pace.
+            None => {
+                scale = Scale { from_ns: 0, step_log2: scale.step_log2 + 1 };
+                medians.clear();
+            }
+            Some(time_ns) if !scale.is_fine(time_ns) => scale = Scale::around(time_ns, scale.step_log2 - 1),
+            Some(time_ns) => medians.push(time_ns),
+        }
+        if medians.len() == RUNS {
+            return Ok(Figure::median_of(&medians));
+        }
     }
-    Ok(Figure::median_of(&medians))
+    Err("the median of the hops never stayed where its steps were fine enough".into())
 }
 
-/// The median of a histogram of steps, by straight lines inside of them; nothing when it is past its end.
-fn median(steps: &[u64]) -> Option<f64> {
+/// The median of a histogram of steps that begin at `from`, by straight lines inside of them; nothing when it is in the first, of which it is
+/// not known where it begins, or in the last, which does not end.
+fn median(steps: &[u64], from: impl Fn(usize) -> f64) -> Option<f64> {
     let half = steps.iter().sum::<u64>() as f64 / 2.0;
     let mut below = 0.0;
     for (number, count) in steps.iter().enumerate() {
         let count = *count as f64;
-        // The last step is of whatever took longer.
-        if below + count >= half && number + 1 < steps.len() {
-            let (from, to) = (hop_step_from(number) as f64, hop_step_from(number + 1) as f64);
-            return Some(from + (to - from) * (half - below) / count);
+        if below + count >= half {
+            let (begin, end) = (from(number), from(number + 1));
+            let is_inside = number + 1 < steps.len() && (number > 0 || begin == 0.0);
+            return is_inside.then(|| begin + (end - begin) * (half - below) / count);
         }
         below += count;
     }

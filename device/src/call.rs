@@ -181,7 +181,13 @@ impl<W: Words> Call<W> {
     #[inline(always)]
     pub unsafe fn run<M: Message>(&mut self, state: *mut M::Actor) -> Outcome {
         // SAFETY: the caller vouches for `state`.
-        unsafe { if M::OUTLINED { self.answer_apart::<M::Actor, M>(state) } else { self.answer::<M::Actor, M>(state) } }
+        unsafe {
+            if M::OUTLINED && !W::LETTER {
+                self.answer_apart::<M::Actor, M>(state)
+            } else {
+                self.answer::<M::Actor, M>(state)
+            }
+        }
     }
 
     #[inline(always)]
@@ -211,6 +217,27 @@ impl<W: Words> Call<W> {
     #[inline]
     #[doc(hidden)]
     pub unsafe fn answer<A: Handler<M>, M: Message>(&mut self, state: *mut A) -> Outcome {
+        let Some(words) = self.words.again() else {
+            // SAFETY: the caller vouches for `state`.
+            return unsafe { self.answer_here::<A, M>(state) };
+        };
+        // A call of its own for each handler: one whose address is taken by any of them would be kept in memory, for all.
+        let Context { hlc, version, sent_ns, mail, lane, desk, near, .. } = self.context;
+        let context = Context { hlc, version, sent_ns, mail, lane, desk, near, ..Context::of(self.header.key) };
+        // Field by field: what is copied as a whole is put together from its words again.
+        let Header { key, kind, message, hops, length, flags, hint, hlc } = self.header;
+        let header = Header { key, kind, message, hops, length, flags, hint, hlc };
+        let (event_hlc, entry, is_new) = (self.event_hlc, self.entry, self.is_new);
+        // SAFETY: the caller vouches for `state`.
+        unsafe { Call { words, header, event_hlc, entry, is_new, context }.answer_here::<A, M>(state) }
+    }
+
+    /// As [`answer`](Self::answer), which says where the call is.
+    ///
+    /// # Safety
+    /// As for [`answer`](Self::answer).
+    #[inline(always)]
+    unsafe fn answer_here<A: Handler<M>, M: Message>(&mut self, state: *mut A) -> Outcome {
         let slots = if self.is_large() {
             const { slots_for_answer::<A, M>(ARENA_REF_WORDS as usize * 4) }
         } else {

@@ -6,6 +6,8 @@
 
 use tourbillon_shared::geometry::{Bucket, EntryHeader, KernelArguments, ShardState};
 
+use crate::arch::Arch;
+
 /// The directory and the slab of one shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Directory {
@@ -51,6 +53,13 @@ impl Directory {
     pub(crate) fn entry(&self, index: u32) -> *mut EntryHeader {
         let offset = u64::from(index).wrapping_mul(u64::from(self.stride));
         self.slab.wrapping_add(offset as usize).cast()
+    }
+
+    /// The same, with what a look-up needs at hand where this stands.
+    #[inline(always)]
+    pub(crate) fn pinned<A: Arch>(&self) -> Self {
+        let (buckets, slab) = (A::pin_u64(self.buckets as u64) as *mut Bucket, A::pin_u64(self.slab as u64) as *mut u8);
+        Self { buckets, slab, ..*self }
     }
 
     /// The first bucket of an actor whose hash is `hash`.

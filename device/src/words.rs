@@ -17,12 +17,17 @@ use crate::{mailbox, outbox};
 
 /// Where the words of a frame are while its handler runs; a reply is written over its request.
 #[doc(hidden)]
-pub trait Words {
+pub trait Words: Sized {
     /// Slots of the frame, where all frames of the sort have the same.
     const SPAN: Option<u32>;
     /// Whether the frame is a letter to which nobody waits for an answer, so that none is written; its handler may post and send.
     const LETTER: bool = false;
 
+    /// The same words once more, where each handler is compiled with a call of its own.
+    #[inline(always)]
+    fn again(&self) -> Option<Self> {
+        None
+    }
     /// Data word `index`, which lies inside the frame.
     fn word(&self, index: u32) -> u32;
     /// Writes data word `index`, which lies inside the frame.
@@ -248,8 +253,10 @@ fn reserve<A: Arch>(frame: &Staged<A>, header: &Header, context: &Context) -> Ou
     if letters == 0 {
         return Outcome::Done;
     }
+    // Copies: a call of which a part was lent out would be kept in memory as a whole.
+    let (header, frame) = (*header, Staged(frame.0, PhantomData));
     // SAFETY: as above; so it did of the desk.
-    let outcome = unsafe { mailbox::reserve::<A>(context.outgoing(), context.mail, letters, header, frame) };
+    let outcome = unsafe { mailbox::reserve::<A>(context.outgoing(), context.mail, letters, &header, &frame) };
     if outcome != Outcome::Done && notices != 0 {
         // SAFETY: as above; their room was reserved.
         unsafe { outbox::give_up::<A>(context.mail, context.lane, notices) };
@@ -377,6 +384,11 @@ impl<A: Arch> Words for LoneLetter<A> {
     const SPAN: Option<u32> = Some(1);
     const LETTER: bool = true;
 
+    #[inline(always)]
+    fn again(&self) -> Option<Self> {
+        let (Staged(frame, _), copied) = (&self.staged, self.copied);
+        Some(Self { staged: Staged(*frame, PhantomData), copied })
+    }
     #[inline(always)]
     fn word(&self, index: u32) -> u32 {
         self.staged.word(index)

@@ -153,6 +153,25 @@ pub struct WarpScratch {
     pub near: crate::slot::Chunk,
     /// The first slot of the order that is carried out: what it led to is staged over it.
     pub order: [crate::slot::Chunk; crate::slot::CHUNKS_PER_SLOT],
+    /// Of lone letters that one lane runs one after the other.
+    pub row: Row,
+}
+
+/// Lone letters that one lane runs one after the other: few, for clients wait at the shard's rings.
+pub const ROW_MAX: usize = 6;
+
+/// What the lane that runs lone letters tells the others of its warp.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// How many are done.
+    pub done: u32,
+    /// Not 0: the one that is staged is not, and for the long way.
+    pub is_left: u32,
+    /// Low bits of the device clock when the last of them was done.
+    pub ended_ns: u32,
+    /// How long each was under way, nanoseconds.
+    pub waited_ns: [u32; ROW_MAX],
 }
 
 /// Where the payload of a frame is while its handler runs.

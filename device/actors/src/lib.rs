@@ -19,10 +19,11 @@
 //! | [`Topic`] | 13 | has subscribers, which get what is published |
 //! | [`Supervisor`] | 14 | starts actors as its children, and decides what becomes of them when they fail |
 //! | [`Crier`] | 15 | tells all of its kind, and counts what it hears |
+//! | [`Relay`] | 16 | hands a message to and fro, and notes how long it was under way |
 //!
-//! The last nine are not in the system that every engine has by default: what a handler with collections calls takes more registers
+//! The last ten are not in the system that every engine has by default: what a handler with collections calls takes more registers
 //! than the dispatch loop of the others leaves, and so does what sends messages. `examples/market` is a system of those with collections, `examples/bank`
-//! of those that send, `examples/press` of the one that publishes blocks, `examples/ticker` of topics, and `examples/crew` of a supervisor.
+//! of those that send, `benches/relays` of relays, `examples/press` of the one that publishes blocks, `examples/ticker` of topics, and `examples/crew` of a supervisor.
 
 #![cfg_attr(target_arch = "nvptx64", no_std)]
 
@@ -37,6 +38,7 @@ pub mod faulty;
 pub mod gazette;
 pub mod herald;
 pub mod hoard;
+pub mod relay;
 pub mod rover;
 pub mod supervisor;
 pub mod topic;
@@ -53,6 +55,7 @@ pub use faulty::Faulty;
 pub use gazette::Gazette;
 pub use herald::Herald;
 pub use hoard::Hoard;
+pub use relay::Relay;
 pub use rover::Rover;
 pub use supervisor::Supervisor;
 pub use topic::{Topic, TopicRef};

@@ -33,7 +33,7 @@
 //! | [`try_take_cta`](Arch::try_take_cta), then [`acquire_fence_cta`](Arch::acquire_fence_cta) | relaxed compare-and-swap, acquire fence | block | [`release_cta`](Arch::release_cta) |
 //! | [`release_cta`](Arch::release_cta) | release store of 0 | block | [`try_acquire_cta`](Arch::try_acquire_cta), [`acquire_fence_cta`](Arch::acquire_fence_cta) |
 //! | [`decrement_cta`](Arch::decrement_cta) | acquire and release | block | the other decrements of the same word |
-//! | [`load_pool`](Arch::load_pool), [`store_pool`](Arch::store_pool), [`add_pool`](Arch::add_pool) | relaxed | block | nothing: ordered by the turn and the warp's syncs |
+//! | [`load_pool`](Arch::load_pool), [`store_pool`](Arch::store_pool), [`add_pool`](Arch::add_pool), [`count_pool`](Arch::count_pool) | relaxed | block | nothing: ordered by the turn and the warp's syncs |
 //! | [`load_early`](Arch::load_early) | none, 16 bytes | device | ordered by the turn |
 //! | [`bring_near`](Arch::bring_near) | none, 16 bytes | device | nothing: nobody reads the copy |
 //! | [`load_staged`](Arch::load_staged), [`store_staged`](Arch::store_staged) | none, 16 bytes | block | ordered by the warp's syncs |
@@ -323,6 +323,13 @@ pub trait Arch: Copy + 'static {
     /// # Safety
     /// As for [`load_pool`](Self::load_pool).
     unsafe fn add_pool(to: *mut u64, value: u64) -> u64;
+
+    /// As [`add_pool`](Self::add_pool), where nobody asks what was there: a GPU waits for the answer of an addition where the function
+    /// ends that asked for it, be it needed or not.
+    ///
+    /// # Safety
+    /// As for [`add_pool`](Self::add_pool).
+    unsafe fn count_pool(to: *mut u64, value: u64);
 
     /// The value, which is found where this stands: what is needed only behind a branch may be found in front of it, while the machine
     /// waits for something else.

@@ -450,6 +450,11 @@ macro_rules! host_memory_operations {
             // SAFETY: the caller vouches for the pointer.
             unsafe { $crate::arch::native::double(to) }.fetch_add(value, std::sync::atomic::Ordering::Relaxed)
         }
+        #[inline(always)]
+        unsafe fn count_pool(to: *mut u64, value: u64) {
+            // SAFETY: the caller vouches for the pointer.
+            unsafe { Self::add_pool(to, value) };
+        }
     };
 }
 #[cfg_attr(not(feature = "simt"), allow(unused_imports, reason = "the simulated machine uses it too"))]

@@ -469,6 +469,11 @@ impl Arch for Nvptx {
         }
         before
     }
+    #[inline(always)]
+    unsafe fn count_pool(to: *mut u64, value: u64) {
+        // SAFETY: the caller vouches for the pointer. At the scope of the device, for at that of a block the machine answers.
+        unsafe { asm!("red.relaxed.gpu.global.add.u64 [{0}], {1};", in(reg64) to, in(reg64) value, options(nostack)) };
+    }
 
     #[inline(always)]
     fn pin_u64(value: u64) -> u64 {

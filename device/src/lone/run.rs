@@ -26,7 +26,7 @@ use crate::mailbox;
 use crate::stats::Stats;
 use crate::system::System;
 use crate::turn::{Ring, Visit, advance, ring_slots};
-use crate::warp::{Warp, lowest};
+use crate::warp::{Warp, low_bits, lowest};
 use crate::words::{IMAGE_CHUNKS, Image};
 
 const PARTS: u32 = CHUNKS_PER_SLOT as u32;
@@ -35,9 +35,6 @@ const PARTS: u32 = CHUNKS_PER_SLOT as u32;
 pub(crate) const FRAME: u32 = 0;
 /// The lowest bit of every nibble.
 const NIBBLES: u32 = 0x1111_1111;
-
-/// Letters from the shard to itself that are run one after the other between two looks at the rings: few, for clients wait at those.
-const KEPT_IN_A_ROW_MAX: u32 = 4;
 
 /// Where in the stage a message is that came alone.
 pub(crate) const BASE: u32 = 0;
@@ -65,14 +62,14 @@ pub(crate) struct LoneRings {
     local: u32,
     /// The gate at whose ring this lane looks, or the mailbox, ...
     gate: u32,
-    /// ... whether it does, ...
-    looks: bool,
-    /// ... and the ring.
+    /// ... and the ring. Some lanes look without being asked.
     slots: *const Slot,
     /// How many slots behind the first one this lane looks: 1 where it looks whether a letter has come alone.
     ahead: u32,
-    /// Whether some lanes do.
-    peeks: bool,
+    /// The lanes that look at gates' rings, ...
+    lookers: u32,
+    /// ... and those that look at the mailbox, the highest of all that look.
+    mail: u32,
     home: Home,
 }
 
@@ -178,10 +175,10 @@ impl LoneRings {
         Some(Self {
             local,
             gate,
-            looks: place < sources,
             slots: ring_slots(block, local, gate),
             ahead: is_ahead.into(),
-            peeks: has_mailbox && sources < A::LANES / PARTS,
+            lookers: low_bits(block.gates().wrapping_mul(PARTS)),
+            mail: if has_mailbox { 0xf_u32.wrapping_shl(block.gates().wrapping_mul(PARTS)) } else { 0 },
             home: Home::new(block, local),
         })
     }
@@ -290,24 +287,28 @@ impl LoneRings {
             let chunk = next;
             // SAFETY: as above.
             next = unsafe { A::load_chunk_gpu(from) };
-            let began_ns = A::now_ns();
-            let (physical, is_quick) = clock.physical_at_once(began_ns);
-            let physical = (A::pin_u64(physical), is_quick);
+            // Where there are letters there are fewer requests, and these come first.
+            let mut times = if S::LETTERS { (0, (0, false)) } else { Self::times::<A>(clock) };
             // A slower lane may still read what the last look staged.
             warp.sync();
-            let has_come = self.looks & (chunk.tag() == lap);
-            let votes = warp.ballot(has_come);
+            let is_full = chunk.tag() == lap;
+            // Found anew in each round where there is a mailbox: what is known before the loop would come from memory, in which it was put.
+            let mail = if S::LETTERS { A::pin_u64(self.mail.into()) as u32 } else { 0 };
+            let lookers = if mail != 0 { mail | mail.wrapping_sub(1) } else { self.lookers };
+            let votes = warp.ballot(is_full) & lookers;
             if votes == 0 {
                 found_last = false;
                 continue;
             }
+            let has_come = votes.wrapping_shr(warp.rank()) & 1 != 0;
             // One slot: four lanes that belong together.
             let first = votes & votes.wrapping_neg();
-            let is_one = (first & NIBBLES != 0) & (votes == first.wrapping_mul(0xf));
+            let is_letter = S::LETTERS && votes == self.mail;
+            let is_one = is_letter | ((first & NIBBLES != 0) & (votes == first.wrapping_mul(0xf)));
             // Of letters it is known whether another one has come: an actor that sends to its own shard has done so before the next look.
-            let is_letter = S::LETTERS && lowest(votes) / PARTS == block.gates();
-            let more =
-                if is_letter & self.peeks { warp.any((self.ahead != 0) & (chunk.tag() == lap)) } else { found_last };
+            // Unless no lanes are left for that.
+            let peeks = self.mail != 0xf_u32.wrapping_shl(A::LANES.wrapping_sub(PARTS));
+            let more = if is_letter & peeks { warp.any((self.ahead != 0) & is_full) } else { found_last };
             if !is_one | more {
                 let ready = full_nibbles(votes);
                 if ready == 0 {
@@ -331,45 +332,31 @@ impl LoneRings {
                 }
             }
             warp.sync();
-            let (mut began_ns, mut physical) = (began_ns, physical);
-            let mut in_a_row = 0u32;
-            let tried = loop {
-                let (tried, is_kept) = if is_letter {
-                    run_lone::<A, S, WHOLE>(warp, scratch, stats, &self.home, began_ns, physical)
+            let (tried, done) = if is_letter {
+                run_lone::<A, S, WHOLE>(warp, scratch, stats, &self.home, clock)
+            } else {
+                let tried = if S::LETTERS {
+                    times = Self::times::<A>(clock);
+                    warp.lend(|warp| run_one_apart::<A, S, WHOLE>(warp, scratch, stats, &self.home, times))
                 } else {
-                    (run_one::<A, S, WHOLE, true>(warp, scratch, stats, &self.home, BASE, began_ns, physical), false)
+                    let (began_ns, physical) = times;
+                    run_one::<A, S, WHOLE, true>(warp, scratch, stats, &self.home, BASE, began_ns, physical)
                 };
-                if tried != Tried::Done {
-                    break tried;
-                }
-                if has_come | (is_letter & (self.ahead != 0)) {
-                    position = position.wrapping_add(1);
-                    if has_come & (part == 0) {
-                        advance::<A, S>(block, self.mine(), position);
-                    }
-                }
-                if !S::LETTERS || !is_kept || in_a_row == KEPT_IN_A_ROW_MAX {
-                    break tried;
-                }
-                // The next letter is staged already: its handler's runner has left it there.
-                in_a_row = in_a_row.wrapping_add(1);
-                began_ns = A::now_ns();
-                let (later, is_quick) = clock.physical_at_once(began_ns);
-                physical = (later, is_quick);
-                // All have read that it is.
-                warp.sync();
-                if has_come & (part == 0) {
-                    // SAFETY: the scratch is the warp's; the runner comes after a sync.
-                    unsafe { mailbox::expect(scratch, position.wrapping_add(1)) };
-                }
+                (tried, (tried == Tried::Done).into())
             };
+            if (done != 0) & (has_come | (is_letter & (self.ahead != 0))) {
+                position = position.wrapping_add(done.into());
+                if has_come & (part == 0) {
+                    advance::<A, S>(block, self.mine(), position);
+                }
+            }
             if tried != Tried::Done {
                 // Not those of above, which would be kept all the way; of them at most a lane that is not the lowest is lost.
                 let votes = warp.ballot(has_come);
                 warp.lend(|warp| self.hand_over(warp, block, handed, votes, position, tried));
                 return Looked::Held;
             }
-            left = left.saturating_sub(in_a_row);
+            left = left.saturating_sub(done.wrapping_sub(1));
             (from, lap) = (chunk_at(position), shape.lap(position));
             (found, found_last) = (true, true);
             // The one under way is for the slot before.
@@ -377,6 +364,14 @@ impl LoneRings {
             next = unsafe { A::load_chunk_gpu(from) };
         }
         if found { Looked::Some } else { Looked::Nothing }
+    }
+
+    /// The time, and the physical part of a timestamp then with whether it was found the quick way.
+    #[inline(always)]
+    fn times<A: Arch>(clock: &Clock) -> (u64, (u64, bool)) {
+        let began_ns = A::now_ns();
+        let (physical, is_quick) = clock.physical_at_once(began_ns);
+        (began_ns, (A::pin_u64(physical), is_quick))
     }
 
     /// Hands the staged message, which the lanes `votes` looked at, to the long way.
@@ -397,6 +392,18 @@ impl LoneRings {
         handed.visit = Visit { ring, position, base: BASE, others_staged: false };
         handed.lost = if tried == Tried::Left { None } else { Some(tried) };
     }
+}
+
+/// As [`run_one`] of a message that came alone, as a function with registers of its own: where there are letters the loop needs its own.
+#[inline(never)]
+fn run_one_apart<A: Arch, S: System, const WHOLE: bool>(
+    warp: &mut Warp<A, WHOLE>,
+    scratch: *mut WarpScratch,
+    stats: Stats,
+    home: &Home,
+    (began_ns, physical): (u64, (u64, bool)),
+) -> Tried {
+    run_one::<A, S, WHOLE, true>(warp, scratch, stats, home, BASE, began_ns, physical)
 }
 
 /// Runs the staged slot `base` when it is a plain frame to an actor that lives, and, for `ALONE`, when it came alone: the

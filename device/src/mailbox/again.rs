@@ -99,7 +99,7 @@ pub(super) unsafe fn reserve_going<A: Arch>(
                         A::add_pool(&raw mut (*own).going, 1u64.wrapping_neg());
                     }
                     give_up_going::<A>(own, index, at);
-                    A::add_pool(&raw mut (*own).refused, 1);
+                    A::count_pool(&raw mut (*own).refused, 1);
                     return false;
                 }
                 letter.set(LETTER_SHARD, (*desk).shard);
@@ -195,7 +195,7 @@ pub(crate) unsafe fn put_back<A: Arch>(
             at = at.wrapping_add(DATA_WORDS_PER_CHUNK);
             chunk = chunk.wrapping_add(1);
         }
-        A::add_pool(&raw mut (*state).sent, 1);
+        A::count_pool(&raw mut (*state).sent, 1);
     }
     stats.add::<A>(Counter::Letters, 1);
     stats.add::<A>(Counter::LettersPutBack, 1);

@@ -235,7 +235,7 @@ pub(crate) unsafe fn run<A: Arch, S: System>(
             Begins { number, root: shard, kind: kind.into(), message: header.message, length: header.length.into() };
         let start = payload_start(header.flags);
         begin::<A>(arguments, &begins, event_hlc, |word| words.word(start.wrapping_add(word as u32)));
-        A::add_pool(&raw mut (*state_of(arguments, shard)).sent, 1);
+        A::count_pool(&raw mut (*state_of(arguments, shard)).sent, 1);
         stats.add::<A>(Counter::Letters, 1);
         Call::new(Staged::<A>::new(frame), header, event_hlc).acknowledge();
     }
@@ -280,7 +280,7 @@ unsafe fn cry<A: Arch>(
             send_crier::<A>(arguments, shard, number, begun, next, was_here, event_hlc);
             sent = sent.wrapping_add(1);
         }
-        A::add_pool(&raw mut (*own).sent, sent);
+        A::count_pool(&raw mut (*own).sent, sent);
         // Acquire and Release: the last one knows that all others are done with it.
         if goes_on.is_none() && A::take_ticket_gpu(&raw mut (*about).left, 1u64.wrapping_neg()) == 1 {
             stats.add::<A>(Counter::Broadcasts, 1);

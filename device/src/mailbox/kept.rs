@@ -20,7 +20,20 @@ use crate::lone::run::BASE;
 #[inline(always)]
 pub(crate) unsafe fn expect(scratch: *mut WarpScratch, next: u64) {
     // SAFETY: the caller vouches for the scratch.
-    unsafe { ((*scratch).is_kept, (*scratch).next_letter) = (0, next) };
+    unsafe { (*scratch).next_letter = next };
+}
+
+/// The same for the letter that was left in the stage, and is run now.
+///
+/// # Safety
+/// As for [`expect`].
+#[inline(always)]
+pub(crate) unsafe fn expect_next(scratch: *mut WarpScratch) {
+    // SAFETY: the caller vouches for the scratch.
+    unsafe {
+        let next = (*scratch).next_letter.wrapping_add(1);
+        ((*scratch).is_kept, (*scratch).next_letter) = (0, next);
+    }
 }
 
 /// Whether the lone letter that was run last has left the next one in its place.

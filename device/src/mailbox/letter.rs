@@ -183,7 +183,7 @@ pub(crate) unsafe fn reserve<A: Arch>(
         if outcome != Outcome::Done {
             if outcome == Outcome::MailboxFull {
                 // SAFETY: the state of the shard whose turn the warp holds.
-                unsafe { A::add_pool(&raw mut (*own).refused, 1) };
+                unsafe { A::count_pool(&raw mut (*own).refused, 1) };
             }
             // SAFETY: as above; room was reserved for them.
             unsafe { again::give_up_going::<A>(own, count, &at) };
@@ -456,9 +456,9 @@ pub(crate) unsafe fn send<A: Arch>(
     }
     // SAFETY: the state of the shard whose turn the warp holds; it is for its warps alone.
     unsafe {
-        A::add_pool(&raw mut (*own).sent, count.into());
+        A::count_pool(&raw mut (*own).sent, count.into());
         if overflowed != 0 {
-            A::add_pool(&raw mut (*own).overflowed, overflowed);
+            A::count_pool(&raw mut (*own).overflowed, overflowed);
         }
     }
     let stats = Stats::at(mail.stats);
@@ -509,6 +509,13 @@ unsafe fn write<A: Arch, const OWN: bool>(
             }
         }
         let mut words = letter.near_words();
+        let mut at = 0;
+        while at < words.len() {
+            let pinned =
+                A::pin_u64(u64::from(*words.get_unchecked(at)) | u64::from(*words.get_unchecked(at + 1)) << 32);
+            (*words.get_unchecked_mut(at), *words.get_unchecked_mut(at + 1)) = (pinned as u32, (pinned >> 32) as u32);
+            at += 2;
+        }
         // All that is needed is there before the time is read, and nothing is between the stores: the letter has come with the last of them.
         let (to, lap) = (A::pin_u64(place(position) as u64) as *mut Chunk, shape.lap(position));
         let lap = A::pin_u64(lap.into()) as u32;

@@ -34,7 +34,7 @@ mod reach;
 pub(crate) use again::{end_going, put_back};
 pub(crate) use broadcast::run as run_broadcast;
 pub(crate) use deferred::store_answer;
-pub(crate) use kept::{expect, is_kept};
+pub(crate) use kept::{expect, expect_next, is_kept};
 pub(crate) use letter::{hlc_delta_of, reserve, send, store};
 pub(crate) use notes::{is_carried, is_handed_on, is_lent, note_handed_on};
 pub(crate) use outgoing::{Near, OutgoingOf};
@@ -103,7 +103,7 @@ pub(crate) fn head_of(block: &Block<'_>, local: u32) -> *mut u64 {
 pub(crate) fn count_received<A: Arch>(block: &Block<'_>, local: u32, letters: u32) {
     let state = state_of(block.arguments, block.shard(local));
     // SAFETY: the state of a shard whose turn the warp holds.
-    unsafe { A::add_pool(&raw mut (*state).received, letters.into()) };
+    unsafe { A::count_pool(&raw mut (*state).received, letters.into()) };
 }
 
 /// Tells of slots of the mailbox of the block's shard `local` that were taken: their room is free again. One lane calls it, under the

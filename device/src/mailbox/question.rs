@@ -217,7 +217,7 @@ pub(crate) unsafe fn answer<A: Arch>(
             slot = slot.wrapping_add(1);
         }
         let own = state_of(arguments, (*scratch).desk.shard);
-        A::add_pool(&raw mut (*own).sent, 1);
+        A::count_pool(&raw mut (*own).sent, 1);
     }
     stats.add::<A>(Counter::Letters, 1);
 }

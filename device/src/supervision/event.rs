@@ -127,7 +127,7 @@ unsafe fn put<A: Arch>(
             A::store_chunk_gpu(to.wrapping_add(chunk), value);
             chunk = chunk.wrapping_add(1);
         }
-        A::add_pool(&raw mut (*state_of(arguments, (*scratch).desk.shard)).sent, 1);
+        A::count_pool(&raw mut (*state_of(arguments, (*scratch).desk.shard)).sent, 1);
     }
     stats.add::<A>(Counter::Letters, 1);
 }

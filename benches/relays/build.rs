@@ -1,0 +1,5 @@
+//! Compiles the system for GPUs, where there is a device toolchain.
+
+fn main() {
+    tourbillon_build::system("Relays");
+}
