@@ -168,7 +168,7 @@ impl core::error::Error for NoError {}
 ///
 /// Handlers of small messages are compiled into the dispatch loop, where each takes its share of a few registers. A heavy one, or one
 /// whose latency does not matter, is left out of it, and made a function of its own, by `#[outlined]`:
-/// `messages: { 0: Add, #[outlined] 1: Recompute }`.
+/// `messages: { 0: Add, #[outlined] 1: Recompute }`. For letters that come alone all handlers of a system are compiled into one function.
 ///
 /// An actor whose state has collections says so behind its kind: `kind: 7, pools: true, error: ..`. Without it every operation on a
 /// collection fails with [`PoolError::Undeclared`](crate::PoolError). Its messages all take the long way, and should be `#[outlined]`.

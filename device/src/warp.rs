@@ -99,12 +99,6 @@ impl<A: Arch, const WHOLE: bool> Warp<A, WHOLE> {
         if A::LANES == 1 { 0 } else { self.rank }
     }
 
-    /// The calling lane.
-    #[inline(always)]
-    pub fn lane(&self) -> u32 {
-        if WHOLE { self.rank() } else { A::lane() }
-    }
-
     /// How many lanes live; in a warp that was whole, how many lived before [`regather`](Self::regather) found some missing.
     #[inline(always)]
     pub fn size(&self) -> u32 {

@@ -33,7 +33,8 @@
 //! | [`try_take_cta`](Arch::try_take_cta), then [`acquire_fence_cta`](Arch::acquire_fence_cta) | relaxed compare-and-swap, acquire fence | block | [`release_cta`](Arch::release_cta) |
 //! | [`release_cta`](Arch::release_cta) | release store of 0 | block | [`try_acquire_cta`](Arch::try_acquire_cta), [`acquire_fence_cta`](Arch::acquire_fence_cta) |
 //! | [`decrement_cta`](Arch::decrement_cta) | acquire and release | block | the other decrements of the same word |
-//! | [`load_pool`](Arch::load_pool), [`store_pool`](Arch::store_pool), [`add_pool`](Arch::add_pool), [`count_pool`](Arch::count_pool) | relaxed | block | nothing: ordered by the turn and the warp's syncs |
+//! | [`load_pool`](Arch::load_pool), [`store_pool`](Arch::store_pool), [`add_pool`](Arch::add_pool) | relaxed | block | nothing: ordered by the turn and the warp's syncs |
+//! | [`count_pool`](Arch::count_pool) | relaxed | device, for the machine's sake | nothing: as above |
 //! | [`load_early`](Arch::load_early) | none, 16 bytes | device | ordered by the turn |
 //! | [`bring_near`](Arch::bring_near) | none, 16 bytes | device | nothing: nobody reads the copy |
 //! | [`load_staged`](Arch::load_staged), [`store_staged`](Arch::store_staged) | none, 16 bytes | block | ordered by the warp's syncs |

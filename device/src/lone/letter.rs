@@ -140,13 +140,16 @@ unsafe fn run_row<A: Arch, S: System>(
     let (mut entry, mut physical, mut done) = (entry, physical, 0u32);
     // SAFETY: the caller vouches for the scratch and the turn: nobody else uses what is read and written here.
     unsafe {
-        (&raw mut (*scratch).running).cast::<u32>().wrapping_add(lane as usize).write(FRAME + 1);
         let row = &raw mut (*scratch).row;
         ((*scratch).is_kept, (*row).done, (*row).is_left) = (0, 0, (!is_timely).into());
         if !is_timely {
             return;
         }
         loop {
+            // For each anew: what sending notes in it is of one letter.
+            if done == 0 || !mutant!("row_notes_kept") {
+                (&raw mut (*scratch).running).cast::<u32>().wrapping_add(lane as usize).write(FRAME + 1);
+            }
             let header = header_of(&staged_slot::<A>(scratch, BASE));
             let arrival = Arrival::decode(header.hlc);
             let [a, b, ..] = A::load_staged(copied).words;
@@ -268,5 +271,10 @@ unsafe fn bring_near<A: Arch, S: System>(scratch: *mut WarpScratch, entry: *cons
         // SAFETY: the caller vouches for the entry; the chunk of the scratch is there for this.
         unsafe { A::bring_near(entry.wrapping_add(chunk), &raw mut (*scratch).near) };
         chunk = chunk.wrapping_add(CHUNKS_PER_SECTOR);
+    }
+    if S::SUPERVISED {
+        // Where something stands in front of entries they begin in the middle of sectors.
+        // SAFETY: as above.
+        unsafe { A::bring_near(entry.wrapping_add(chunks.wrapping_sub(1)), &raw mut (*scratch).near) };
     }
 }

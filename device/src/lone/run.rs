@@ -44,7 +44,7 @@ pub(crate) const BASE: u32 = 0;
 pub(crate) enum Tried {
     /// The message is answered.
     Done,
-    /// Nothing was done: the message is for the long way.
+    /// Nothing was done for the staged message, which is for the long way.
     Left,
     /// The handler panicked and its lane left; the message is still staged as it came.
     Lost {
@@ -62,13 +62,15 @@ pub(crate) struct LoneRings {
     local: u32,
     /// The gate at whose ring this lane looks, or the mailbox, ...
     gate: u32,
-    /// ... and the ring. Some lanes look without being asked.
+    /// ... whether it does, or only does as if, ...
+    looks: bool,
+    /// ... and the ring.
     slots: *const Slot,
     /// How many slots behind the first one this lane looks: 1 where it looks whether a letter has come alone.
     ahead: u32,
     /// The lanes that look at gates' rings, ...
     lookers: u32,
-    /// ... and those that look at the mailbox, the highest of all that look.
+    /// ... and those that look at the head of the mailbox, the highest of all that have a say in what came.
     mail: u32,
     home: Home,
 }
@@ -175,6 +177,7 @@ impl LoneRings {
         Some(Self {
             local,
             gate,
+            looks: place < sources,
             slots: ring_slots(block, local, gate),
             ahead: is_ahead.into(),
             lookers: low_bits(block.gates().wrapping_mul(PARTS)),
@@ -288,19 +291,24 @@ impl LoneRings {
             // SAFETY: as above.
             next = unsafe { A::load_chunk_gpu(from) };
             // Where there are letters there are fewer requests, and these come first.
-            let mut times = if S::LETTERS { (0, (0, false)) } else { Self::times::<A>(clock) };
+            let (began_ns, physical) = if S::LETTERS { (0, (0, false)) } else { Self::times::<A>(clock) };
             // A slower lane may still read what the last look staged.
             warp.sync();
             let is_full = chunk.tag() == lap;
-            // Found anew in each round where there is a mailbox: what is known before the loop would come from memory, in which it was put.
-            let mail = if S::LETTERS { A::pin_u64(self.mail.into()) as u32 } else { 0 };
-            let lookers = if mail != 0 { mail | mail.wrapping_sub(1) } else { self.lookers };
-            let votes = warp.ballot(is_full) & lookers;
+            let (has_come, votes) = if S::LETTERS {
+                // Found anew in each round: what is known before the loop would come from memory, for it has no registers left.
+                let mail = A::pin_u64(self.mail.into()) as u32;
+                let lookers = if mail != 0 { mail | mail.wrapping_sub(1) } else { self.lookers };
+                let votes = warp.ballot(is_full) & lookers;
+                (votes.wrapping_shr(warp.rank()) & 1 != 0, votes)
+            } else {
+                let has_come = self.looks & is_full;
+                (has_come, warp.ballot(has_come))
+            };
             if votes == 0 {
                 found_last = false;
                 continue;
             }
-            let has_come = votes.wrapping_shr(warp.rank()) & 1 != 0;
             // One slot: four lanes that belong together.
             let first = votes & votes.wrapping_neg();
             let is_letter = S::LETTERS && votes == self.mail;
@@ -336,15 +344,15 @@ impl LoneRings {
                 run_lone::<A, S, WHOLE>(warp, scratch, stats, &self.home, clock)
             } else {
                 let tried = if S::LETTERS {
-                    times = Self::times::<A>(clock);
+                    let times = Self::times::<A>(clock);
                     warp.lend(|warp| run_one_apart::<A, S, WHOLE>(warp, scratch, stats, &self.home, times))
                 } else {
-                    let (began_ns, physical) = times;
                     run_one::<A, S, WHOLE, true>(warp, scratch, stats, &self.home, BASE, began_ns, physical)
                 };
                 (tried, (tried == Tried::Done).into())
             };
-            if (done != 0) & (has_come | (is_letter & (self.ahead != 0))) {
+            // Of several letters some may be done where the last one is not.
+            if S::LETTERS && (done != 0) & (has_come | (is_letter & (self.ahead != 0))) {
                 position = position.wrapping_add(done.into());
                 if has_come & (part == 0) {
                     advance::<A, S>(block, self.mine(), position);
@@ -356,7 +364,14 @@ impl LoneRings {
                 warp.lend(|warp| self.hand_over(warp, block, handed, votes, position, tried));
                 return Looked::Held;
             }
-            left = left.saturating_sub(done.wrapping_sub(1));
+            if S::LETTERS {
+                left = left.saturating_sub(done.wrapping_sub(1));
+            } else if has_come {
+                position = position.wrapping_add(1);
+                if part == 0 {
+                    advance::<A, S>(block, self.mine(), position);
+                }
+            }
             (from, lap) = (chunk_at(position), shape.lap(position));
             (found, found_last) = (true, true);
             // The one under way is for the slot before.

@@ -39,7 +39,7 @@ pub(crate) unsafe fn expect_next(scratch: *mut WarpScratch) {
 /// Whether the lone letter that was run last has left the next one in its place.
 ///
 /// # Safety
-/// The scratch is the warp's, and whoever ran the letter did so before a sync.
+/// The scratch is the warp's, and the calling lane ran the letter.
 #[inline(always)]
 pub(crate) unsafe fn is_kept(scratch: *const WarpScratch) -> bool {
     // SAFETY: the caller vouches for the scratch.
