@@ -259,7 +259,8 @@ fn histograms_go_into_files_of_other_programs() {
             assert_eq!(sum as f64, count, "{tag}: the intervals add up to the total");
             let max = logged.iter().filter(|entry| entry.tag == *tag).map(|entry| entry.max_ms).fold(0.0, f64::max);
             let expected = figure(&found, &format!("/{tag}_ns/max")) / 1e6;
-            assert!((max - expected).abs() <= 0.002 * expected, "{tag}: {max} ms, {expected} ms");
+            // A log has three decimals of a millisecond, which is coarser where all was quick.
+            assert!((max - expected).abs() <= 0.002 * expected + 0.0005, "{tag}: {max} ms, {expected} ms");
         }
         let rows = read("csv");
         let sum: f64 = rows.lines().skip(1).map(|row| row.split(',').nth(2).unwrap().parse::<f64>().unwrap()).sum();
