@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 # Actors are not compiled for GPUs here: that is the same on all machines, and takes long.
 export TOURBILLON_DEVICE_RUSTC=/nonexistent
 # Nothing is run, so nothing is optimised: the workspace's own profile would optimise the library too.
-# On machines that have no GPU of this sort anyway, what programs are built of is enough.
+# For Apple's machines, which have no GPU of this sort, what programs are built of is enough.
 whole='--workspace --exclude xtask' parts='--package tourbillon --package tourbillon-tools'
 for target in aarch64-unknown-linux-gnu aarch64-apple-darwin; do
     echo "checking for $target"

@@ -5,7 +5,7 @@
 //! write takes to cross the bus aside. The first statement takes the upper end: a timestamp restored with it is
 //! never too early. Later statements take the lower end and only ever move forward: the offset has grown for certain.
 //!
-//! A GPU's clock shows the Unix time as well, a fraction of a millisecond beside the host's: ahead of it as often as behind it.
+//! A GPU's clock shows the Unix time as well, a fraction of a millisecond beside the host's: behind it or ahead of it.
 
 use std::time::{Duration, Instant};
 
