@@ -77,6 +77,8 @@ mod questions;
 mod recorded;
 #[path = "tests/registry.rs"]
 mod registry;
+#[path = "tests/rows.rs"]
+mod rows;
 #[path = "tests/stuck.rs"]
 mod stuck;
 #[path = "tests/supervised_actors.rs"]
