@@ -30,6 +30,17 @@ impl Clock {
         Self { offset_ns, base_ns: now_ns.wrapping_sub(back), base }
     }
 
+    /// A device time, and the physical part of a timestamp then: the times that are quick come after it.
+    pub(crate) const fn anchor(&self) -> [u64; 2] {
+        [self.base_ns, self.base]
+    }
+
+    /// A clock that is good for [`physical_at_once`](Self::physical_at_once) alone, of the [anchor](Self::anchor) of another.
+    #[inline(always)]
+    pub(crate) const fn at_anchor([base_ns, base]: [u64; 2]) -> Self {
+        Self { offset_ns: 0, base_ns, base }
+    }
+
     /// The clock with this offset, and with a base that is close to `now_ns`.
     #[inline(always)]
     #[must_use]

@@ -6,15 +6,13 @@
 
 use tourbillon_shared::geometry::{Bucket, EntryHeader, KernelArguments, ShardState};
 
-use crate::arch::Arch;
-
 /// The directory and the slab of one shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Directory {
     pub(crate) buckets: *mut Bucket,
     /// Number of buckets minus one.
     pub(crate) mask: u32,
-    slab: *mut u8,
+    pub(crate) slab: *mut u8,
     pub(crate) stride: u32,
     pub(crate) capacity: u32,
     pub(crate) shard: *mut ShardState,
@@ -55,11 +53,11 @@ impl Directory {
         self.slab.wrapping_add(offset as usize).cast()
     }
 
-    /// The same, with what a look-up needs at hand where this stands.
+    /// A directory that is good for [`find_at_home`](Self::find_at_home) alone: where its buckets are, their number minus one, where its
+    /// entries are, and their distance.
     #[inline(always)]
-    pub(crate) fn pinned<A: Arch>(&self) -> Self {
-        let (buckets, slab) = (A::pin_u64(self.buckets as u64) as *mut Bucket, A::pin_u64(self.slab as u64) as *mut u8);
-        Self { buckets, slab, ..*self }
+    pub(crate) const fn at_home(buckets: *mut Bucket, mask: u32, slab: *mut u8, stride: u32) -> Self {
+        Self { buckets, mask, slab, stride, capacity: 0, shard: core::ptr::null_mut() }
     }
 
     /// The first bucket of an actor whose hash is `hash`.

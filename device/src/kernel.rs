@@ -23,17 +23,23 @@ use crate::turn::{Ring, Turns, run_ring};
 use crate::warp::Warp;
 
 /// Rounds of a serving warp between two looks at the mirror. A look costs a load from the second-level cache; the answer to a
-/// command may take a few microseconds.
+/// command takes some of them, or one watch, which is longer.
 const ROUNDS_PER_COMMAND: u32 = 16;
 /// What a warp that left notes in place of the epoch it obeys.
 pub const EPOCH_OF_THE_DEPARTED: u32 = u32::MAX;
 /// Watches of its home after which a warp looks at all rings of its block once, for a home may have lost its warps. A
-/// watch of an idle ring takes some tens of microseconds.
+/// watch of idle rings takes some tens of microseconds.
 const WATCHES_PER_WIDE_LOOK: u32 = 8;
 /// How long a warp rests whose home another one watches.
 const STANDBY_NS: u32 = 1_000;
 /// How long a paused warp rests between two looks at the mirror.
 pub(crate) const PAUSE_NS: u32 = 2_000;
+
+/// Rounds for which a warp watches its home. Twice as many where there are letters: one that comes between two watches waits for what is
+/// done there, which takes a tenth as long as such a watch.
+const fn home_rounds<A: Arch, S: System>() -> u32 {
+    if S::LETTERS { A::HOME_ROUNDS.wrapping_mul(2) } else { A::HOME_ROUNDS }
+}
 
 /// The control words as a warp sees them.
 #[derive(Clone, Copy, Debug)]
@@ -190,7 +196,8 @@ impl Server<'_> {
         let Self { block, scratch, stats, clock, .. } = *self;
         match self.lone_rings {
             Some(rings) if self.until_wide != 0 => {
-                rings.watch::<A, S, WHOLE>(warp, &block, scratch, stats, &clock, A::HOME_ROUNDS, &mut self.handed)
+                let rounds = home_rounds::<A, S>();
+                rings.watch::<A, S, WHOLE>(warp, &block, scratch, stats, &clock, rounds, &mut self.handed)
             }
             _ => Looked::Others,
         }
@@ -226,7 +233,8 @@ impl Server<'_> {
         if S::LETTERS && mailbox::has_overflowed(warp, &self.block) {
             self.until_wide = 0;
         }
-        self.look_up(warp, found, if matches!(looked, Looked::Nothing | Looked::Some) { A::HOME_ROUNDS } else { 1 })
+        let watched = matches!(looked, Looked::Nothing | Looked::Some);
+        self.look_up(warp, found, if watched { home_rounds::<A, S>() } else { 1 })
     }
 
     /// One round of a warp without the short ways; whether it goes on.

@@ -177,6 +177,18 @@ pub(crate) unsafe fn stage_chunk<A: Arch>(scratch: *mut WarpScratch, index: u32,
     unsafe { A::store_staged((&raw mut (*scratch).stage).cast::<Chunk>().wrapping_add(index as usize), chunk) };
 }
 
+/// The same, where it `stages`, without a branch.
+///
+/// # Safety
+/// As for [`stage_chunk`] where it stages.
+#[inline(always)]
+pub(crate) unsafe fn stage_chunk_if<A: Arch>(stages: bool, scratch: *mut WarpScratch, index: u32, chunk: Chunk) {
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        A::store_staged_if(stages, (&raw mut (*scratch).stage).cast::<Chunk>().wrapping_add(index as usize), chunk);
+    };
+}
+
 /// The staged slot `index`.
 ///
 /// # Safety

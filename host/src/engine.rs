@@ -464,7 +464,7 @@ impl Engine {
     ///
     /// Device memory is `warps * 768 + gates * shards * (ring * 64 + 24) + shards * (128 + buckets * 16 + actors * stride + landing)`,
     /// where a ring has 256 slots, `buckets` is the power of two from twice `actors_per_shard` on, `stride` is 16 bytes and
-    /// the largest state, and `landing` is the largest payload of an arena, 1 MiB unless arenas are shorter; the partition
+    /// the largest state, with 48 bytes more where actors are supervised, and a multiple of 32 where they send letters, and `landing` is the largest payload of an arena, 1 MiB unless arenas are shorter; the partition
     /// table takes 32 KiB; with outboxes come `warps * 47104 + lanes * 128`, with a store `shards * (384 + waiters * 528)`, for message ids
     /// `shards * (128 + 64 * window + 2 * buckets)`, and for dead letters 128 bytes each. Pinned memory is
     /// `lanes * (4096 + 128 * ring_capacity + 2 * arena_bytes + 64 * outbox_capacity)` and two pages.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tourbillon_shared::mailbox::MailboxState;
+use tourbillon_shared::mutant;
 use tourbillon_shared::telemetry::Counter;
 
 use crate::backend::Purpose;
@@ -108,14 +109,19 @@ impl Engine {
     /// ended (Mattern, "Algorithms for distributed termination detection", 1987, the four-counter method).
     ///
     /// # Errors
-    /// [`QuiesceError::Timeout`] with a report.
+    /// [`QuiesceError::Timeout`] with a report; [`QuiesceError::Engine`] as soon as the engine has ended or failed with messages under way.
     pub fn quiesce(&self, timeout: Duration) -> Result<Traffic, QuiesceError> {
         let began = Instant::now();
         let mut last = None;
         loop {
+            // Of one that had ended before, nothing changes any more.
+            let has_ended = self.shared.status.is_ended();
             let traffic = Traffic::of(&self.shared)?;
-            if traffic.under_way() == 0 && last == Some(traffic) {
+            if traffic.under_way() == 0 && (has_ended || last == Some(traffic)) {
                 return Ok(traffic);
+            }
+            if has_ended && !mutant!("ended_engines_awaited") {
+                return Err(self.shared.stopped().into());
             }
             last = Some(traffic);
             if began.elapsed() >= timeout {

@@ -145,33 +145,45 @@ pub struct WarpScratch {
     pub answered: u32,
     /// Not 0: a message of the window failed because the shard's pool had no page left.
     pub pool_short: u32,
-    /// Not 0: the lone letter that was run last has left the one that its shard takes next in the stage.
-    pub is_kept: u32,
-    /// Position at which the shard takes its next letter, while a handler runs alone.
-    pub next_letter: u64,
     /// Copies of an entry's chunks, over each other, that nobody reads: what brings them near ends here, some time.
     pub near: crate::slot::Chunk,
-    /// The first slot of the order that is carried out: what it led to is staged over it.
+    /// The first slot of the order that is carried out: what it led to is staged over it. While a warp watches a mailbox, when it carries out
+    /// none, the first [`AT_HAND_CHUNKS`] are what running lone letters needs to know of the shard.
     pub order: [crate::slot::Chunk; crate::slot::CHUNKS_PER_SLOT],
     /// Of lone letters that one lane runs one after the other.
     pub row: Row,
 }
 
+/// Chunks of what running lone letters needs to know of a shard: the places of its directory, of its clock, and the time.
+pub const AT_HAND_CHUNKS: usize = 3;
+
 /// Lone letters that one lane runs one after the other: few, for clients wait at the shard's rings.
 pub const ROW_MAX: usize = 6;
 
-/// What the lane that runs lone letters tells the others of its warp.
-#[repr(C)]
+/// What the lane that runs lone letters notes, and tells the others of its warp. Its first chunk is written at once when a letter comes.
+#[repr(C, align(16))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Row {
+    /// Position at which the shard takes its next letter.
+    pub next_letter: u64,
     /// How many are done.
     pub done: u32,
-    /// Not 0: the one that is staged is not, and for the long way.
-    pub is_left: u32,
+    /// What there is to know of the staged letter: see [`row_note`].
+    pub note: u32,
     /// Low bits of the device clock when the last of them was done.
     pub ended_ns: u32,
     /// How long each was under way, nanoseconds.
     pub waited_ns: [u32; ROW_MAX],
+}
+
+/// Values of [`Row::note`].
+pub mod row_note {
+    /// It came as others do.
+    pub const NONE: u32 = 0;
+    /// The letter that was run last has left it there, and the shard takes it next.
+    pub const KEPT: u32 = 1;
+    /// It is not done, and for the long way.
+    pub const LEFT: u32 = 2;
 }
 
 /// Where the payload of a frame is while its handler runs.
@@ -193,4 +205,7 @@ const _: () = {
     assert!(size_of::<BlockWords>() == 128);
     assert!(size_of::<WarpScratch>() == 3584);
     assert!(offset_of!(WarpScratch, near).is_multiple_of(16));
+    assert!(offset_of!(WarpScratch, row).is_multiple_of(16));
+    assert!(offset_of!(WarpScratch, order).is_multiple_of(16) && AT_HAND_CHUNKS <= crate::slot::CHUNKS_PER_SLOT);
+    assert!(offset_of!(Row, note) + size_of::<u32>() == size_of::<crate::slot::Chunk>());
 };

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use tourbillon::{
-    ActorRef, Answered, Answers, Context, Counter, Engine, Handler, NoError, Plain, State, actor, system,
+    ActorRef, Answered, Answers, Context, Counter, Engine, EngineBuilder, GpuGeometry, Handler, NoError, Plain, State,
+    actor, system,
 };
 use tourbillon_tests::bench::{client, counters};
 use tourbillon_tests::on_backends;
 
 /// How long the test waits for the last letter.
 const QUIET_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How often an heir is consulted for each that panics: the simulator's lanes come in an order drawn anew each time.
+const CONSULTED: u64 = 8;
 
 fn quiet(engine: &Engine) {
     engine.quiesce(QUIET_TIME_MAX).unwrap();
@@ -109,26 +113,43 @@ actor!(Heir {
 });
 system! { struct Heirs = [Heir]; }
 
+/// Letters that follow from each other in one shard: each is noted of the heir that it came to. How many gates the engine has.
+fn bequeath_and_consult(builder: EngineBuilder) -> u32 {
+    let engine = builder.shards(1).actors_per_shard(64).build().unwrap();
+    let mut client = client(&engine);
+    // Those that begin take the long way.
+    for key in 1..=8 {
+        client.call(key, Ask {}).unwrap();
+    }
+    for round in 1..=3 {
+        client.call(1, Testify {}).unwrap();
+        quiet(&engine);
+        for _ in 0..CONSULTED {
+            client.call(5, Hesitate {}).unwrap();
+            quiet(&engine);
+        }
+        let heir = |key: u64| engine.inspect::<Heir>(key).unwrap().unwrap().1;
+        assert_eq!([2, 3, 4, 6].map(|key| heir(key).told), [round, round, 0, CONSULTED * round]);
+        assert_eq!([7, 8].map(|key| heir(key).asked), [1 + CONSULTED * round; 2]);
+        assert_eq!((heir(6).answers, counters(&engine)[Counter::Panicked as usize]), (CONSULTED * round, round));
+    }
+    engine.geometry().gates
+}
+
 on_backends! {
     [native_1, native_3, simt_4, simt_32, simt_32_hostile]
     /// Letters that follow from each other in one shard, whose lane runs them in a row: what one of them leaves to others is not noted of the
     /// next, which panics or is to be answered.
     fn what_is_handed_on_is_noted_of_one_letter(bench: &Bench) {
-        let engine = bench.builder_for(Heirs::image()).shards(1).actors_per_shard(64).build().unwrap();
-        let mut client = client(&engine);
-        // Those that begin take the long way.
-        for key in 1..=8 {
-            client.call(key, Ask {}).unwrap();
-        }
-        for round in 1..=3 {
-            client.call(1, Testify {}).unwrap();
-            quiet(&engine);
-            client.call(5, Hesitate {}).unwrap();
-            quiet(&engine);
-            let heir = |key: u64| engine.inspect::<Heir>(key).unwrap().unwrap().1;
-            assert_eq!([2, 3, 4, 6].map(|key| heir(key).told), [round, round, 0, round]);
-            assert_eq!([7, 8].map(|key| heir(key).asked), [1 + round; 2]);
-            assert_eq!((heir(6).answers, counters(&engine)[Counter::Panicked as usize]), (round, round));
-        }
+        bequeath_and_consult(bench.builder_for(Heirs::image()));
+    }
+}
+
+on_backends! {
+    [simt_32, simt_32_hostile]
+    /// The same where no lanes are left to look whether another letter has come: seven gates and a mailbox take all of a warp.
+    fn letters_are_run_where_no_lanes_look_ahead(bench: &Bench) {
+        let geometry = GpuGeometry { gates: 7, warps_per_block: 8, blocks: None };
+        assert_eq!(bequeath_and_consult(bench.builder_for(Heirs::image()).geometry(geometry)), 7);
     }
 }

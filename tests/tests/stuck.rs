@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tourbillon::actors::counter::Get;
 use tourbillon::actors::faulty::{Fault, Trigger};
-use tourbillon::{CallError, Engine, EngineError, Mode, RunningEngine, TRANSITION_TIME_MAX};
+use tourbillon::{CallError, Engine, EngineError, Mode, QuiesceError, RunningEngine, TRANSITION_TIME_MAX};
 use tourbillon_tests::bench::client;
 use tourbillon_tests::{Bench, on_backends};
 
@@ -74,6 +74,9 @@ on_backends! {
         assert!(matches!(relaunched, Err(EngineError::NeedsProcessExit { .. })), "{relaunched:?}");
         assert!(matches!(engine.client(), Err(EngineError::Stopped { .. })));
         assert_eq!(engine.launches(), 1);
+        // What is under way stays so, and nobody waits for it.
+        let quiet = engine.quiesce(A_WHILE);
+        assert!(matches!(quiet, Err(QuiesceError::Engine(EngineError::Stopped { .. }))), "{quiet:?}");
         drop(engine);
         assert_unusable(bench);
     }

@@ -37,7 +37,7 @@
 //! | [`count_pool`](Arch::count_pool) | relaxed | device, for the machine's sake | nothing: as above |
 //! | [`load_early`](Arch::load_early) | none, 16 bytes | device | ordered by the turn |
 //! | [`bring_near`](Arch::bring_near) | none, 16 bytes | device | nothing: nobody reads the copy |
-//! | [`load_staged`](Arch::load_staged), [`store_staged`](Arch::store_staged) | none, 16 bytes | block | ordered by the warp's syncs |
+//! | [`load_staged`](Arch::load_staged), [`store_staged`](Arch::store_staged), [`store_staged_if`](Arch::store_staged_if) | none, 16 bytes | block | ordered by the warp's syncs |
 //! | [`load_cta`](Arch::load_cta), [`store_cta`](Arch::store_cta) | relaxed | block | ordered by the lock around them; elsewhere a hint |
 //!
 //! rustc's own read-modify-write atomics are not used: compiled for a GPU they are relaxed and of device scope whatever
@@ -76,7 +76,8 @@ pub trait Arch: Copy + 'static {
     /// Looks at its only lane for which a gate's warp watches it before it looks up. What a warp does between two watches takes as long
     /// as some looks, and whatever comes meanwhile waits for it; a command waits for the end of the watch.
     const WATCH_ROUNDS: u32;
-    /// As many looks of a shard's warp at the rings of its home, which take a fraction of one over the bus.
+    /// As many looks of a shard's warp at the rings of its home, which take a fraction of one over the bus. Where there are letters a warp
+    /// looks twice as often.
     const HOME_ROUNDS: u32;
     /// Two frames of one lane within this time are a burst: a client that waits for each reply takes longer, and one that is
     /// served in bursts has them. A simulation takes about a thousand times as long for a look.
@@ -282,6 +283,11 @@ pub trait Arch: Copy + 'static {
     /// # Safety
     /// As for [`load_staged`](Self::load_staged).
     unsafe fn store_staged(to: *mut Chunk, chunk: Chunk);
+    /// The same, or nothing: a condition in place of a branch, after which the lanes would have to come together.
+    ///
+    /// # Safety
+    /// As for [`store_staged`](Self::store_staged) where it `stores`.
+    unsafe fn store_staged_if(stores: bool, to: *mut Chunk, chunk: Chunk);
     /// Takes a lock word of the block's memory: from 0 to 1, with acquire; whether that succeeded. Does nothing unless `tries`: a
     /// condition in place of a branch, behind which nothing could be done until the answer comes.
     ///

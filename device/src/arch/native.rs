@@ -402,6 +402,13 @@ macro_rules! host_memory_operations {
             unsafe { to.write(chunk) };
         }
         #[inline(always)]
+        unsafe fn store_staged_if(stores: bool, to: *mut Chunk, chunk: Chunk) {
+            if stores {
+                // SAFETY: the caller vouches for the pointer.
+                unsafe { to.write(chunk) };
+            }
+        }
+        #[inline(always)]
         unsafe fn try_acquire_cta(lock: *mut u32, tries: bool) -> bool {
             use std::sync::atomic::Ordering;
             if !tries {

@@ -399,6 +399,16 @@ impl Arch for Nvptx {
                 in(reg32) a, in(reg32) b, in(reg32) c, in(reg32) d, in(reg64) to, options(nostack));
         }
     }
+    #[inline(always)]
+    unsafe fn store_staged_if(stores: bool, to: *mut Chunk, chunk: Chunk) {
+        let [a, b, c, d] = chunk.words;
+        // SAFETY: the caller vouches for the pointer where it stores.
+        unsafe {
+            asm!("{{ .reg .u64 a; .reg .pred p; cvta.to.shared.u64 a, {4}; setp.ne.u32 p, {5}, 0;",
+                "@p st.shared.v4.u32 [a], {{{0}, {1}, {2}, {3}}}; }}",
+                in(reg32) a, in(reg32) b, in(reg32) c, in(reg32) d, in(reg64) to, in(reg32) u32::from(stores), options(nostack));
+        }
+    }
 
     #[inline(always)]
     unsafe fn try_acquire_cta(word: *mut u32, tries: bool) -> bool {

@@ -4,20 +4,20 @@
 //! letters to its own shard follow from it and are next: a collective behind a handler costs more than what it would share out, for the
 //! lanes have to be brought together first. What was done is told to the others, once, in [`Row`](tourbillon_shared::block::Row).
 
-use tourbillon_shared::block::{ROW_MAX, WarpScratch};
+use tourbillon_shared::block::{ROW_MAX, WarpScratch, row_note};
 use tourbillon_shared::geometry::EntryHeader;
 use tourbillon_shared::header::{Arrival, Flags, Header};
 use tourbillon_shared::hlc;
-use tourbillon_shared::mailbox::LetterHint;
+use tourbillon_shared::mailbox::{LetterHint, MailboxState};
 use tourbillon_shared::mutant;
 use tourbillon_shared::partition::hash;
 use tourbillon_shared::slot::Chunk;
 use tourbillon_shared::telemetry::Counter;
 use tourbillon_shared::virtual_actors::kind_of;
 
-use super::run::{BASE, FRAME, Home, Tried};
+use super::hand::AtHand;
+use super::run::{BASE, FRAME, Tried};
 use crate::arch::Arch;
-use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::frames::{header_of, staged};
 use crate::handler::{copy_at, run_letter, run_lone_letter};
@@ -29,6 +29,8 @@ use crate::warp::Warp;
 
 /// Chunks that a lane copies together: a loop's first loads come back while the others are asked for.
 const TOGETHER: usize = 8;
+/// What stands for a chunk that is not there.
+const NO_CHUNK: Chunk = Chunk { words: [0; 4] };
 /// Chunks that come near with one: those of a sector of the cache.
 const CHUNKS_PER_SECTOR: usize = 2;
 /// Chunks of an entry that are brought near for the next letter: more would throw out what others need.
@@ -40,36 +42,46 @@ const fn entry_chunks<S: System>() -> usize {
 }
 
 /// Runs the staged letter, and those that follow from it, as far as each has one slot, its actor lives and nobody outside waits for a reply.
-/// The warp holds the turn of the block's shard that `home` is for, and its desk is that shard's. With it comes how many are done: the staged
+/// The warp holds the turn of the block's shard that `mailbox` is of, and its desk is that shard's. With it comes how many are done: the staged
 /// one is the first that is not.
 #[inline(always)]
 pub(crate) fn run_lone<A: Arch, S: System, const WHOLE: bool>(
     warp: &mut Warp<A, WHOLE>,
     scratch: *mut WarpScratch,
     stats: Stats,
-    home: &Home,
-    clock: &Clock,
+    mailbox: *mut MailboxState,
 ) -> (Tried, u32) {
-    // At hand before it is needed: the loop around this has no registers left.
-    let directory = home.directory().pinned::<A>();
-    // SAFETY: the slot is staged, and only this warp uses its scratch.
-    let slot = unsafe { staged_slot::<A>(scratch, BASE) };
+    // SAFETY: the slot is staged, and only this warp uses its scratch, in which the watch has put what is at hand.
+    let (slot, AtHand { directory, last, clock }) =
+        unsafe { (staged_slot::<A>(scratch, BASE), AtHand::get::<A>(scratch)) };
     let header = header_of(&slot);
+    // Lanes read the clock at different times: it is the runner's that counts. Only a later time makes a timestamp a later one.
+    let began_ns = A::now_ns();
+    let (physical, is_quick) = clock.physical_at_once(began_ns);
+    // Worked out before it is needed: it is compiled into where the bucket is waited for.
+    let is_later = (began_ns as u32).wrapping_sub(Arrival::decode(header.hlc).device_ns) as i32 >= 0;
+    let (physical, is_timely) = (A::pin_u64(physical), A::pin_u64((is_quick & is_later).into()) != 0);
     // SAFETY: the warp holds the turn.
     let (entry, is_lone) = unsafe { find::<S>(&directory, &header) };
     if !is_lone {
         return (Tried::Left, 0);
     }
-    // Lanes read the clock at different times: it is the runner's that counts. Only a later time makes a timestamp a later one.
-    let began_ns = A::now_ns();
-    let (physical, is_quick) = clock.physical_at_once(began_ns);
-    let is_later = (began_ns as u32).wrapping_sub(Arrival::decode(header.hlc).device_ns) as i32 >= 0;
-    copy_together::<A, S, WHOLE>(warp, entry.cast_const().cast(), copy_at(scratch).cast());
-    // All lanes have copied.
-    warp.sync();
+    if !is_small::<S>() {
+        copy_together::<A, S, WHOLE>(warp, entry.cast_const().cast(), copy_at(scratch).cast());
+    }
+    // All lanes have copied, and have read the slot, over which the next one is staged.
+    if !mutant!("slot_staged_over_while_read") {
+        warp.sync();
+    }
     if warp.runner() == 0 {
-        // SAFETY: the warp holds the turn, and this lane alone works; letter and entry are staged.
-        unsafe { run_row::<A, S>(stats, scratch, (home, home.clock()), clock, entry, (physical, is_quick & is_later)) };
+        // SAFETY: the warp holds the turn, and this lane alone works; the letter is staged, and the entry unless it is small.
+        unsafe {
+            if is_timely {
+                run_row::<A, S>(stats, scratch, last, entry, physical);
+            } else {
+                (*scratch).row.note = row_note::LEFT;
+            }
+        }
     }
     let before = warp.live();
     let lost = warp.regather();
@@ -77,12 +89,12 @@ pub(crate) fn run_lone<A: Arch, S: System, const WHOLE: bool>(
     warp.sync();
     // SAFETY: the runner has come back or left.
     let (done, is_left) =
-        unsafe { ((&raw const (*scratch).row.done).read(), (&raw const (*scratch).row.is_left).read() != 0) };
+        unsafe { ((&raw const (*scratch).row.done).read(), (&raw const (*scratch).row.note).read() == row_note::LEFT) };
     if warp.rank() == 0 && done != 0 {
         // SAFETY: as above; `received` is that of the mailbox of the shard whose turn the warp holds.
         unsafe {
             if !mutant!("lone_letters_uncounted") {
-                A::count_pool(&raw mut (*home.mailbox()).received, done.into());
+                A::count_pool(&raw mut (*mailbox).received, done.into());
             }
             let row = &raw const (*scratch).row;
             let mut index = 0;
@@ -121,41 +133,56 @@ unsafe fn find<S: System>(directory: &Directory, header: &Header) -> (*mut Entry
     (entry, is_simple & is_there & (header.kind != 0))
 }
 
-/// Runs the staged letter to the actor at `entry`, which is copied, and those that follow from it; nothing unless it `is_timely`: `physical` is
-/// the physical part of the time then. `last` is where the last timestamp of the shard is. One lane calls it, and the others wait.
+/// Whether an entry with its state is so small that the lane which runs the handler reads it sooner alone.
+const fn is_small<S: System>() -> bool {
+    entry_chunks::<S>() <= TOGETHER
+}
+
+/// Runs the staged letter to the actor at `entry`, which is copied unless it is small, and those that follow from it. `physical` is the
+/// physical part of the time now, `last` where the last timestamp of the shard is. One lane calls it, and the others wait.
 ///
 /// # Safety
-/// The warp holds the turn of the shard that `home` is for, this lane may use its scratch, and [`mailbox::expect`] was called before.
-#[inline(never)]
+/// The warp holds the turn of the shard whose mailbox it watches, this lane may use its scratch, and [`mailbox::expect`] was called before.
+#[inline(always)]
 unsafe fn run_row<A: Arch, S: System>(
     stats: Stats,
     scratch: *mut WarpScratch,
-    (home, last): (&Home, *mut u64),
-    clock: &Clock,
+    last: *mut u64,
     entry: *mut EntryHeader,
-    (physical, is_timely): (u64, bool),
+    physical: u64,
 ) {
     let lane = A::lane();
-    let copied = copy_at(scratch).cast::<Chunk>();
+    let scratch_at = scratch as u64;
     let (mut entry, mut physical, mut done) = (entry, physical, 0u32);
     // SAFETY: the caller vouches for the scratch and the turn: nobody else uses what is read and written here.
     unsafe {
-        let row = &raw mut (*scratch).row;
-        ((*scratch).is_kept, (*row).done, (*row).is_left) = (0, 0, (!is_timely).into());
-        if !is_timely {
-            return;
-        }
         loop {
+            // Addresses are found where they are needed: in front of the loop they would be found for every letter as well, and kept.
+            let scratch = A::pin_u64(scratch_at) as *mut WarpScratch;
+            let row = &raw mut (*scratch).row;
+            let copied = copy_at(scratch).cast::<Chunk>();
+            // On its way while the letter is looked into.
+            let loaded = if is_small::<S>() {
+                load_chunks::<A, S, false>(entry.cast_const().cast(), 0)
+            } else {
+                [NO_CHUNK; TOGETHER]
+            };
             // For each anew: what sending notes in it is of one letter.
             if done == 0 || !mutant!("row_notes_kept") {
                 (&raw mut (*scratch).running).cast::<u32>().wrapping_add(lane as usize).write(FRAME + 1);
             }
             let header = header_of(&staged_slot::<A>(scratch, BASE));
             let arrival = Arrival::decode(header.hlc);
-            let [a, b, ..] = A::load_staged(copied).words;
+            let [a, b, ..] = if is_small::<S>() {
+                store_chunks::<A, S, false>(&loaded, copied, 0);
+                let [first, ..] = loaded;
+                first.words
+            } else {
+                A::load_staged(copied).words
+            };
             // How an actor begins is for the long way.
             if a | b == 0 {
-                break (*row).is_left = 1;
+                break (*row).note = row_note::LEFT;
             }
             let event_hlc = hlc::update_by(A::load_cta(last), arrival.hlc_delta, physical);
             A::store_cta(last, event_hlc);
@@ -168,7 +195,7 @@ unsafe fn run_row<A: Arch, S: System>(
                 let (is_done, is_changed) =
                     run_lone_letter::<A, S>(stats, header, frame, entry, event_hlc, (scratch, lane));
                 if !is_done {
-                    break (*row).is_left = 1;
+                    break (*row).note = row_note::LEFT;
                 }
                 if is_changed {
                     copy_alone::<A, S, true>(copied, entry.cast());
@@ -184,19 +211,22 @@ unsafe fn run_row<A: Arch, S: System>(
             let is_next = mailbox::is_kept(scratch) && (done as usize) < ROW_MAX;
             // What sending has thrown out of the block's cache, and storing: the next message to the actor would wait for it.
             bring_near::<A, S>(scratch, entry.cast_const().cast());
+            let AtHand { directory, clock, .. } = AtHand::get::<A>(scratch);
             if !is_next {
-                let bucket = home.directory().home_of(hash(header.kind, header.key));
+                let bucket = directory.home_of(hash(header.kind, header.key));
                 break A::bring_near(bucket.cast(), &raw mut (*scratch).near);
             }
             // The next letter is staged already.
             mailbox::expect_next(scratch);
             let header = header_of(&staged_slot::<A>(scratch, BASE));
-            let (found, is_lone) = find::<S>(home.directory(), &header);
+            let (found, is_lone) = find::<S>(&directory, &header);
             let (next_physical, is_quick) = clock.physical_at_once(ended_ns);
             if !(is_lone & is_quick) {
-                break (*row).is_left = 1;
+                break (*row).note = row_note::LEFT;
             }
-            copy_alone::<A, S, false>(found.cast_const().cast(), copied);
+            if !is_small::<S>() {
+                copy_alone::<A, S, false>(found.cast_const().cast(), copied);
+            }
             (entry, physical) = (found, next_physical);
         }
     }
@@ -224,37 +254,58 @@ fn copy_together<A: Arch, S: System, const WHOLE: bool>(warp: &Warp<A, WHOLE>, f
 /// Both are an entry with a state of the system's, the one in the slab, under the turn, the other in the stage, and the calling lane's.
 #[inline(always)]
 unsafe fn copy_alone<A: Arch, S: System, const BACK: bool>(from: *const Chunk, to: *mut Chunk) {
-    let chunks = const { entry_chunks::<S>() };
     // Found where they are needed: a dozen addresses that are known before the loop would be kept in memory.
     let (from, to) = (A::pin_u64(from as u64) as *const Chunk, A::pin_u64(to as u64) as *mut Chunk);
     let mut first = 0;
-    while first < chunks {
-        let mut values = [Chunk { words: [0; 4] }; TOGETHER];
-        let mut i = 0;
-        while i < TOGETHER {
-            let chunk = first.wrapping_add(i);
-            if chunk < chunks {
-                // SAFETY: the caller vouches for the chunk; `i` is below the array's length.
-                unsafe {
-                    let from = from.wrapping_add(chunk);
-                    *values.get_unchecked_mut(i) = if BACK { A::load_staged(from) } else { A::load_own(from) };
-                }
-            }
-            i = i.wrapping_add(1);
-        }
-        let mut i = 0;
-        while i < TOGETHER {
-            let chunk = first.wrapping_add(i);
-            if chunk < chunks {
-                // SAFETY: as above.
-                unsafe {
-                    let (to, value) = (to.wrapping_add(chunk), *values.get_unchecked(i));
-                    if BACK { to.write(value) } else { A::store_staged(to, value) }
-                }
-            }
-            i = i.wrapping_add(1);
+    while first < const { entry_chunks::<S>() } {
+        // SAFETY: the caller vouches for the chunks.
+        unsafe {
+            let values = load_chunks::<A, S, BACK>(from, first);
+            store_chunks::<A, S, BACK>(&values, to, first);
         }
         first = first.wrapping_add(TOGETHER);
+    }
+}
+
+/// The chunks from the `first` on of an entry with its state, from the stage when it goes `BACK`.
+///
+/// # Safety
+/// As for [`copy_alone`].
+#[inline(always)]
+unsafe fn load_chunks<A: Arch, S: System, const BACK: bool>(from: *const Chunk, first: usize) -> [Chunk; TOGETHER] {
+    let mut values = [NO_CHUNK; TOGETHER];
+    let mut i = 0;
+    while i < TOGETHER {
+        let chunk = first.wrapping_add(i);
+        if chunk < const { entry_chunks::<S>() } {
+            // SAFETY: the caller vouches for the chunk; `i` is below the array's length.
+            unsafe {
+                let from = from.wrapping_add(chunk);
+                *values.get_unchecked_mut(i) = if BACK { A::load_staged(from) } else { A::load_own(from) };
+            }
+        }
+        i = i.wrapping_add(1);
+    }
+    values
+}
+
+/// Stores what [`load_chunks`] has loaded.
+///
+/// # Safety
+/// As for [`copy_alone`].
+#[inline(always)]
+unsafe fn store_chunks<A: Arch, S: System, const BACK: bool>(values: &[Chunk; TOGETHER], to: *mut Chunk, first: usize) {
+    let mut i = 0;
+    while i < TOGETHER {
+        let chunk = first.wrapping_add(i);
+        if chunk < const { entry_chunks::<S>() } {
+            // SAFETY: the caller vouches for the chunk; `i` is below the array's length.
+            unsafe {
+                let (to, value) = (to.wrapping_add(chunk), *values.get_unchecked(i));
+                if BACK { to.write(value) } else { A::store_staged(to, value) }
+            }
+        }
+        i = i.wrapping_add(1);
     }
 }
 
@@ -271,10 +322,5 @@ unsafe fn bring_near<A: Arch, S: System>(scratch: *mut WarpScratch, entry: *cons
         // SAFETY: the caller vouches for the entry; the chunk of the scratch is there for this.
         unsafe { A::bring_near(entry.wrapping_add(chunk), &raw mut (*scratch).near) };
         chunk = chunk.wrapping_add(CHUNKS_PER_SECTOR);
-    }
-    if S::SUPERVISED {
-        // Where something stands in front of entries they begin in the middle of sectors.
-        // SAFETY: as above.
-        unsafe { A::bring_near(entry.wrapping_add(chunks.wrapping_sub(1)), &raw mut (*scratch).near) };
     }
 }

@@ -9,5 +9,7 @@
 //! that it takes no registers there.
 
 pub(crate) mod forward;
+mod hand;
 pub(crate) mod letter;
+mod mail;
 pub(crate) mod run;

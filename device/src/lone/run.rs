@@ -20,21 +20,20 @@ use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::frames::{header_of, staged};
 use crate::handler::{Answered, is_plain, run_plain};
-use crate::lone::letter::run_lone;
 use crate::look::{full_nibbles, stage_chunk, staged_slot};
 use crate::mailbox;
 use crate::stats::Stats;
 use crate::system::System;
 use crate::turn::{Ring, Visit, advance, ring_slots};
-use crate::warp::{Warp, low_bits, lowest};
+use crate::warp::{Warp, lowest};
 use crate::words::{IMAGE_CHUNKS, Image};
 
-const PARTS: u32 = CHUNKS_PER_SLOT as u32;
+pub(super) const PARTS: u32 = CHUNKS_PER_SLOT as u32;
 
 /// Number of the only frame.
 pub(crate) const FRAME: u32 = 0;
 /// The lowest bit of every nibble.
-const NIBBLES: u32 = 0x1111_1111;
+pub(super) const NIBBLES: u32 = 0x1111_1111;
 
 /// Where in the stage a message is that came alone.
 pub(crate) const BASE: u32 = 0;
@@ -59,20 +58,18 @@ pub(crate) enum Tried {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LoneRings {
     /// The home, by its number in the block.
-    local: u32,
+    pub(super) local: u32,
     /// The gate at whose ring this lane looks, or the mailbox, ...
-    gate: u32,
+    pub(super) gate: u32,
     /// ... whether it does, or only does as if, ...
     looks: bool,
     /// ... and the ring.
-    slots: *const Slot,
+    pub(super) slots: *const Slot,
     /// How many slots behind the first one this lane looks: 1 where it looks whether a letter has come alone.
-    ahead: u32,
-    /// The lanes that look at gates' rings, ...
-    lookers: u32,
-    /// ... and those that look at the head of the mailbox, the highest of all that have a say in what came.
-    mail: u32,
-    home: Home,
+    pub(super) ahead: u32,
+    /// The lanes that look at the head of the mailbox, above those that look at gates' rings.
+    pub(super) mail: u32,
+    pub(super) home: Home,
 }
 
 /// What running the messages of one shard needs.
@@ -180,7 +177,6 @@ impl LoneRings {
             looks: place < sources,
             slots: ring_slots(block, local, gate),
             ahead: is_ahead.into(),
-            lookers: low_bits(block.gates().wrapping_mul(PARTS)),
             mail: if has_mailbox { 0xf_u32.wrapping_shl(block.gates().wrapping_mul(PARTS)) } else { 0 },
             home: Home::new(block, local),
         })
@@ -188,7 +184,7 @@ impl LoneRings {
 
     /// The ring at which this lane looks.
     #[inline(always)]
-    fn mine(&self) -> Ring {
+    pub(super) fn mine(&self) -> Ring {
         Ring { local: self.local, gate: self.gate, slots: self.slots }
     }
 
@@ -215,7 +211,7 @@ impl LoneRings {
         // All lanes read after rank 0 has the turn.
         warp.sync();
         let looked = if S::LETTERS {
-            warp.lend(|warp| self.watch_apart::<A, S, WHOLE>(warp, block, scratch, stats, clock, rounds, handed))
+            warp.lend(|warp| self.watch_with_mail::<A, S, WHOLE>(warp, block, scratch, stats, clock, rounds, handed))
         } else {
             self.watch_mine::<A, S, WHOLE>(warp, block, scratch, stats, clock, rounds, handed)
         };
@@ -231,32 +227,7 @@ impl LoneRings {
         looked
     }
 
-    /// As [`watch_mine`](Self::watch_mine), as a function with registers of its own, for what runs letters takes many.
-    #[inline(never)]
-    #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down")]
-    fn watch_apart<A: Arch, S: System, const WHOLE: bool>(
-        &self,
-        warp: &mut Warp<A, WHOLE>,
-        block: &Block<'_>,
-        scratch: *mut WarpScratch,
-        stats: Stats,
-        clock: &Clock,
-        rounds: u32,
-        handed: &mut Handed,
-    ) -> Looked {
-        if warp.rank() == 0 {
-            // SAFETY: the warp's own scratch; whoever sends comes after a sync.
-            unsafe {
-                (*scratch).desk.shard = block.shard(self.local);
-                (*scratch).desk.overflowing = block.overflowing(self.local) as u64;
-            }
-        }
-        // Copies, so that what they hold is kept in registers.
-        let (rings, clock) = (*self, *clock);
-        warp.lend(|warp| rings.watch_mine::<A, S, WHOLE>(warp, block, scratch, stats, &clock, rounds, handed))
-    }
-
-    /// As [`watch`](Self::watch), under the turn.
+    /// As [`watch`](Self::watch), under the turn, where there are no letters.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "the loop's state, handed down and inlined")]
     fn watch_mine<A: Arch, S: System, const WHOLE: bool>(
@@ -273,8 +244,6 @@ impl LoneRings {
         // SAFETY: a position of the block's memory, under the turn.
         let mut position = unsafe { A::load_cta(block.ring_head(self.local, self.gate)) };
         let part = (warp.rank() % PARTS) as usize;
-        let ahead = if S::LETTERS { u64::from(self.ahead) } else { 0 };
-        position = position.wrapping_add(ahead);
         let chunk_at =
             |position| self.slots.wrapping_add(shape.index(position) as usize).cast::<Chunk>().wrapping_add(part);
         let (mut from, mut lap) = (chunk_at(position), shape.lap(position));
@@ -290,34 +259,19 @@ impl LoneRings {
             let chunk = next;
             // SAFETY: as above.
             next = unsafe { A::load_chunk_gpu(from) };
-            // Where there are letters there are fewer requests, and these come first.
-            let (began_ns, physical) = if S::LETTERS { (0, (0, false)) } else { Self::times::<A>(clock) };
+            let (began_ns, physical) = Self::times::<A>(clock);
             // A slower lane may still read what the last look staged.
             warp.sync();
-            let is_full = chunk.tag() == lap;
-            let (has_come, votes) = if S::LETTERS {
-                // Found anew in each round: what is known before the loop would come from memory, for it has no registers left.
-                let mail = A::pin_u64(self.mail.into()) as u32;
-                let lookers = if mail != 0 { mail | mail.wrapping_sub(1) } else { self.lookers };
-                let votes = warp.ballot(is_full) & lookers;
-                (votes.wrapping_shr(warp.rank()) & 1 != 0, votes)
-            } else {
-                let has_come = self.looks & is_full;
-                (has_come, warp.ballot(has_come))
-            };
+            let has_come = self.looks & (chunk.tag() == lap);
+            let votes = warp.ballot(has_come);
             if votes == 0 {
                 found_last = false;
                 continue;
             }
             // One slot: four lanes that belong together.
             let first = votes & votes.wrapping_neg();
-            let is_letter = S::LETTERS && votes == self.mail;
-            let is_one = is_letter | ((first & NIBBLES != 0) & (votes == first.wrapping_mul(0xf)));
-            // Of letters it is known whether another one has come: an actor that sends to its own shard has done so before the next look.
-            // Unless no lanes are left for that.
-            let peeks = self.mail != 0xf_u32.wrapping_shl(A::LANES.wrapping_sub(PARTS));
-            let more = if is_letter & peeks { warp.any((self.ahead != 0) & is_full) } else { found_last };
-            if !is_one | more {
+            let is_one = (first & NIBBLES != 0) & (votes == first.wrapping_mul(0xf));
+            if !is_one | found_last {
                 let ready = full_nibbles(votes);
                 if ready == 0 {
                     continue;
@@ -332,41 +286,17 @@ impl LoneRings {
             }
             if has_come {
                 // SAFETY: these four lanes have one of the slot's chunks each.
-                unsafe {
-                    stage_chunk::<A>(scratch, BASE.wrapping_mul(PARTS).wrapping_add(part as u32), chunk);
-                    if is_letter & (part == 0) {
-                        mailbox::expect(scratch, position.wrapping_add(1));
-                    }
-                }
+                unsafe { stage_chunk::<A>(scratch, BASE.wrapping_mul(PARTS).wrapping_add(part as u32), chunk) };
             }
             warp.sync();
-            let (tried, done) = if is_letter {
-                run_lone::<A, S, WHOLE>(warp, scratch, stats, &self.home, clock)
-            } else {
-                let tried = if S::LETTERS {
-                    let times = Self::times::<A>(clock);
-                    warp.lend(|warp| run_one_apart::<A, S, WHOLE>(warp, scratch, stats, &self.home, times))
-                } else {
-                    run_one::<A, S, WHOLE, true>(warp, scratch, stats, &self.home, BASE, began_ns, physical)
-                };
-                (tried, (tried == Tried::Done).into())
-            };
-            // Of several letters some may be done where the last one is not.
-            if S::LETTERS && (done != 0) & (has_come | (is_letter & (self.ahead != 0))) {
-                position = position.wrapping_add(done.into());
-                if has_come & (part == 0) {
-                    advance::<A, S>(block, self.mine(), position);
-                }
-            }
+            let tried = run_one::<A, S, WHOLE, true>(warp, scratch, stats, &self.home, BASE, began_ns, physical);
             if tried != Tried::Done {
                 // Not those of above, which would be kept all the way; of them at most a lane that is not the lowest is lost.
                 let votes = warp.ballot(has_come);
                 warp.lend(|warp| self.hand_over(warp, block, handed, votes, position, tried));
                 return Looked::Held;
             }
-            if S::LETTERS {
-                left = left.saturating_sub(done.wrapping_sub(1));
-            } else if has_come {
+            if has_come {
                 position = position.wrapping_add(1);
                 if part == 0 {
                     advance::<A, S>(block, self.mine(), position);
@@ -383,7 +313,7 @@ impl LoneRings {
 
     /// The time, and the physical part of a timestamp then with whether it was found the quick way.
     #[inline(always)]
-    fn times<A: Arch>(clock: &Clock) -> (u64, (u64, bool)) {
+    pub(super) fn times<A: Arch>(clock: &Clock) -> (u64, (u64, bool)) {
         let began_ns = A::now_ns();
         let (physical, is_quick) = clock.physical_at_once(began_ns);
         (began_ns, (A::pin_u64(physical), is_quick))
@@ -392,7 +322,7 @@ impl LoneRings {
     /// Hands the staged message, which the lanes `votes` looked at, to the long way.
     #[cold]
     #[inline(never)]
-    fn hand_over<A: Arch, const WHOLE: bool>(
+    pub(super) fn hand_over<A: Arch, const WHOLE: bool>(
         &self,
         warp: &Warp<A, WHOLE>,
         block: &Block<'_>,
@@ -407,18 +337,6 @@ impl LoneRings {
         handed.visit = Visit { ring, position, base: BASE, others_staged: false };
         handed.lost = if tried == Tried::Left { None } else { Some(tried) };
     }
-}
-
-/// As [`run_one`] of a message that came alone, as a function with registers of its own: where there are letters the loop needs its own.
-#[inline(never)]
-fn run_one_apart<A: Arch, S: System, const WHOLE: bool>(
-    warp: &mut Warp<A, WHOLE>,
-    scratch: *mut WarpScratch,
-    stats: Stats,
-    home: &Home,
-    (began_ns, physical): (u64, (u64, bool)),
-) -> Tried {
-    run_one::<A, S, WHOLE, true>(warp, scratch, stats, home, BASE, began_ns, physical)
 }
 
 /// Runs the staged slot `base` when it is a plain frame to an actor that lives, and, for `ALONE`, when it came alone: the

@@ -14,10 +14,15 @@ use crate::pool::moving::{self, LEAVING};
 use crate::stats::Stats;
 use crate::system::System;
 
-/// Bytes from one actor's entry to the next: its header, the largest state, and, where actors are supervised, the bond.
+/// Bytes of a sector of a GPU's cache: what is stored goes out of the block's cache with its sector.
+const SECTOR_BYTES: usize = 32;
+
+/// Bytes from one actor's entry to the next: its header, the largest state, and, where actors are supervised, the bond. Where there are
+/// letters no two entries share a sector: actors of a shard that write to each other would wait for each other's stores.
 pub(crate) const fn entry_stride<S: System>() -> u32 {
     let bond = if S::SUPERVISED { BOND_BYTES } else { 0 };
-    (size_of::<EntryHeader>() + S::STATE_BYTES.next_multiple_of(16) + bond) as u32
+    let bytes = size_of::<EntryHeader>() + S::STATE_BYTES.next_multiple_of(16) + bond;
+    (if S::LETTERS { bytes.next_multiple_of(SECTOR_BYTES) } else { bytes }) as u32
 }
 
 /// What the kernel was launched with.
@@ -91,7 +96,7 @@ impl Bonded {
     /// As for [`new`](Self::new); `scratch` is the warp's.
     #[inline(never)]
     pub(crate) unsafe fn begin_anew<A: Arch, S: System>(&self, stats: Stats, scratch: *mut WarpScratch) {
-        // SAFETY: the caller vouches for the actor; between header and bond there is nothing but its state.
+        // SAFETY: the caller vouches for the actor; between header and bond there is nothing but its state and what fills it up.
         unsafe {
             self.free_pages::<A, S>(stats, scratch);
             let state = self.entry.wrapping_add(1).cast::<u64>();
