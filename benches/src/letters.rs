@@ -269,3 +269,34 @@ fn rate(engine: &Engine, skewed: u32, messages: u64) -> EngineResult<Figure> {
     println!("  {received} messages, each in a state, {under_way} under way; {overflowed} waited in an overflow");
     Ok(Figure::median_of(&rates))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_lies_inside_of_steps_that_begin_and_end() {
+        let from = |step: usize| 500.0 + 32.0 * step as f64;
+        // Half of eight is reached half way through the second step.
+        assert_eq!(median(&[2, 4, 1, 1], from), Some(548.0));
+        // Of the first it is not known where it begins, but at zero, nor of the last where it ends.
+        assert_eq!(median(&[6, 1, 1, 0], from), None);
+        assert_eq!(median(&[8, 0, 0, 0], |step| 32.0 * step as f64), Some(16.0));
+        assert_eq!(median(&[1, 1, 1, 5], from), None);
+        assert_eq!(median(&[0, 0], from), None);
+    }
+
+    #[test]
+    fn steps_become_as_fine_as_times_deserve() {
+        let mut scale = Scale::COARSE;
+        let time_ns = 900.0;
+        while !scale.is_fine(time_ns) {
+            scale = Scale::around(time_ns, scale.step_log2 - 1);
+            let end = scale.from_ns + ((STEPS as u32) << scale.step_log2);
+            assert!(f64::from(scale.from_ns) < time_ns && time_ns < f64::from(end), "{scale:?}");
+        }
+        assert_eq!(scale.step_log2, FINEST_LOG2);
+        // The clock has no finer ones.
+        assert!(scale.is_fine(1.0) && !Scale::COARSE.is_fine(1.0) && Scale::COARSE.is_fine(4096.0));
+    }
+}
