@@ -20,6 +20,8 @@ const QUIET_TIME_MAX: Duration = Duration::from_secs(60);
 const BOSS: u64 = 100;
 /// Failures in a minute that it lets pass.
 const INTENSITY: u32 = 9;
+/// How often an actor is asked that is stopped: whether a letter is met alone depends on what the warp of its shard does just then.
+const ALONE: u32 = 12;
 
 fn builder(bench: &Bench) -> EngineBuilder {
     bench.builder_for(tourbillon_crew::image()).actors_per_shard(256)
@@ -202,7 +204,9 @@ on_every_backend! {
         quiet(&engine);
         client.call(BOSS, StopChild(Child::of::<Plodder>(1))).unwrap();
         quiet(&engine);
-        assert_eq!(heard(&mut client), STOPPED);
+        for _ in 0..ALONE {
+            assert_eq!(heard(&mut client), STOPPED);
+        }
         client.call(2, Meet { other: 1, trips: 1, code: 77 }).unwrap();
         quiet(&engine);
         assert_eq!(failures(&mut client), 1);
